@@ -1,0 +1,7 @@
+//! Floor 3: agreed views. [`step`] and [`group`] are the vocabulary; the kernel, the tables and the member
+//! interface stand on them.
+
+#![forbid(unsafe_code)]
+
+pub mod group;
+pub mod step;
