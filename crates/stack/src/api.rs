@@ -1,0 +1,314 @@
+//! What goes into a [`Node`](crate::Node) and what comes out of it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use membership::group::{Create, GroupOptions, GroupView};
+use membership::step::Peer;
+use wire::{Bugs, ClusterId, GroupId, GroupName, Incarnation, MemberId, ProcessId, SiteId, ViewId};
+
+/// What a node must know before it starts.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The cluster it belongs to.
+    pub cluster: ClusterId,
+    /// The cluster epoch: raised only by an operator's `recover --force`.
+    pub cluster_epoch: u32,
+    /// This life of this site: its incarnation has been raised on disk already.
+    pub me: Peer,
+    /// The site's name, for people.
+    pub name: String,
+    /// The founders as `init` listed them, the same at every site.
+    pub founders: Vec<SiteId>,
+    /// Every site that this one knows how to reach, itself excepted.
+    pub known: Vec<(SiteId, String)>,
+    /// Whether this site runs an mserver; else it attaches to one elsewhere.
+    pub mserver: bool,
+    /// Bytes of one sender's messages that may be unstable before it must wait.
+    pub window_bytes_max: usize,
+    /// How long a member may hold others back before it is asked to leave.
+    pub slow_member_after: Duration,
+    /// The longest that detection of a silent site should take.
+    pub detection_max: Duration,
+    /// Bugs to re-introduce; empty in the shipped program.
+    pub bugs: Bugs,
+}
+
+/// How a packet travels between two sites.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Channel {
+    /// On the pair's connection: in order while the connection lasts.
+    Stream,
+    /// By itself: may be lost, doubled or overtaken.
+    Datagram,
+}
+
+/// Which way a packet came or goes, as the driver sees it. Detours are the node's own business.
+pub type Path = Channel;
+
+/// A packet to send. The two parts are one packet; they are apart so that a payload is never copied.
+#[derive(Clone, Debug)]
+pub struct Transmit {
+    /// The next site on its way.
+    pub to: SiteId,
+    /// How.
+    pub channel: Channel,
+    /// First part.
+    pub header: Bytes,
+    /// Second part, possibly empty.
+    pub body: Bytes,
+}
+
+/// Names one write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Ticket(pub u64);
+
+/// What a site keeps on disk, as bytes that a later version can read.
+pub type Record = Bytes;
+
+/// Something to put on disk, replacing what was there, atomically. When it is durable, the driver calls
+/// `handle_stored` with the ticket; what depends on it leaves only then.
+#[derive(Clone, Debug)]
+pub struct Store {
+    /// Which write.
+    pub ticket: Ticket,
+    /// The whole record.
+    pub record: Record,
+}
+
+/// What the driver knows of the connection to a site.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Connection {
+    /// Established with this life of the site.
+    Up(Incarnation),
+    /// It was up and is closed; packets in flight may be lost.
+    Closed,
+    /// The site's host answers, and nobody listens.
+    Refused,
+    /// Nothing answers.
+    Silent,
+}
+
+/// How to join a group.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct JoinOptions {
+    /// The role to play, if any.
+    pub role: Option<String>,
+    /// Whether the join may create the group.
+    pub create: Create,
+    /// The group's rules, if this join creates it.
+    pub rules: GroupOptions,
+}
+
+/// How to cast.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CastOptions {
+    /// The order asked for.
+    pub order: multicast::Order,
+    /// Deliver only when every member of the view has it.
+    pub safe: bool,
+    /// The caster itself is not delivered it.
+    pub exclude_self: bool,
+    /// Only these members are delivered it; empty: all.
+    pub only: Vec<MemberId>,
+    /// Replies wanted.
+    pub replies: multicast::call::Replies,
+    /// How long to wait for them; none: as long as it takes.
+    pub timeout: Option<Duration>,
+}
+
+/// Names a cast that waits for replies, at the site that made it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct CallId(pub u64);
+
+/// What a node tells its driver and the processes there.
+#[derive(Clone, Debug)]
+pub enum Event {
+    /// This site is in the core-set (again), or out of it.
+    Admitted {
+        /// The view in which it is, if it is.
+        view: Option<ViewId>,
+        /// Whether that view is on the primary line.
+        primary: bool,
+    },
+    /// A new view of a group with members here. Comes to every local member that the view lists.
+    View {
+        /// The view.
+        view: Arc<GroupView>,
+        /// Who came from the same previous view together with this site.
+        transitional: Vec<MemberId>,
+    },
+    /// A local member is no longer in its group: it left, was expelled, or its side died.
+    Left {
+        /// The group.
+        group: GroupId,
+        /// The member.
+        member: MemberId,
+        /// The reason, for people.
+        why: String,
+    },
+    /// A join came to nothing.
+    JoinFailed {
+        /// Who wanted to join.
+        process: ProcessId,
+        /// What.
+        group: GroupName,
+        /// Why not.
+        error: JoinError,
+    },
+    /// A message for local members.
+    Deliver {
+        /// The group.
+        group: GroupId,
+        /// The view in which it is delivered.
+        view: ViewId,
+        /// Who cast it; an outsider's process has join number 0.
+        from: MemberId,
+        /// The local members that it is for.
+        to: LocalMembers,
+        /// In which order.
+        order: multicast::Order,
+        /// Set if the caster waits for a reply: hand it to `reply`.
+        reply_to: Option<multicast::call::ReplyTo>,
+        /// The message.
+        payload: Bytes,
+    },
+    /// What follows up to the next view is delivered to these only (safe delivery's transitional signal).
+    TransitionalSignal {
+        /// The group.
+        group: GroupId,
+        /// Who is sure to have what was delivered before.
+        members: Vec<MemberId>,
+    },
+    /// A call is over.
+    CallDone {
+        /// Whose.
+        process: ProcessId,
+        /// Which.
+        call: CallId,
+        /// How it ended.
+        outcome: multicast::call::Outcome,
+    },
+    /// Local members may not cast (a view change), or may again.
+    Blocked {
+        /// The group.
+        group: GroupId,
+        /// Whether casting is refused now.
+        blocked: bool,
+    },
+    /// There is room for casts again after `CastError::Full`.
+    Writable {
+        /// The group.
+        group: GroupId,
+    },
+    /// All of a process's casts before `flush` are at every member.
+    Flushed {
+        /// Whose.
+        process: ProcessId,
+        /// The number `flush` returned.
+        flush: u64,
+    },
+    /// For the log: something an operator may want to know.
+    Note(String),
+    /// The site has left the core-set and may stop.
+    MayStop,
+    /// For coverage: a transition of a protocol, by name.
+    Trace(&'static str),
+}
+
+/// Which local members a delivery is for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LocalMembers {
+    /// All of the group's members here.
+    All,
+    /// These.
+    Only(Vec<MemberId>),
+}
+
+/// Why a join came to nothing. The process is in no group that it was not in before.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum JoinError {
+    /// The cluster refused.
+    #[error("{0}")]
+    Refused(String),
+    /// This site is not admitted yet, or cut off.
+    #[error("this site is not in the cluster's view; see `unanimous status`")]
+    NotAdmitted,
+    /// Too much is asked at once.
+    #[error("too many requests wait; try again")]
+    Busy,
+}
+
+/// Why a cast was not taken. Nothing was sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CastError {
+    /// No such member here.
+    #[error("not a member of the group")]
+    NotMember,
+    /// A view change is going on: wait for `Blocked { blocked: false }`.
+    #[error("a view change is going on; cast again when it is over")]
+    Blocked,
+    /// The window is full: wait for `Writable`.
+    #[error("members have not caught up; cast again when there is room")]
+    Full,
+    /// The message is larger than a message may be.
+    #[error("the message is too large")]
+    TooLarge,
+    /// This side of a partition may only read.
+    #[error("this side of the partition may only read")]
+    ReadOnly,
+    /// No such group is known.
+    #[error("no such group")]
+    NoSuchGroup,
+}
+
+/// A site's state, as this site sees it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SiteState {
+    /// In the view.
+    Up,
+    /// In the view, and suspected.
+    Suspected,
+    /// Known, and not in the view.
+    Down,
+}
+
+/// One site in [`Status`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SiteSummary {
+    /// The site.
+    pub site: SiteId,
+    /// Its name.
+    pub name: String,
+    /// Its state.
+    pub state: SiteState,
+    /// Its last known incarnation.
+    pub incarnation: Option<Incarnation>,
+    /// Its rank in the view.
+    pub rank: Option<usize>,
+}
+
+/// One group in [`Status`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GroupSummary {
+    /// The current view.
+    pub view: Arc<GroupView>,
+}
+
+/// What a site knows of its cluster.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Status {
+    /// The core-set's view, if this site is in one.
+    pub view: Option<ViewId>,
+    /// Whether it is on the primary line.
+    pub primary: bool,
+    /// Its place on the line.
+    pub position: u64,
+    /// The sites, by id.
+    pub sites: Vec<SiteSummary>,
+    /// The groups, by name.
+    pub groups: Vec<GroupSummary>,
+    /// What the site waits for, in one line, if it cannot serve.
+    pub waiting_for: Option<String>,
+}
