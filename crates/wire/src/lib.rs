@@ -7,6 +7,7 @@
 
 pub mod bugs;
 pub mod id;
+pub mod session;
 pub mod time;
 
 pub use bugs::{Bug, Bugs};
