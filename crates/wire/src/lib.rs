@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 pub mod bugs;
+pub mod frame;
 pub mod id;
 pub mod session;
 pub mod time;
