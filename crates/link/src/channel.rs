@@ -139,7 +139,9 @@ impl Link {
         self.introduce_at = None;
     }
 
-    /// Takes a packet that has arrived, by whatever path, in one piece.
+    /// Takes a packet that has arrived, by whatever path, in one piece. Which link it is for is told by what is
+    /// certain about its path, not by the packet: the neighbour's certificate, or on a detour the envelope's
+    /// origin. A packet that says otherwise is refused, so that no site can speak as another.
     pub fn handle_packet(&mut self, now: Time, packet: Bytes) -> Result<(), PacketError> {
         let Some(header) = packet.first_chunk::<HEADER_BYTES>() else {
             self.counters.refused += 1;

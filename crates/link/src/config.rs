@@ -40,7 +40,7 @@ impl Default for Config {
         Config {
             send_bytes_max: 16 << 20,
             control_reserve_bytes: 4 << 20,
-            frame_bytes_max: 4 << 20,
+            frame_bytes_max: wire::frame::HEADER_BYTES + wire::codec::MESSAGE_BYTES_MAX,
             late_bytes_max: 4 << 20,
             late_packets_max: 4096,
             ready_bytes_max: 16 << 20,

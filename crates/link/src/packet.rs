@@ -191,14 +191,6 @@ impl Header {
     }
 }
 
-/// Which two sites a packet joins, sender first, so that the driver finds the link it belongs to. The link
-/// checks everything else.
-pub fn sites(packet: &[u8]) -> Result<(SiteId, SiteId), PacketError> {
-    let bytes = packet.first_chunk::<HEADER_BYTES>().ok_or(PacketError::NotALinkPacket)?;
-    let header = Header::parse(bytes, packet.len())?;
-    Ok((header.from, header.to))
-}
-
 fn number(bytes: &[u8; HEADER_BYTES], at: usize) -> u32 {
     u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]])
 }

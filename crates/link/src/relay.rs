@@ -1,5 +1,5 @@
-//! The envelope in which a link's packet makes a detour around a broken path [design: a broken link is not a
-//! failed member].
+//! The envelope in which a link's packet makes a detour around a broken path. A broken path is not
+//! a failed site: its frames go by a neighbour.
 //!
 //! ```text
 //!   0 … 7    frame header (`wire::frame`): kind Relay, flags: hops left, length of the rest
@@ -137,7 +137,7 @@ impl Envelope {
 
 impl Relayed {
     /// Reads a packet on a detour; the packet is a slice.
-    pub fn decode(bytes: Bytes) -> Result<Relayed, RelayError> {
+    pub fn parse(bytes: Bytes) -> Result<Relayed, RelayError> {
         const BODY_BYTES_MAX: usize =
             HEADER_BYTES - frame::HEADER_BYTES + PACKET_HEADER_BYTES + PIECE_BYTES_MAX;
         let (header, _) = frame::split(bytes.clone(), BODY_BYTES_MAX)?;

@@ -221,14 +221,15 @@ fn data_at_its_bound_leaves_control_its_room_and_is_woken_at_half() {
 
 #[test]
 fn a_frame_longer_than_a_packet_arrives_whole() {
+    const LONGEST: usize = (4 << 20) + 8;
     let mut world = World::new(1, Config::default(), Path::HEALTHY);
-    for bytes in [0, 1, 65_543, 65_544, 65_545, 131_088, 131_089, 4 << 20] {
+    for bytes in [0, 1, 65_543, 65_544, 65_545, 131_088, 131_089, 4 << 20, LONGEST] {
         world.send(0, bytes, Class::Control).expect("room");
         assert!(world.run_until_idle(Duration::from_secs(1)));
     }
     world.assert_all_arrived();
-    let too_long = world.send(0, (4 << 20) + 1, Class::Control);
-    assert_eq!(too_long, Err(SendError::TooLong { bytes: (4 << 20) + 1, max: 4 << 20 }));
+    let too_long = world.send(0, LONGEST + 1, Class::Control);
+    assert_eq!(too_long, Err(SendError::TooLong { bytes: LONGEST + 1, max: LONGEST }));
 }
 
 #[test]

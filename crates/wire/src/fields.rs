@@ -18,7 +18,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! [`file`] writes messages to files and reads them back.
+//! [`mod@file`] writes messages to files and reads them back.
 
 mod encoding;
 pub mod file;

@@ -138,8 +138,8 @@ impl Hello {
         codec::decode_within(body, Hello::BYTES_MAX)
     }
 
-    /// Whether this site, which says `self`, talks with one that says `theirs`, and how. Both sides reach the
-    /// same answer from the same two hellos.
+    /// Whether this site, which says `self`, talks with one that says `theirs`, and how. From two good
+    /// hellos both sides reach the same answer.
     pub fn agree(&self, theirs: &Hello) -> Result<Agreed, Refusal> {
         theirs.make_sense()?;
         let name = || theirs.name.clone();
