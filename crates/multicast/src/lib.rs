@@ -6,6 +6,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod call;
 mod config;
 mod endpoint;
 mod event;
