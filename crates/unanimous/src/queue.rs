@@ -122,18 +122,17 @@ pub(crate) struct Sink {
 }
 
 impl Sink {
-    /// Hands an entry over; gives it back if the program has dropped the stream.
-    pub(crate) fn send(&self, entry: Entry) -> Result<(), Entry> {
+    /// Hands an entry over; says whether the program still has the stream.
+    pub(crate) fn send(&self, entry: Entry) -> bool {
         let cost = entry.cost();
         self.budget.charge(cost);
-        self.entries.send(entry).map_err(|mpsc::error::SendError(entry)| {
-            self.budget.release(cost);
-            // Nobody will take it: the program has seen all that it is ever going to.
-            if let Entry::Event(event) = &entry {
-                self.seen.take(event);
-            }
-            entry
-        })
+        let Err(mpsc::error::SendError(entry)) = self.entries.send(entry) else { return true };
+        self.budget.release(cost);
+        // Nobody will take it: the program has seen all that it is ever going to.
+        if let Entry::Event(event) = &entry {
+            self.seen.take(event);
+        }
+        false
     }
 }
 
@@ -241,13 +240,13 @@ mod tests {
         let budget = Arc::new(Budget::default());
         let (sink, events) = queue(&budget);
         for _ in 0..=UNTAKEN_BYTES_MAX / EVENT_OVERHEAD_BYTES {
-            sink.send(left()).expect("the stream is there");
+            assert!(sink.send(left()), "the stream is there");
         }
         let full = tokio::time::timeout(std::time::Duration::ZERO, budget.room()).await;
         assert!(full.is_err(), "there is no room while nothing is taken");
         drop(events);
         budget.room().await;
-        assert!(sink.send(left()).is_err());
+        assert!(!sink.send(left()));
         assert_eq!(budget.untaken_bytes.load(Ordering::Acquire), 0);
     }
 
@@ -256,7 +255,7 @@ mod tests {
         let budget = Arc::new(Budget::default());
         let (sink, mut events) = queue(&budget);
         for _ in 0..=UNTAKEN_BYTES_MAX / EVENT_OVERHEAD_BYTES {
-            sink.send(left()).expect("the stream is there");
+            assert!(sink.send(left()), "the stream is there");
         }
         let pump = tokio::spawn({
             let budget = Arc::clone(&budget);

@@ -19,7 +19,7 @@ use crate::cast::Order;
 use crate::error::Error;
 use crate::event::{AnswerTo, Delivery, Event};
 use crate::ids::{self, IdError};
-use crate::queue::{Budget, Entry, show_life};
+use crate::queue::{Budget, show_life};
 use crate::routes::Routes;
 use crate::view::View;
 
@@ -293,7 +293,7 @@ fn route(shared: &Shared, event: client::Event) -> Result<(), Stop> {
         client::Event::Left { group, why } => routes.left(&group, &why),
         client::Event::Probe { id } => {
             let Some(session) = shared.last_session() else { return Ok(()) };
-            if let Err(Entry::Probe { session, id }) = routes.probe(Entry::Probe { session, id }) {
+            if !routes.probe(&session, id) {
                 show_life(session, id);
             }
         }

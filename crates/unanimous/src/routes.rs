@@ -79,7 +79,7 @@ impl Routes {
         let view = Arc::new(view);
         let mut groups = self.lock();
         let Some(route) = groups.get_mut(view.group.as_str()) else { return };
-        route.watchers.retain(|sink| sink.send(Entry::Event(Event::View(Arc::clone(&view)))).is_ok());
+        route.watchers.retain(|sink| sink.send(Entry::Event(Event::View(Arc::clone(&view)))));
         let Some(membership) = &mut route.membership else { return };
         let Some(me) = view.me else { return };
         if membership.again {
@@ -98,17 +98,11 @@ impl Routes {
         }
     }
 
-    /// Hands a probe to one of the streams; gives it back if there is none.
-    pub(crate) fn probe(&self, probe: Entry) -> Result<(), Entry> {
+    /// Hands a probe to one of the streams; says whether there was one.
+    pub(crate) fn probe(&self, session: &client::Session, id: u64) -> bool {
         let groups = self.lock();
-        groups
-            .values()
-            .filter_map(|route| route.membership.as_ref())
-            .try_fold(probe, |probe, membership| match membership.sink.send(probe) {
-                Ok(()) => Err(()),
-                Err(probe) => Ok(probe),
-            })
-            .map_or(Ok(()), Err)
+        let mut sinks = groups.values().filter_map(|route| Some(&route.membership.as_ref()?.sink));
+        sinks.any(|sink| sink.send(Entry::Probe { session: session.clone(), id }))
     }
 
     /// The membership is over.
@@ -127,7 +121,7 @@ impl Routes {
                 membership.again = true;
                 tell(&membership.sink, lost());
             }
-            route.watchers.retain(|sink| sink.send(Entry::Event(lost())).is_ok());
+            route.watchers.retain(|sink| sink.send(Entry::Event(lost())));
         }
     }
 
@@ -170,5 +164,5 @@ fn route<'m>(groups: &'m mut BTreeMap<String, Route>, name: &GroupName) -> &'m m
 
 /// A member that dropped its stream wants to hear nothing more; it stays a member.
 fn tell(sink: &Sink, event: Event) {
-    let _ = sink.send(Entry::Event(event));
+    sink.send(Entry::Event(event));
 }
