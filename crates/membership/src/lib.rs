@@ -4,4 +4,6 @@
 #![forbid(unsafe_code)]
 
 pub mod group;
+pub mod interface;
 pub mod step;
+pub mod tables;

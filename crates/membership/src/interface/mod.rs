@@ -1,0 +1,2 @@
+//! The member interface.
+pub mod message;
