@@ -247,6 +247,11 @@ impl GroupTables {
         self.core.contains(&life) || self.sites.is_attached(life)
     }
 
+    /// The core members of the newest step.
+    pub fn core(&self) -> impl Iterator<Item = SiteIncarnation> + '_ {
+        self.core.iter().copied()
+    }
+
     /// How many groups there are.
     pub fn len(&self) -> usize {
         self.groups.len()
