@@ -5,5 +5,7 @@
 
 pub mod group;
 pub mod interface;
+pub mod kernel;
+pub mod service;
 pub mod step;
 pub mod tables;
