@@ -3,7 +3,7 @@
 use minicbor::{Decode, Encode};
 use wire::{Incarnation, SiteId, SiteIncarnation, StoreId, ViewId};
 
-use crate::group::GroupRequest;
+use crate::group::{Branch, GroupRequest};
 
 /// One life of a site, with the store it votes with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode)]
@@ -122,4 +122,20 @@ pub struct Step {
     /// Digest of the tables after the step.
     #[n(7)]
     pub digest: u64,
+    /// What the sides of a partition bring, by the view of each (A6). The tables after a step are a function of
+    /// its base's tables and of the step alone, so that whoever must propose it again can.
+    #[n(8)]
+    pub branches: Vec<Branch>,
+}
+
+impl Step {
+    /// Whether the step lists this peer: the site, in this life, with this store.
+    pub fn lists(&self, peer: Peer) -> bool {
+        self.members.iter().any(|m| m.peer == peer)
+    }
+
+    /// The rank of a site, if it is a member.
+    pub fn rank(&self, site: SiteId) -> Option<usize> {
+        self.members.iter().position(|m| m.peer.site == site)
+    }
 }
