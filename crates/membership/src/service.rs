@@ -13,7 +13,7 @@ use crate::group::Outcome;
 use crate::kernel::{
     Busy, Config, Delay, Kernel, Learned, Message, Output, Record, Refused, Tables, Ticket, Timer, Transition,
 };
-use crate::step::{Peer, RequestId, RequestKind, Step, Why};
+use crate::step::{Peer, Request, RequestId, RequestKind, Step, Why};
 
 /// R before anybody measured it.
 pub const ROUND_TRIP_BOUND_DEFAULT: Duration = Duration::from_millis(50);
@@ -230,6 +230,14 @@ impl<T: Tables> Service<T> {
         let id = self.kernel.submit(request);
         self.drain(now);
         id
+    }
+
+    /// Takes a request that this site's member interface, or an attached site, has numbered. `Busy`: nothing was
+    /// taken, say it again later.
+    pub fn submit_request(&mut self, now: Time, request: &Request) -> Result<(), Busy> {
+        let taken = self.kernel.submit_request(request);
+        self.drain(now);
+        taken
     }
 
     /// Begins to leave the core-set; `Event::Left` says when the site may stop (C18).

@@ -107,12 +107,13 @@ impl<T: Tables> Kernel<T> {
         );
     }
 
-    /// Tells of own requests that this step settled.
+    /// Tells of requests seen here that this step settled.
     fn settle(&mut self, learned: &Learned<T>, on_line: bool) {
         let before = self.view.clone();
-        let own = self.pending.keys().filter(|id| id.origin == self.me.life());
         let told = |id| !on_line && before.as_ref().is_some_and(|v| v.tables.settled(id).is_some());
-        let settled: Vec<_> = own
+        let settled: Vec<_> = self
+            .pending
+            .keys()
             .filter(|id| !told(**id))
             .filter_map(|id| learned.tables.settled(*id).map(|outcome| (*id, outcome)))
             .collect();

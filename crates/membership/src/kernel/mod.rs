@@ -213,7 +213,7 @@ impl<T: Tables> Kernel<T> {
             raised: ViewId::default(),
             tries: 0,
             backoff: false,
-            requests: 0,
+            requests: RequestId::MSERVER,
             leaving: false,
             retired: false,
             dirty: false,

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use wire::{SiteId, SiteIncarnation};
 
 use super::message::{Body, Header};
-use super::output::{Delay, Timer};
+use super::output::{Delay, Output, Timer};
 use super::tables::Tables;
 use super::{Busy, Kernel, PENDING_PER_ORIGIN_MAX};
 use crate::step::{Request, RequestId, RequestKind, Why};
@@ -19,6 +19,25 @@ impl<T: Tables> Kernel<T> {
         self.spread(&request, None);
         self.turn();
         Ok(id)
+    }
+
+    /// Takes a request that the member interface, or an attached site, has numbered. Said again, it is spread
+    /// again, or answered if the line has settled it. `Busy` changes nothing.
+    pub fn submit_request(&mut self, request: &Request) -> Result<(), Busy> {
+        let settled = self.line.as_ref().and_then(|line| line.tables.settled(request.id));
+        if let Some(outcome) = settled {
+            self.outputs.0.push_back(Output::Settled { request: request.id, outcome, on_line: true });
+            return Ok(());
+        }
+        if !self.pending.contains_key(&request.id) {
+            if self.pending_of(request.id.origin) >= PENDING_PER_ORIGIN_MAX {
+                return Err(Busy);
+            }
+            self.pending.insert(request.id, request.kind.clone());
+        }
+        self.spread(request, None);
+        self.turn();
+        Ok(())
     }
 
     /// C15: detection established, by two witnesses or by one and an unanswered request to refute, that a life

@@ -18,9 +18,18 @@ const REFUSED_MAX: usize = 256;
 /// The decided requests of every origin.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Encode, Decode)]
 #[cbor(transparent)]
-pub(super) struct Settled(#[n(0)] BTreeMap<SiteIncarnation, Origin>);
+pub(super) struct Settled(#[n(0)] BTreeMap<SiteIncarnation, Life>);
 
-/// The decided requests of one life of a site.
+/// The decided requests of one life of a site: those its member interface numbered, and its mserver's own.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Encode, Decode)]
+struct Life {
+    #[n(0)]
+    interface: Origin,
+    #[n(1)]
+    mserver: Origin,
+}
+
+/// The decided requests of one counter.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Encode, Decode)]
 struct Origin {
     /// All numbers up to this one are decided.
@@ -37,7 +46,7 @@ struct Origin {
 impl Settled {
     pub(super) fn get(&self, id: RequestId) -> Option<Outcome> {
         match self.0.get(&id.origin) {
-            Some(origin) => origin.get(id.n),
+            Some(life) => life.get(id.n),
             None if self.is_forgotten(id.origin) => Some(Outcome::Refused(Reason::Stale)),
             None => None,
         }
@@ -73,6 +82,22 @@ impl Settled {
         let lives: Vec<_> = self.lives_of(origin).collect();
         for old in lives.iter().take(lives.len().saturating_sub(LIVES_MAX)) {
             self.0.remove(old);
+        }
+    }
+}
+
+impl Life {
+    fn get(&self, n: u64) -> Option<Outcome> {
+        match n.checked_sub(RequestId::MSERVER) {
+            Some(n) => self.mserver.get(n),
+            None => self.interface.get(n),
+        }
+    }
+
+    fn note(&mut self, n: u64, refused: Option<Reason>) {
+        match n.checked_sub(RequestId::MSERVER) {
+            Some(n) => self.mserver.note(n, refused),
+            None => self.interface.note(n, refused),
         }
     }
 }
@@ -128,12 +153,20 @@ mod tests {
     }
 
     #[test]
+    fn an_mserver_s_own_requests_are_counted_apart() {
+        let mut settled = Settled::default();
+        settled.note(id(1, RequestId::MSERVER + 1), Outcome::Done);
+        assert_eq!(settled.get(id(1, 1)), None);
+        assert_eq!(settled.get(id(1, RequestId::MSERVER + 1)), Some(Outcome::Done));
+    }
+
+    #[test]
     fn memory_is_bounded_in_lives_gaps_and_refusals() {
         let mut settled = Settled::default();
         for n in 0..10_000 {
             settled.note(id(9, 2 * n + 2), Outcome::Refused(Reason::Full));
         }
-        let origin = &settled.0[&id(9, 0).origin];
+        let origin = &settled.0[&id(9, 0).origin].interface;
         assert!(origin.above.len() <= ABOVE_MAX && origin.refused.len() <= REFUSED_MAX);
         assert_eq!(settled.get(id(9, 1)), Some(Outcome::Done), "a gap at the bound counts as settled");
         for life in 10..20 {
