@@ -4,7 +4,7 @@
 mod deliver;
 mod outside;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -15,7 +15,7 @@ use multicast::call::{
     Replies, Switch, Ticket, causal, Passage,
 };
 use multicast::{Cast, Endpoint, MessageNumber, Order};
-use wire::{Bugs, GroupId, GroupName, MemberId, ProcessId, SiteId, SiteIncarnation, Time, ViewId};
+use wire::{GroupId, GroupName, MemberId, ProcessId, SiteId, SiteIncarnation, Time, ViewId};
 
 use crate::api::{CallId, CastError, CastOptions, Casted, Event, ReplyKind};
 
@@ -54,6 +54,8 @@ pub(crate) struct Groups {
     next_flush: u64,
     /// Calls of members, by the caller's number.
     calls: BTreeMap<u64, (ProcessId, CallId)>,
+    /// Groups to which something was done since they were last settled.
+    dirty: BTreeSet<GroupId>,
     actions: VecDeque<Action>,
     events: VecDeque<Event>,
 }
@@ -105,6 +107,7 @@ impl Groups {
             next_call: 1,
             next_flush: 1,
             calls: BTreeMap::new(),
+            dirty: BTreeSet::new(),
             actions: VecDeque::new(),
             events: VecDeque::new(),
         }
@@ -131,7 +134,7 @@ impl Groups {
         let here = view.members.iter().any(|member| member.id.process.birth == self.me);
         if here || self.groups.contains_key(&id) {
             self.group(id, Some(&view.name));
-            self.with(now, id, |group| {
+            self.with(id, |group| {
                 // Another group's view cannot come here, and one that is too large was refused by the tables.
                 let _ = group.endpoint.handle_view(now, Arc::clone(&view));
             });
@@ -143,7 +146,7 @@ impl Groups {
     pub(crate) fn handle_start_change(&mut self, now: Time, id: ViewId, sites: &[SiteId]) {
         let groups: Vec<GroupId> = self.groups.keys().copied().collect();
         for group in groups {
-            self.with(now, group, |group| group.endpoint.handle_start_change(now, id, sites));
+            self.with(group, |group| group.endpoint.handle_start_change(now, id, sites));
         }
     }
 
@@ -158,7 +161,7 @@ impl Groups {
             self.group(id, None);
         }
         let mut taken = Ok(());
-        self.with(now, id, |group| {
+        self.with(id, |group| {
             taken = group.endpoint.handle_frame(now, from, frame).map_err(|error| error.to_string());
         });
         taken
@@ -178,7 +181,7 @@ impl Groups {
                 match self.groups.get_mut(&id) {
                     Some(group) => {
                         group.contact.handle_carry(now, from, carry, &mut self.caller);
-                        self.settle(now, id);
+                        self.dirty.insert(id);
                     }
                     None => self.refuse_carry(from, &carry),
                 }
@@ -186,7 +189,7 @@ impl Groups {
             PointMessage::ClientGone { group: id, client } => {
                 if let Some(group) = self.groups.get_mut(&id) {
                     group.contact.handle_client_gone(client, &mut self.caller);
-                    self.settle(now, id);
+                    self.dirty.insert(id);
                 }
             }
             PointMessage::Verdict { group, client, sequence, verdict } => {
@@ -203,7 +206,7 @@ impl Groups {
             if let Some(group) = self.groups.get_mut(&id) {
                 group.dedup.handle_life_ended(life);
             }
-            self.settle(now, id);
+            self.dirty.insert(id);
         }
         self.handle_contact_died(now, life.site);
     }
@@ -212,24 +215,35 @@ impl Groups {
     pub(crate) fn handle_link(&mut self, now: Time, site: SiteId, writable: bool) {
         let groups: Vec<GroupId> = self.groups.keys().copied().collect();
         for id in groups {
-            self.with(now, id, |group| match writable {
+            self.with(id, |group| match writable {
                 true => group.endpoint.handle_link_writable(site),
                 false => group.endpoint.handle_link_full(site),
             });
         }
     }
 
+    /// The interface says that a member has left: for it the group is over at once.
+    pub(crate) fn handle_left(&mut self, id: GroupId, member: MemberId, why: &'static str) {
+        if let Some(group) = self.groups.get_mut(&id)
+            && group.local.contains(&member)
+        {
+            group.local.retain(|local| *local != member);
+            let name = group.name.clone();
+            self.events.push_back(Event::Left { group: id, name, member, why });
+        }
+    }
+
     /// The members here do not take what is delivered (`true`), or do again.
     pub(crate) fn hold(&mut self, now: Time, group: &GroupName, hold: bool) {
         if let Some(id) = self.names.get(group).copied() {
-            self.with(now, id, |group| group.endpoint.hold_acks(now, hold));
+            self.with(id, |group| group.endpoint.hold_acks(now, hold));
         }
     }
 
     pub(crate) fn handle_timeout(&mut self, now: Time) {
         let groups: Vec<GroupId> = self.groups.keys().copied().collect();
         for id in groups {
-            self.with(now, id, |group| {
+            self.with(id, |group| {
                 group.endpoint.handle_timeout(now);
                 group.dedup.handle_timeout(now);
             });
@@ -279,13 +293,12 @@ impl Groups {
                 if options.order == Order::Cbcast {
                     group.marks.push_back((number, self.switch.note(id)));
                 }
-                self.settle(now, id);
+                self.dirty.insert(id);
                 Ok(match call {
                     Some(number) => {
                         let call = CallId(self.next_call);
                         self.next_call += 1;
                         self.calls.insert(number, (member.process, call));
-                        self.collect(now);
                         Casted::Call(call)
                     }
                     None => Casted::Done,
@@ -377,11 +390,11 @@ impl Groups {
         }
     }
 
-    /// Does something with a group and then everything that follows from it.
-    fn with(&mut self, now: Time, id: GroupId, act: impl FnOnce(&mut Group)) {
+    /// Does something with a group; what follows from it waits for [`Groups::settle`], so that batches grow.
+    fn with(&mut self, id: GroupId, act: impl FnOnce(&mut Group)) {
         if let Some(group) = self.groups.get_mut(&id) {
             act(group);
-            self.settle(now, id);
+            self.dirty.insert(id);
         }
     }
 }

@@ -132,7 +132,6 @@ impl Peers {
     /// Sends a small frame by itself, at once: it may be lost.
     pub(crate) fn send_bare(&mut self, to: SiteId, channel: Channel, by: Option<SiteId>, frame: Bytes) {
         let connected = self.is_connected(to);
-        let by = by.or_else(|| self.peers.get(&to).and_then(|peer| peer.via).filter(|_| !connected));
         let transmit = match by {
             Some(neighbour) if neighbour != to => {
                 let envelope = Envelope::new(self.me, to);
@@ -208,11 +207,11 @@ impl Peers {
             return Some(transmit);
         }
         for (&to, peer) in &mut self.peers {
-            if peer.choked {
+            if peer.choked && peer.via.is_none() {
                 continue;
             }
-            // A direct connection carries the link even while a detour is named: it is back.
-            let via = if peer.connected.is_some() { None } else { peer.via };
+            // A detour goes before a connection that may be up in name only.
+            let via = peer.via;
             if peer.connected.is_none() && via.is_none() {
                 continue;
             }

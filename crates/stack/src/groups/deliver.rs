@@ -11,8 +11,15 @@ use super::{Action, Group, Groups, OWN_CASTS_MAX, OwnCast};
 use crate::api::{Event, LocalMembers};
 
 impl Groups {
-    /// Everything that follows after something was done to a group, until nothing does any more.
-    pub(super) fn settle(&mut self, now: Time, id: GroupId) {
+    /// Everything that follows from what was done to groups, until nothing does any more.
+    pub(crate) fn settle(&mut self, now: Time) {
+        self.collect(now);
+        while let Some(id) = self.dirty.pop_first() {
+            self.settle_group(now, id);
+        }
+    }
+
+    fn settle_group(&mut self, now: Time, id: GroupId) {
         let Some(mut group) = self.groups.remove(&id) else { return };
         let mut over = false;
         loop {
@@ -69,7 +76,7 @@ impl Groups {
             Report::Ended { view } => {
                 for member in std::mem::take(&mut group.local) {
                     let why = view.left.iter().find(|(left, _)| *left == member).map(|(_, why)| *why);
-                    let why = super::super::why_text(why);
+                    let why = crate::why_text(why);
                     self.events.push_back(Event::Left { group: id, name: group.name.clone(), member, why });
                 }
                 group.contact.handle_view(&Installed { view, together: Arc::new([]) }, &mut self.caller);
@@ -120,8 +127,7 @@ impl Groups {
 
     fn delivered(&mut self, now: Time, group: &mut Group, id: GroupId, delivery: Delivery) {
         let Delivery { view, sender, order, payload, .. } = delivery;
-        group.dedup.note_order(order);
-        let body = call::Delivery { group: id, view, sender, body: payload };
+        let body = call::Delivery { group: id, view, sender, order, body: payload };
         if let Err(error) = group.dedup.handle_delivery(now, body) {
             let note = format!("dropped a message of {sender} in {}: {error}", group.name);
             self.events.push_back(Event::Note(note));
@@ -197,7 +203,7 @@ impl Groups {
             view.members.iter().map(|member| member.id).filter(|m| m.process.birth == self.me).collect();
         for member in group.local.iter().filter(|member| !here.contains(member)) {
             let why = view.left.iter().find(|(left, _)| left == member).map(|(_, why)| *why);
-            let why = super::super::why_text(why);
+            let why = crate::why_text(why);
             let (name, member) = (group.name.clone(), *member);
             self.events.push_back(Event::Left { group: id, name, member, why });
         }
@@ -247,7 +253,7 @@ impl Groups {
             for id in groups {
                 let Some(group) = self.groups.get_mut(&id) else { continue };
                 if group.contact.handle_ended(number, &mut self.caller) {
-                    self.settle(now, id);
+                    self.dirty.insert(id);
                     break;
                 }
             }
