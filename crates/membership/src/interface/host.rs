@@ -10,6 +10,7 @@ use super::message::{
     Answer, Attach, Attached, BadMessage, Claim, Direct, Message, StartChange, Submit, SubmitAnswer, Unknown,
 };
 use crate::group::{Consistency, GroupRequest, GroupView, Outcome};
+use crate::kernel::Tables;
 use crate::step::{Request, RequestId, RequestKind, Why};
 use crate::tables::GroupTables;
 

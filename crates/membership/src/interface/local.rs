@@ -528,6 +528,9 @@ impl Interface {
 
     /// Compares with the tables: views that were missed, members that the line does not know (any more).
     fn compare(&mut self, now: Time, tables: &GroupTables) {
+        for asked in self.asked.values_mut() {
+            asked.pending = !tables.primary();
+        }
         let mine: Vec<(MemberId, Option<GroupId>)> =
             self.members.iter().map(|(m, s)| (*m, s.group)).collect();
         let mut missed: BTreeMap<GroupId, Arc<GroupView>> = BTreeMap::new();

@@ -11,9 +11,9 @@ use crate::group::{Branch, Create, GroupOptions, GroupRequest, GroupView, Lives,
 use crate::step::{Request, RequestId, RequestKind, Step, Why};
 
 /// Applies a step to the tables of its base and to what the sides that meet in it bring.
-pub(super) fn apply(tables: &mut GroupTables, step: &Step, branches: &[Branch]) -> Applied {
+pub(super) fn apply(tables: &mut GroupTables, step: &Step) -> Applied {
     let mut change = Change::begin(tables, step.id, step.primary);
-    change.renew_sites(step, branches);
+    change.renew_sites(step);
     let outcomes = change.grant(&step.requests);
     let views = change.finish();
     tables.view = step.id;
@@ -26,7 +26,7 @@ pub(super) fn would_act(tables: &GroupTables, request: &Request) -> bool {
     let mut copy = tables.clone();
     let mut change = Change::begin(&mut copy, tables.view, false);
     let decided = match &request.kind {
-        RequestKind::Group(asked) => change.ask(asked) != Outcome::Pending,
+        RequestKind::Group(asked) => change.ask(request.id, asked) != Outcome::Pending,
         RequestKind::Join(_) | RequestKind::Leave(_) | RequestKind::Fail(..) | RequestKind::Reorder(_) => {
             true
         }
@@ -208,18 +208,17 @@ impl<'a> Change<'a> {
 
     // Sites.
 
-    fn renew_sites(&mut self, step: &Step, branches: &[Branch]) {
+    fn renew_sites(&mut self, step: &Step) {
         let core: BTreeSet<SiteIncarnation> = step.members.iter().map(|m| m.peer.life()).collect();
         self.removed = step.removed.iter().map(|(peer, why)| (peer.life(), *why)).collect();
-        let by_view: BTreeMap<ViewId, &Branch> =
-            branches.iter().filter(|b| b.view != self.tables.view).map(|b| (b.view, b)).collect();
+        let by_view: BTreeMap<ViewId, &Branch> = step.branches.iter().map(|b| (b.view, b)).collect();
         let branches: Vec<&Branch> = by_view.into_values().collect();
         let before: BTreeSet<SiteIncarnation> =
             self.tables.core.iter().copied().chain(self.tables.attached().map(|(life, _)| life)).collect();
         let line = (self.tables.view, std::mem::replace(&mut self.tables.core, core));
         self.tables.sites.merge(&branches);
         self.tables.sites.promote(&self.tables.core);
-        if self.primary != self.tables.primary {
+        if branches.is_empty() && self.primary != self.tables.primary {
             let all: Vec<GroupId> = self.tables.groups.keys().copied().collect();
             for id in all {
                 self.draft(id);
@@ -298,7 +297,7 @@ impl<'a> Change<'a> {
                 continue;
             }
             let outcome = match &request.kind {
-                RequestKind::Group(asked) => self.ask(asked),
+                RequestKind::Group(asked) => self.ask(request.id, asked),
                 // The kernel has put these into the step's members already.
                 RequestKind::Join(_)
                 | RequestKind::Leave(_)
@@ -311,7 +310,7 @@ impl<'a> Change<'a> {
         outcomes
     }
 
-    fn ask(&mut self, asked: &GroupRequest) -> Outcome {
+    fn ask(&mut self, id: RequestId, asked: &GroupRequest) -> Outcome {
         match asked {
             GroupRequest::Join { group, member, role, create, options } => {
                 self.join(group, *member, role, *create, options)
@@ -321,7 +320,7 @@ impl<'a> Change<'a> {
             GroupRequest::Fail { process } => self.fail(*process),
             GroupRequest::Split { group, members, into } => self.split(*group, members, into),
             GroupRequest::Merge { from, into } => self.merge(*from, *into),
-            GroupRequest::Refresh { group } => self.refresh(*group),
+            GroupRequest::Refresh { group } => self.refresh(id, *group),
             GroupRequest::Reorder { member, .. } => self.reorder(*member),
             GroupRequest::SetSite { site, info } => match self.primary {
                 true => self.tables.sites.set(*site, info),
@@ -508,14 +507,19 @@ impl<'a> Change<'a> {
         Outcome::Done
     }
 
-    fn refresh(&mut self, id: GroupId) -> Outcome {
+    fn refresh(&mut self, request: RequestId, id: GroupId) -> Outcome {
         if self.group(id).is_none() {
             return Outcome::Refused(Reason::NoSuchGroup);
         }
         if !self.decides(id) {
             return self.undecidable();
         }
-        self.draft(id).named = true;
+        let primary = self.primary;
+        let draft = self.draft(id);
+        // A branch grants what it has granted before in each of its steps; a Refresh counts once.
+        if primary || draft.now.refreshed.insert(request) {
+            draft.named = true;
+        }
         Outcome::Done
     }
 
