@@ -11,8 +11,8 @@ use bytes::Bytes;
 use membership::group::{GroupRequest, GroupView};
 use multicast::call::outsider::DedupLimits;
 use multicast::call::{
-    Answerer, CallOptions, Caller, Client, ClientId, Contact, Dedup, Envelope, PointMessage, ProcessList,
-    Replies, Switch, Ticket, causal, Passage,
+    Answerer, CallOptions, Caller, ClientId, Contact, Dedup, Envelope, Passage, PointMessage, ProcessList,
+    Replies, Switch, Ticket, causal,
 };
 use multicast::{Cast, Endpoint, MessageNumber, Order};
 use wire::{GroupId, GroupName, MemberId, ProcessId, SiteId, SiteIncarnation, Time, ViewId};
@@ -128,6 +128,12 @@ impl Groups {
         Some((id, *member))
     }
 
+    /// The members through which a process is in groups.
+    pub(crate) fn members(&self, process: ProcessId) -> Vec<MemberId> {
+        let local = self.groups.values().flat_map(|group| &group.local);
+        local.filter(|member| member.process == process).copied().collect()
+    }
+
     /// A view from the member interface.
     pub(crate) fn handle_view(&mut self, now: Time, view: Arc<GroupView>) {
         let id = view.group;
@@ -212,7 +218,7 @@ impl Groups {
     }
 
     /// Whether the link to a site takes data.
-    pub(crate) fn handle_link(&mut self, now: Time, site: SiteId, writable: bool) {
+    pub(crate) fn handle_link(&mut self, site: SiteId, writable: bool) {
         let groups: Vec<GroupId> = self.groups.keys().copied().collect();
         for id in groups {
             self.with(id, |group| match writable {
@@ -314,7 +320,13 @@ impl Groups {
     }
 
     /// Answers a message that wants a reply. A refusal changes nothing.
-    pub(crate) fn reply(&mut self, now: Time, ticket: Ticket, kind: ReplyKind, body: Bytes) -> Result<(), CastError> {
+    pub(crate) fn reply(
+        &mut self,
+        now: Time,
+        ticket: Ticket,
+        kind: ReplyKind,
+        body: Bytes,
+    ) -> Result<(), CastError> {
         let taken = match kind {
             ReplyKind::Reply => self.answerer.reply(ticket, body),
             ReplyKind::Null => self.answerer.null_reply(ticket),
@@ -337,8 +349,12 @@ impl Groups {
 
     /// Forgets a process: its calls, and what it cast from outside.
     pub(crate) fn forget(&mut self, now: Time, process: ProcessId) {
-        let calls: Vec<u64> =
-            self.calls.iter().filter(|(_, (owner, _))| *owner == process).map(|(number, _)| *number).collect();
+        let calls: Vec<u64> = self
+            .calls
+            .iter()
+            .filter(|(_, (owner, _))| *owner == process)
+            .map(|(number, _)| *number)
+            .collect();
         for number in calls {
             self.calls.remove(&number);
             self.caller.cancel(number);
@@ -447,25 +463,25 @@ impl Group {
             self.own_casts.clear();
             return;
         };
-        while let Some(own) = self.own_casts.front() {
+        while let Some(OwnCast { order, body, report }) = self.own_casts.pop_front() {
             use multicast::call::outsider::Order as Carried;
-            let (order, safe) = match own.order {
+            let (as_order, safe) = match order {
                 Carried::Total => (Order::Abcast, false),
                 Carried::Safe => (Order::Abcast, true),
                 Carried::Group => (Order::Gbcast, false),
             };
-            match self.cast(now, member, order, safe, own.body.clone()) {
+            match self.cast(now, member, as_order, safe, body.clone()) {
                 Ok(number) => {
-                    if let Some(report) = own.report {
+                    if let Some(report) = report {
                         self.carried.insert(number, report);
                     }
-                    self.own_casts.pop_front();
                 }
-                Err(CastError::Full | CastError::Blocked) => return,
+                Err(CastError::Full | CastError::Blocked) => {
+                    self.own_casts.push_front(OwnCast { order, body, report });
+                    return;
+                }
                 // It will never be taken: the carrier's client turns to another contact in time.
-                Err(_) => {
-                    self.own_casts.pop_front();
-                }
+                Err(_) => {}
             }
         }
     }

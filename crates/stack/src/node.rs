@@ -16,12 +16,12 @@ use std::time::Duration;
 use bytes::Bytes;
 use detect::{Detector, Event as Detected, Path};
 use link::Class;
-use membership::group::{GroupRequest, GroupView, Outcome, SiteInfo};
-use membership::interface::message::{Answer, StartChange};
+use membership::group::{GroupRequest, GroupView, Outcome, SiteInfo, SiteRole};
+use membership::interface::message::Answer;
 use membership::interface::{self, Host, Interface};
 use membership::kernel::Ticket as WriteTicket;
 use membership::service::{Event as Decided, RecordError, Service};
-use membership::step::{RequestId, RequestKind, Step, Why};
+use membership::step::{RequestId, Step, Why};
 use membership::tables::GroupTables;
 use wire::frame::{self, Kind};
 use wire::{SiteId, SiteIncarnation, Time, ViewId};
@@ -241,7 +241,7 @@ impl Node {
                 }
                 Inbound::Writable { site } => {
                     self.full.remove(&site);
-                    self.groups.handle_link(now, site, true);
+                    self.groups.handle_link(site, true);
                     Ok(())
                 }
             };
@@ -401,7 +401,10 @@ impl Node {
                 };
                 self.peers.send_bare(packet.to, Channel::Stream, by, whole);
             } else if self.peers.send(now, packet.to, whole, Class::Control).is_err() {
-                self.note(format!("{} takes nothing: an agreement message is dropped, and will be repeated", packet.to));
+                self.note(format!(
+                    "{} takes nothing: an agreement message is dropped, and will be repeated",
+                    packet.to
+                ));
             }
         }
         let busy = !decided.is_empty();
@@ -418,7 +421,9 @@ impl Node {
                 self.groups.handle_start_change(now, id, &sites);
             }
             Decided::Installed { step, group_views } => self.installed(now, &step, &group_views),
-            Decided::Excluded(view) => self.note(format!("view {view} excludes this site: it will join again")),
+            Decided::Excluded(view) => {
+                self.note(format!("view {view} excludes this site: it will join again"))
+            }
             Decided::Settled { request, outcome, on_line: _ } => {
                 self.interface.handle_answer(now, request, Answer::Outcome(outcome));
                 self.outcomes.push((request, outcome));
@@ -427,7 +432,9 @@ impl Node {
             Decided::Left => self.events.push_back(Event::MayStop),
             Decided::Surpassed(by) => self.events.push_back(Event::Surpassed(by)),
             Decided::Diverged(step) => {
-                self.note(format!("the tables after {step} differ from the coordinator's: asking for them in whole"));
+                self.note(format!(
+                    "the tables after {step} differ from the coordinator's: asking for them in whole"
+                ));
             }
             Decided::Trace(transition) => self.trace(transition.name()),
         }
@@ -460,9 +467,12 @@ impl Node {
 
     /// Makes sure that the site table has this site's name and addresses.
     fn enter_site_table(&mut self, now: Time) {
-        let info = SiteInfo::new(&self.config.name, &self.config.addresses, self.config.mserver);
+        let role = if self.config.mserver { SiteRole::Mserver } else { SiteRole::Attached };
+        let info =
+            SiteInfo { name: self.config.name.clone(), addresses: self.config.addresses.clone(), role };
         let site = self.config.me.site;
-        let known = self.service.as_ref().and_then(Service::view).and_then(|view| view.tables.site(site).cloned());
+        let known =
+            self.service.as_ref().and_then(Service::view).and_then(|view| view.tables.site(site).cloned());
         if known.as_ref() != Some(&info) {
             // If too much is asked already, the next view asks again.
             let _ = self.interface.request(now, GroupRequest::SetSite { site, info });
@@ -567,7 +577,7 @@ impl Node {
             let full = taken.is_err() || !self.peers.is_writable(site);
             if full && self.full.insert(site) {
                 self.peers.want_room(site);
-                self.groups.handle_link(now, site, false);
+                self.groups.handle_link(site, false);
             }
             if taken.is_err() {
                 self.note(format!("{site} has taken nothing for long: a frame to it is lost"));

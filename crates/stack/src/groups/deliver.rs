@@ -118,7 +118,8 @@ impl Groups {
             Report::Suspect(site) => self.actions.push_back(Action::Suspect(site)),
             Report::Slow(site) => self.expel_slow(group, id, site),
             Report::RequestRefresh => {
-                self.actions.push_back(Action::Submit(membership::group::GroupRequest::Refresh { group: id }));
+                self.actions
+                    .push_back(Action::Submit(membership::group::GroupRequest::Refresh { group: id }));
             }
             Report::Trace(transition) => self.events.push_back(Event::Trace(trace_name(transition))),
         }
@@ -191,7 +192,10 @@ impl Groups {
                     let leave = membership::group::GroupRequest::Leave { group: id, member };
                     self.actions.push_back(Action::Submit(leave));
                 }
-                let note = format!("the state of {} did not come in time: its members here must join again", group.name);
+                let note = format!(
+                    "the state of {} did not come in time: its members here must join again",
+                    group.name
+                );
                 self.events.push_back(Event::Note(note));
             }
         }
@@ -224,7 +228,10 @@ impl Groups {
             let expel = membership::group::GroupRequest::Expel { group: id, member: member.id };
             self.actions.push_back(Action::Submit(expel));
         }
-        self.events.push_back(Event::Note(format!("{site} is too slow for {}: its members are asked to leave", group.name)));
+        self.events.push_back(Event::Note(format!(
+            "{site} is too slow for {}: its members are asked to leave",
+            group.name
+        )));
     }
 
     pub(super) fn point(&mut self, transmit: call::Transmit) {
@@ -272,7 +279,12 @@ impl Groups {
 
 impl Group {
     /// Queues a cast of the site's own. At the bound it is dropped: its client asks again.
-    fn queue_own(&mut self, order: call::outsider::Order, body: bytes::Bytes, report: Option<(call::ClientId, u64)>) {
+    fn queue_own(
+        &mut self,
+        order: call::outsider::Order,
+        body: bytes::Bytes,
+        report: Option<(call::ClientId, u64)>,
+    ) {
         if self.own_casts.len() < OWN_CASTS_MAX {
             self.own_casts.push_back(OwnCast { order, body, report });
         }

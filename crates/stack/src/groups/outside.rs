@@ -55,7 +55,7 @@ impl Groups {
     }
 
     /// Whoever is in the group now may carry.
-    pub(super) fn tell_outsiders(&mut self, now: Time, view: &GroupView) {
+    pub(crate) fn tell_outsiders(&mut self, now: Time, view: &GroupView) {
         let contacts = contacts(view);
         for (_, outsider) in self.clients.iter_mut().filter(|((_, group), _)| *group == view.group) {
             outsider.client.handle_contacts(now, &contacts);

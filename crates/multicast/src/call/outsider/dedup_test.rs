@@ -61,7 +61,8 @@ impl Sites {
     }
 
     fn cast(&mut self, sender: u32, body: Bytes) {
-        let delivery = Delivery { group: group(), view: view_id(self.epoch), sender: member(sender), body };
+        let (view, sender, order) = (view_id(self.epoch), member(sender), crate::Order::Abcast);
+        let delivery = Delivery { group: group(), view, sender, order, body };
         for dedup in self.sites.values_mut() {
             dedup.handle_delivery(Time::ZERO, delivery.clone()).expect("well formed");
         }
@@ -315,7 +316,8 @@ fn malformed_deliveries_change_nothing() {
     dedup.handle_view(installed(founding(&[1]), &[1]));
     for kind in [Kind::DedupState, Kind::Gone] {
         let body = Envelope::of(kind).wrap(b"\xff\xff");
-        let delivery = Delivery { group: group(), view: view_id(1), sender: member(1), body };
+        let (view, sender, order) = (view_id(1), member(1), crate::Order::Abcast);
+        let delivery = Delivery { group: group(), view, sender, order, body };
         let error = dedup.handle_delivery(Time::ZERO, delivery);
         assert_eq!(error, Err(DedupError::Malformed(DecodeError::BadBody)));
     }
