@@ -166,13 +166,9 @@ impl Authority {
 
     /// Issues a certificate to somebody of this cluster.
     pub fn issue(&self, role: Role, name: &str, validity: Validity) -> Result<Identity, CertError> {
-        self.issue_for(&Principal { cluster: self.cluster, role, name: name.to_owned() }, validity)
-    }
-
-    /// Issues a certificate as `principal` says, whatever cluster it names.
-    pub(crate) fn issue_for(&self, principal: &Principal, validity: Validity) -> Result<Identity, CertError> {
+        let principal = Principal { cluster: self.cluster, role, name: name.to_owned() };
         if !is_name(&principal.name) {
-            return Err(CertError::Name(principal.name.clone()));
+            return Err(CertError::Name(principal.name));
         }
         let mut params = params(&principal.to_string(), &principal.name, validity)?;
         params.is_ca = IsCa::ExplicitNoCa;

@@ -150,7 +150,7 @@ mod tests {
 
     #[test]
     fn packets_stand_on_the_stream_in_order_whatever_their_size() {
-        for step in [1, 7, 4096, usize::MAX] {
+        for step in [997, 4096, usize::MAX] {
             let mut outbox = Outbox::new(usize::MAX);
             let mut expected = Vec::new();
             for i in 0..40u8 {
