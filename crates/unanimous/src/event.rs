@@ -9,6 +9,7 @@ use wire::{GroupName, MemberId, ViewId};
 
 use crate::cast::Order;
 use crate::error::Error;
+use crate::local;
 use crate::view::View;
 
 /// What a group tells. A watcher is told of [`Event::View`], [`Event::SiteLost`] and [`Event::Left`] only.
@@ -74,6 +75,15 @@ pub(crate) enum AnswerTo {
         /// What the site calls the message.
         to: String,
     },
+    /// To the site inside this program.
+    Local {
+        /// That site.
+        handle: site::Handle,
+        /// The process that answers.
+        process: wire::ProcessId,
+        /// What it answers.
+        to: stack::ReplyTo,
+    },
 }
 
 impl Delivery {
@@ -107,6 +117,14 @@ impl Delivery {
             None => Ok(()),
             Some(AnswerTo::Session { session, to }) => {
                 session.reply(to, kind, payload).await.map_err(Error::of_request)
+            }
+            Some(AnswerTo::Local { handle, process, to }) => {
+                let kind = match kind {
+                    ReplyKind::Reply => stack::ReplyKind::Reply,
+                    ReplyKind::Null => stack::ReplyKind::Null,
+                    ReplyKind::Abort => stack::ReplyKind::Abort,
+                };
+                handle.reply(*process, *to, kind, payload).await.map_err(local::error)
             }
         }
     }

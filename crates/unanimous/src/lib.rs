@@ -40,6 +40,7 @@ mod event;
 mod group;
 mod ids;
 mod join;
+mod local;
 pub mod locate;
 mod process;
 mod queue;
@@ -48,6 +49,8 @@ mod routes;
 mod site;
 mod view;
 
+pub use crate::site::Site;
+pub use ::site::{ConfigError, Running, SiteConfig, StartError, Stopped, config};
 pub use bytes::Bytes;
 pub use cast::{Call, Cast, Order, Outcome, Replies, Reply};
 pub use error::Error;
@@ -57,7 +60,6 @@ pub use ids::IdError;
 pub use join::{Consistency, Create, JoinOptions, Lives, Merges};
 pub use process::{Outsider, Process};
 pub use queue::Events;
-pub use site::Site;
 pub use view::{View, Why};
 pub use wire::{GroupName, MemberId, NameError, ProcessId, SiteId, ViewId};
 

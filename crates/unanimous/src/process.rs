@@ -9,6 +9,7 @@ use crate::cast::{Cast, Outcome, Request};
 use crate::error::Error;
 use crate::group::Group;
 use crate::join::JoinOptions;
+use crate::local::Local;
 use crate::queue::{Events, Seen, queue};
 use crate::remote::Remote;
 use crate::view::View;
@@ -24,6 +25,8 @@ pub struct Process {
 pub(crate) enum Backend {
     /// A session with a site beside this program.
     Remote(Remote),
+    /// A site inside this program.
+    Local(Local),
 }
 
 impl Process {
@@ -35,6 +38,7 @@ impl Process {
     pub fn id(&self) -> String {
         match &*self.backend {
             Backend::Remote(remote) => remote.process(),
+            Backend::Local(local) => local.process(),
         }
     }
 
@@ -42,6 +46,7 @@ impl Process {
     pub fn site(&self) -> String {
         match &*self.backend {
             Backend::Remote(remote) => remote.site(),
+            Backend::Local(local) => local.site(),
         }
     }
 
@@ -59,6 +64,7 @@ impl Process {
         let seen = events.seen();
         let member = match &*self.backend {
             Backend::Remote(remote) => remote.join(&name, options, sink).await?,
+            Backend::Local(local) => local.join(&name, options, sink).await?,
         };
         seen.joined(member);
         Ok((Group::new(self.clone(), name, seen), events))
@@ -75,6 +81,7 @@ impl Process {
         let (sink, events) = queue(self.budget());
         match &*self.backend {
             Backend::Remote(remote) => remote.watch(&name, sink).await?,
+            Backend::Local(local) => local.watch(&name, sink).await?,
         }
         Ok(events)
     }
@@ -84,6 +91,7 @@ impl Process {
         let name = GroupName::parse(group)?;
         match &*self.backend {
             Backend::Remote(remote) => remote.view(&name).await,
+            Backend::Local(local) => local.view(&name).await,
         }
     }
 
@@ -91,6 +99,7 @@ impl Process {
     pub async fn close(self) {
         match &*self.backend {
             Backend::Remote(remote) => remote.close().await,
+            Backend::Local(local) => local.close().await,
         }
     }
 
@@ -103,6 +112,7 @@ impl Process {
     ) -> Result<(), Error> {
         match &*self.backend {
             Backend::Remote(remote) => remote.cast(group, seen, request, payloads).await,
+            Backend::Local(local) => local.cast(group, seen, request, payloads).await,
         }
     }
 
@@ -115,24 +125,28 @@ impl Process {
     ) -> Result<Outcome, Error> {
         match &*self.backend {
             Backend::Remote(remote) => remote.call(group, seen, request, payload).await,
+            Backend::Local(local) => local.call(group, seen, request, payload).await,
         }
     }
 
     pub(crate) async fn flush(&self, group: &GroupName) -> Result<(), Error> {
         match &*self.backend {
             Backend::Remote(remote) => remote.flush(group).await,
+            Backend::Local(local) => local.flush(group).await,
         }
     }
 
     pub(crate) async fn leave(&self, group: &GroupName) -> Result<(), Error> {
         match &*self.backend {
             Backend::Remote(remote) => remote.leave(group).await,
+            Backend::Local(local) => local.leave(group).await,
         }
     }
 
     fn budget(&self) -> &Arc<crate::queue::Budget> {
         match &*self.backend {
             Backend::Remote(remote) => remote.budget(),
+            Backend::Local(local) => local.budget(),
         }
     }
 }

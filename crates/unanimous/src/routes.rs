@@ -3,11 +3,13 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use wire::session::ErrorCode;
 use wire::{GroupName, MemberId};
 
+use crate::error::Error;
 use crate::event::Event;
 use crate::join::JoinOptions;
-use crate::queue::{Entry, Sink};
+use crate::queue::{Entry, Seen, Sink};
 use crate::view::View;
 
 /// The process is in the group already. Nothing was changed.
@@ -69,9 +71,18 @@ impl Routes {
         route(&mut self.lock(), group).watchers.push(sink);
     }
 
-    /// Who the process is in the group now.
-    pub(crate) fn member(&self, group: &GroupName) -> Option<MemberId> {
-        self.lock().get(group.as_str())?.membership.as_ref()?.member
+    /// Whether the program may cast as the member that it knows of. An outsider (without `seen`) always may.
+    pub(crate) fn check(&self, group: &GroupName, seen: Option<&Seen>) -> Result<(), Error> {
+        let Some(seen) = seen else { return Ok(()) };
+        let groups = self.lock();
+        match groups.get(group.as_str()).and_then(|route| route.membership.as_ref()) {
+            Some(Membership { member: Some(member), .. }) if seen.member() == Some(*member) => Ok(()),
+            Some(_) => Err(Error::SiteLost),
+            None => Err(Error::Refused {
+                code: ErrorCode::NotMember,
+                message: format!("no longer a member of {group}; join it again"),
+            }),
+        }
     }
 
     /// A view, for the member and for all who watch.

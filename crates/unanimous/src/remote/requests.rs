@@ -151,24 +151,15 @@ impl Remote {
         let mut after = 0;
         loop {
             let (number, session) = match seen {
-                Some(seen) => (0, self.member_session(group, seen)?),
+                Some(_) => (0, self.up_now()?),
                 None => self.up(after).await?,
             };
+            self.shared.routes.check(group, seen)?;
             match session.request(op.clone(), body.clone()).await {
                 Ok(answer) => return Ok(answer),
                 Err(client::Error::Ended(_)) if seen.is_none() && request.idempotent => after = number,
                 Err(error) => return Err(Error::of_request(error)),
             }
-        }
-    }
-
-    /// The session, if the program knows that it is the member which it now is.
-    fn member_session(&self, group: &GroupName, seen: &Seen) -> Result<Session, Error> {
-        let session = self.up_now()?;
-        let known = seen.member().ok_or(Error::SiteLost)?;
-        match self.shared.routes.member(group) {
-            Some(member) if member == known => Ok(session),
-            Some(_) | None => Err(Error::SiteLost),
         }
     }
 
