@@ -14,6 +14,8 @@
 mod client;
 mod contact;
 mod dedup;
+#[cfg(test)]
+mod random_test;
 mod table;
 
 pub use client::{Client, ClientError, ClientEvent, Fate};
