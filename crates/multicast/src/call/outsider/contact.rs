@@ -17,8 +17,11 @@ use super::{Carry, ClientId, Gone, Judgement, Order, Origin, Refusal, TABLE_WIND
 /// What [`Contact::poll_output`] asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ContactOutput {
-    /// Cast this in the group, in the name of any member at this site. Report it with [`Contact::handle_judged`]
-    /// when it comes back and with [`Contact::handle_settled`] when every member has it and its place in the order.
+    /// Cast this in the group, in the name of any member at this site, in the order of these outputs and as soon as
+    /// the data plane takes it. Report it with [`Contact::handle_judged`] when it comes back and with
+    /// [`Contact::handle_settled`] when every member has it, its place in the order and all before it. Where stability
+    /// is known of messages but not of their order, cast it safe: then its delivery before a transitional signal is
+    /// that moment.
     Cast {
         /// In which order.
         order: Order,
@@ -59,7 +62,7 @@ struct Carrying {
     /// Delivered, and firm.
     delivered: bool,
     settled: bool,
-    outcome: Option<Outcome>,
+    outcome: Option<Box<Outcome>>,
 }
 
 impl Contact {
@@ -193,7 +196,7 @@ impl Contact {
     /// Says whether it was.
     pub fn handle_ended(&mut self, call: u64, caller: &mut Caller) -> bool {
         let Some(cast) = self.by_call.remove(&call) else { return false };
-        let outcome = caller.collect(call);
+        let outcome = caller.collect(call).map(Box::new);
         if let Some(carrying) = self.carrying.get_mut(&cast) {
             carrying.call = None;
             carrying.outcome = outcome;

@@ -74,6 +74,7 @@ pub struct Opened {
 
 /// What [`Dedup::poll_output`] gives, in the order in which the members see it.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[allow(clippy::large_enum_variant, reason = "a box would allocate for each message")]
 pub enum DedupOutput {
     /// Deliver it to the members here that want it ([`Envelope::is_for`]). An outsider's cast is its first.
     Deliver(Opened),
@@ -148,6 +149,7 @@ struct Owed {
 }
 
 #[derive(Clone, Debug)]
+#[allow(clippy::large_enum_variant, reason = "a box would allocate for each message")]
 enum Item {
     Delivery(Opened),
     /// A view, and whether it has been shown.

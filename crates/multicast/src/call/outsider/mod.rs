@@ -99,7 +99,7 @@ pub enum Verdict {
     /// It was not carried this time.
     Refused(Refusal),
     /// The replies to it; it is settled too.
-    Outcome(Outcome),
+    Outcome(Box<Outcome>),
 }
 
 /// Why a contact did not carry a cast.

@@ -14,7 +14,7 @@ use rand_chacha::ChaCha8Rng;
 use rand_core::{Rng, SeedableRng};
 use wire::{Bugs, SiteId, Time, ViewId};
 
-use super::super::answerer::{Answerer, Ticket};
+use super::super::answerer::{Answerer, Asked, Ticket};
 use super::super::caller::{CallOptions, Caller, Replies};
 use super::super::point::{Answered, PointMessage};
 use super::super::testing::{client, group, installed, life, member, view_with};
@@ -67,6 +67,7 @@ struct Coverage {
     answered: u32,
     carried: u32,
     unknown: u32,
+    forgotten: u32,
     gone: u32,
     waited: u32,
 }
@@ -170,8 +171,6 @@ impl World {
         }
     }
 
-    // --- clients
-
     fn cast(&mut self, faults: bool) {
         let at = self.below(self.clients.len());
         if !faults || !self.clients[at].alive {
@@ -258,8 +257,6 @@ impl World {
         self.flush_sites();
     }
 
-    // --- the network
-
     /// One message arrives.
     fn hop(&mut self) {
         let ready: Vec<(u32, u32)> =
@@ -275,11 +272,13 @@ impl World {
 
     fn arrive(&mut self, from: u32, to: u32, message: PointMessage) {
         if let Some(at) = self.clients.iter().position(|outside| outside.n == to) {
-            if let PointMessage::Verdict { sequence, verdict, .. } = message {
-                if self.clients[at].alive {
-                    self.clients[at].client.handle_verdict(self.now, SiteId(from), sequence, verdict);
-                    self.flush_client(at);
-                }
+            let PointMessage::Verdict { sequence, verdict, .. } = message else {
+                panic!("not to a client");
+            };
+            if self.clients[at].alive {
+                self.seen.forgotten += u32::from(verdict == Verdict::Refused(Refusal::Forgotten));
+                self.clients[at].client.handle_verdict(self.now, SiteId(from), sequence, verdict);
+                self.flush_client(at);
             }
             return;
         }
@@ -299,16 +298,13 @@ impl World {
         self.flush_sites();
     }
 
-    // --- the group
-
     /// A site that is in the newest view has a cast put into the order.
     fn order(&mut self) {
         let Some(n) = self.pick_site() else { return };
         let site = self.sites.get_mut(&n).expect("picked");
-        if site.at > self.view_at {
-            if let Some((body, cast)) = site.wanted.pop_front() {
-                self.log.push(Entry::Cast { caster: n, body, cast });
-            }
+        let wanted = if site.at > self.view_at { site.wanted.pop_front() } else { None };
+        if let Some((body, cast)) = wanted {
+            self.log.push(Entry::Cast { caster: n, body, cast });
         }
         if self.chance(60) {
             let ahead = self.log.len() - self.stable;
@@ -360,7 +356,7 @@ impl World {
         let tag = self.rng.next_u32().to_be_bytes();
         let site = self.sites.get_mut(&n).expect("picked");
         let Some(ticket) = site.tickets.pop() else { return };
-        let super::super::answerer::Asked::Outsider(_, client, sequence) = ticket.asked else {
+        let Asked::Outsider(_, client, sequence) = ticket.asked else {
             panic!("only outsiders ask here");
         };
         if null {
@@ -469,8 +465,6 @@ impl World {
             site.flush(&mut self.network, &mut self.seen);
         }
     }
-
-    // --- the check
 
     fn check(&self) {
         let mut views: BTreeMap<CastId, BTreeSet<ViewId>> = BTreeMap::new();
@@ -681,13 +675,25 @@ impl Coverage {
         self.answered += other.answered;
         self.carried += other.carried;
         self.unknown += other.unknown;
+        self.forgotten += other.forgotten;
         self.gone += other.gone;
         self.waited += other.waited;
     }
 
     /// The counts that may not be zero. Unknown fates are rare here, and not among them.
-    fn all(&self) -> [u32; 8] {
-        let Coverage { deaths, joins, lost, repeated, answered, carried, unknown: _, gone, waited } = *self;
-        [deaths, joins, lost, repeated, answered, carried, gone, waited]
+    fn all(&self) -> [u32; 9] {
+        let Coverage {
+            deaths,
+            joins,
+            lost,
+            repeated,
+            answered,
+            carried,
+            unknown: _,
+            forgotten,
+            gone,
+            waited,
+        } = *self;
+        [deaths, joins, lost, repeated, answered, carried, forgotten, gone, waited]
     }
 }
