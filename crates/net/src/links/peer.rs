@@ -131,6 +131,12 @@ impl Peer {
         }
     }
 
+    /// Ends the pause before the next dial.
+    pub(crate) fn dial_now(&self) {
+        self.state().table += 1;
+        self.changed.notify_one();
+    }
+
     /// The addresses and the number of this version of them.
     pub(crate) fn addresses(&self) -> (Vec<SocketAddr>, u64) {
         let state = self.state();
