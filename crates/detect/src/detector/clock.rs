@@ -87,7 +87,9 @@ impl Detector {
             self.holds = true;
             return;
         };
-        let measured = self.detection_bound();
+        let watched = self.peers.values().filter(|peer| peer.is_watched() && peer.trip.smoothed().is_some());
+        let Some(longest) = watched.map(|peer| self.timeout_of(peer)).max() else { return };
+        let measured = self.settings.detection_bound(longest);
         if self.holds && measured > bound {
             self.holds = false;
             self.events.push_back(Event::CannotHold { bound, measured });
