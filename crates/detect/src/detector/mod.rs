@@ -119,7 +119,7 @@ pub enum Event {
     /// Two live sites, this one and another, have had no common neighbour for too long: the junior end is to
     /// be removed as partitioned.
     BadLink {
-        /// The end with the higher rank number; it may be this site.
+        /// The end with the higher rank number, or the other if nobody reaches it; it may be this site.
         junior: SiteIncarnation,
         /// The other end.
         senior: SiteIncarnation,

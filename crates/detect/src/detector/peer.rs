@@ -60,6 +60,8 @@ pub(super) struct Broken {
     /// The neighbour that carries packets meanwhile.
     pub(super) via: Option<SiteId>,
     pub(super) since: Time,
+    /// Nobody reaches it: the site is deaf, not the path cut.
+    pub(super) unreachable: bool,
     /// When the loss of the last common neighbour is told.
     pub(super) bad_link: Option<Time>,
     /// When the direct path is tried again.

@@ -71,9 +71,6 @@ impl Detector {
             Standing::Watched => {}
         }
         let fresh = peer.news.is_some_and(|at| now.since(at) < timeout);
-        if sign == Sign::OneWay && fresh && peer.is_good_neighbour() {
-            return self.send(from, Body::Hear { who, direct: true });
-        }
         self.witnessed(now, from, who, sign);
         let Some(peer) = self.peers.get_mut(&who.site).filter(|peer| peer.is_watched()) else { return };
         let mine = peer.case.as_ref().and_then(|case| case.mine);
@@ -85,8 +82,9 @@ impl Detector {
         match (mine, connection) {
             (Some(mine), _) => self.send(from, Body::Witness { who, sign: mine }),
             (None, Some(seen)) if sign >= Sign::Closed => self.suspect(now, who.site, seen),
-            // After a refused connection, news may be older than the death: only an answer counts.
-            (None, _) if fresh && sign < Sign::Closed => self.vouch(who.site),
+            // After a refused connection, news may be older than the death, and a deaf site talks: then only
+            // an answer counts.
+            (None, _) if fresh && sign == Sign::Silence => self.vouch(who.site),
             (None, _) => peer.monitor.probe_now(now, sign != Sign::Silence),
         }
     }
@@ -122,13 +120,10 @@ impl Detector {
         peer.news = Some(now);
         peer.monitor.heard(now);
         let Some(case) = &peer.case else { return };
-        let hard = [case.mine].into_iter().flatten().chain(case.witnesses.values().copied());
-        let hard = hard.max() >= Some(Sign::Closed);
-        match case.mine {
-            // Talking does not refute deafness; only an answer does.
-            Some(Sign::OneWay) if !strong => return,
-            Some(_) | None if hard && !strong => return,
-            Some(_) | None => {}
+        // Talking refutes silence. It does not refute deafness, nor a closed connection: it may be older.
+        let mut signs = case.mine.into_iter().chain(case.witnesses.values().copied());
+        if !strong && signs.any(|sign| sign != Sign::Silence) {
+            return;
         }
         self.refuted(now, site, path);
     }
@@ -255,7 +250,9 @@ impl Detector {
         {
             return self.fail(now, site, Evidence::Unrefuted { witness, sign });
         }
-        if !case.hearers.is_empty() || case.mine == Some(Sign::OneWay) {
+        let talks =
+            case.mine == Some(Sign::OneWay) || case.witnesses.values().any(|sign| *sign == Sign::OneWay);
+        if !case.hearers.is_empty() || talks {
             return self.contradicted(now, site, in_time);
         }
         let silent_too = |other: &SiteId| self.peers.get(other).is_none_or(Peer::is_suspected);
@@ -282,6 +279,7 @@ impl Detector {
         let Some(peer) = self.peers.get(&site) else { return };
         let Some(case) = &peer.case else { return };
         let via = self.best_neighbour(site, &case.hearers);
+        let unreachable = case.hearers.is_empty() && !case.witnesses.is_empty();
         if case.mine.is_none() {
             if !in_time {
                 self.close(site);
@@ -290,6 +288,7 @@ impl Detector {
             self.counters.refuted += 1;
             self.close(site);
             self.path_broke(now, site, true, via);
+            self.note_unreachable(site, unreachable);
             self.rewatch(now);
         }
     }

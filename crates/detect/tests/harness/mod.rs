@@ -116,6 +116,16 @@ impl Cluster {
         self.drain(site);
     }
 
+    /// Every site that lives hears every other, as if by the traffic of a busy group.
+    pub fn chatter(&mut self, n: u32) {
+        let alive: Vec<u32> = (1..=n).filter(|at| self.sites[at].alive).collect();
+        for at in alive {
+            for from in (1..=n).filter(|from| *from != at) {
+                self.call(at, |detector, now| detector.handle_heard(now, life(from)));
+            }
+        }
+    }
+
     pub fn members_are(&mut self, at: u32, members: &[u32]) {
         let members: Vec<SiteIncarnation> = members.iter().map(|&site| life(site)).collect();
         let now = self.now;
