@@ -4,9 +4,9 @@ mod harness;
 
 use std::time::Duration;
 
-use detect::{Config, Event, Path, Settings};
+use detect::{Config, Connection, Event, Path, Settings};
 use harness::{Cluster, life};
-use wire::SiteId;
+use wire::{Incarnation, SiteId, SiteIncarnation};
 
 fn ms(ms: u64) -> Duration {
     Duration::from_millis(ms)
@@ -389,6 +389,83 @@ fn a_failure_is_told_once_and_a_view_without_the_life_clears_it() {
     assert_eq!(cluster.failed().len(), 2, "a view that keeps it changes nothing");
     cluster.members_are(1, &[1, 2]);
     assert_eq!(cluster.detector(1).suspected().count(), 0);
+}
+
+#[test]
+fn a_restarted_site_is_watched_in_its_new_life() {
+    let mut cluster = Cluster::new(3, Config::default(), 5);
+    cluster.run(ms(1_000));
+    let again = SiteIncarnation { site: SiteId(3), incarnation: Incarnation(2) };
+    for at in [1, 2] {
+        let up = Connection::Up(again.incarnation);
+        cluster.call(at, |detector, now| detector.handle_connection(now, SiteId(3), up));
+    }
+    assert_eq!(cluster.failed().len(), 2, "the old life is over");
+    for at in [1, 2] {
+        cluster.call(at, |detector, now| detector.handle_members(now, &[life(1), life(2), again]));
+        let now = cluster.now;
+        assert!(cluster.detector(at).heard(now).contains(&again));
+    }
+    cluster.darken(3);
+    cluster.run(ms(1_500));
+    let new = |event: &Event| matches!(event, Event::Failed { who, .. } if *who == again);
+    assert_eq!(cluster.events.iter().filter(|(_, _, event)| new(event)).count(), 2);
+}
+
+/// One disaster after the other, each time with the view that follows from what was established.
+fn disasters(seed: u64) -> Cluster {
+    let n = 4 + (seed % 5) as u32;
+    let mut cluster = Cluster::new(n, Config::default(), seed);
+    let mut alive: Vec<u32> = (1..=n).collect();
+    cluster.run(ms(600));
+    for round in 0..6 {
+        let pick = cluster.random(alive.len() as u64) as usize;
+        let (one, other) = (alive[pick], alive[(pick + 1) % alive.len()]);
+        let before = cluster.failed().len();
+        let bound = cluster.detector(other).detection_bound();
+        let dies = alive.len() > 3 && cluster.random(2) == 0;
+        match (dies, cluster.random(3)) {
+            (true, 0) => cluster.kill(one),
+            (true, _) => cluster.darken(one),
+            (false, 0) => cluster.cut = [(one, other)].into(),
+            (false, 1) => cluster.cut = [(one, other), (other, one)].into(),
+            (false, _) => {
+                let span = cluster.random(140);
+                cluster.pause(one);
+                cluster.run(ms(span));
+                cluster.resume(one);
+            }
+        }
+        cluster.run(bound * 2 + ms(200));
+        let failed: Vec<_> = cluster.failed().split_off(before);
+        if dies {
+            assert!(!failed.is_empty(), "seed {seed} round {round}: {one} in {bound:?}");
+            alive.retain(|site| *site != one);
+            let members = alive.clone();
+            alive.iter().for_each(|&at| cluster.members_are(at, &members));
+        }
+        let right = failed.iter().all(|(_, _, who)| dies && *who == one);
+        assert!(right, "seed {seed} round {round}: {failed:?}");
+        if cluster.random(2) == 0 {
+            cluster.cut.clear();
+        }
+    }
+    cluster
+}
+
+#[test]
+fn disaster_after_disaster_the_dead_are_found_in_time_and_the_living_never() {
+    for seed in 0..1_500 {
+        disasters(seed);
+    }
+}
+
+#[test]
+fn a_seed_reproduces_a_run() {
+    for seed in 0..20 {
+        let (one, two) = (disasters(seed), disasters(seed));
+        assert_eq!((one.events, one.packets), (two.events, two.packets));
+    }
 }
 
 #[test]

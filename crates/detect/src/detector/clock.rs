@@ -119,7 +119,8 @@ fn forgive_case(peer: &mut Peer, now: Time, refutation: Duration) {
         Some(Sign::OneWay | Sign::Silence) => peer.case = None,
         Some(Sign::Closed | Sign::Refused) | None => {
             let resend = case.resend.is_some().then_some(now);
-            let fresh = Case { resend, resends: 0, deadline: now + refutation, ..case.clone() };
+            let deadline = now + refutation;
+            let fresh = Case { resend, resends: 0, patience: deadline, deadline, ..case.clone() };
             *case = fresh;
         }
     }

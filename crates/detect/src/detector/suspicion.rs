@@ -33,13 +33,13 @@ impl Detector {
             case.deadline = case.deadline.min(now + (resend.since(now)) * 2);
         }
         let who = peer.life;
-        if first && asked_by_other {
-            self.tell_inquiry(who, Body::Witness { who, sign });
-        } else {
-            case.resend = Some(resend);
-            self.tell_inquiry(who, Body::Suspect { who, sign });
-            self.ask_to_refute(who);
+        case.resend = Some(resend);
+        if first {
+            case.patience = resend;
         }
+        let said = if asked_by_other { Body::Witness { who, sign } } else { Body::Suspect { who, sign } };
+        self.tell_inquiry(who, said);
+        self.ask_to_refute(who);
         if first {
             self.counters.suspicions += 1;
             self.rewatch(now);
@@ -154,6 +154,9 @@ impl Detector {
         for site in self.inquiry(self.me.site) {
             if site != asker {
                 self.send(site, Body::Alive {});
+                if self.path(site) != Some(Path::Direct) {
+                    self.send_by(site, Path::Direct, Body::Alive {});
+                }
             }
         }
     }
@@ -163,6 +166,9 @@ impl Detector {
         match connection {
             Connection::Up(incarnation) if incarnation == peer.life.incarnation => {
                 peer.connection = Some(connection);
+                if let Route::Broken(broken) = &mut peer.route {
+                    broken.retry = now;
+                }
                 self.news(now, site, Some(Path::Direct), true);
             }
             // The hello of a life that is over arrived late.
@@ -190,8 +196,9 @@ impl Detector {
 
     /// Tells a suspicion again, or closes an inquiry whose time is up.
     pub(super) fn fire_case(&mut self, now: Time, site: SiteId) {
+        self.judge(now, site);
         let timeout = self.timeout(site);
-        let Some(peer) = self.peers.get_mut(&site).filter(|peer| peer.is_watched()) else { return };
+        let Some(peer) = self.peers.get_mut(&site) else { return };
         let who = peer.life;
         let Some(case) = &mut peer.case else { return };
         if let (Some(resend), Some(sign)) = (case.resend, case.mine)
@@ -202,7 +209,6 @@ impl Detector {
             self.tell_inquiry(who, Body::Suspect { who, sign });
             self.ask_to_refute(who);
         }
-        self.judge(now, site);
     }
 
     pub(super) fn fail(&mut self, now: Time, site: SiteId, evidence: Evidence) {
@@ -216,12 +222,15 @@ impl Detector {
         self.mend_detours(now);
     }
 
-    /// The neighbours that may carry a packet to `site`, by seniority, bounded.
-    pub(super) fn neighbours(&self, site: SiteId) -> Vec<SiteId> {
-        let good = |other: &&SiteId| {
-            **other != site && self.peers.get(other).is_some_and(|peer| peer.is_good_neighbour())
-        };
-        self.ring.iter().filter(good).take(FAN_OUT_MAX).copied().collect()
+    /// The neighbours that may carry a packet to `site` when every path is tried: good ones first, then those
+    /// whose own path is in doubt, by seniority, bounded.
+    fn neighbours(&self, site: SiteId) -> Vec<SiteId> {
+        let watched =
+            |other: &&SiteId| **other != site && self.peers.get(other).is_some_and(Peer::is_watched);
+        let good = |other: &SiteId| self.peers.get(other).is_some_and(Peer::is_good_neighbour);
+        let (good, doubtful): (Vec<SiteId>, Vec<SiteId>) =
+            self.ring.iter().filter(watched).copied().partition(good);
+        good.into_iter().chain(doubtful).take(FAN_OUT_MAX).collect()
     }
 
     /// Whom a suspicion of `suspect` is put to: the nearest before it on the ring, its monitors first. In a
@@ -260,7 +269,7 @@ impl Detector {
         match witnesses[..] {
             [first, second, ..]
                 if (first.1 >= Sign::Refused && second.1 >= Sign::Closed)
-                    || (mine.is_some() && all_spoke)
+                    || (mine.is_some() && all_spoke && now >= case.patience)
                     || (mine.is_some() && !in_time) =>
             {
                 self.fail(now, site, Evidence::TwoWitnesses { first, second });
