@@ -119,7 +119,7 @@ fn traffic_up_to_the_end_neither_hides_a_crash_nor_delays_its_detection() {
 
 #[test]
 fn starved_sites_accuse_nobody() {
-    for seed in 0..40 {
+    for seed in 0..25 {
         let n = 3 + (seed % 3) as u32;
         let mut cluster = Cluster::new(n, Config::default(), seed);
         for round in 0..600 {
@@ -246,7 +246,7 @@ fn a_monitor_that_slept_accuses_nobody() {
 
 #[test]
 fn a_site_that_slept_too_long_is_removed_itself_and_accuses_nobody() {
-    for seed in 0..500 {
+    for seed in 0..300 {
         let mut cluster = Cluster::new(3 + (seed % 4) as u32, Config::default(), seed);
         cluster.run(ms(700));
         cluster.pause(2);
@@ -412,11 +412,15 @@ fn a_restarted_site_is_watched_in_its_new_life() {
     assert_eq!(cluster.events.iter().filter(|(_, _, event)| new(event)).count(), 2);
 }
 
-/// One disaster after the other, each time with the view that follows from what was established.
+/// One disaster after the other under some loss, each time with the view that follows from what was established.
 fn disasters(seed: u64) -> Cluster {
     let n = 4 + (seed % 5) as u32;
     let mut cluster = Cluster::new(n, Config::default(), seed);
     let mut alive: Vec<u32> = (1..=n).collect();
+    if seed.is_multiple_of(3) {
+        cluster.loss_everywhere = seed % 6;
+        cluster.latency_us_max = 500 + seed % 7 * 2_000;
+    }
     cluster.run(ms(600));
     for round in 0..6 {
         let pick = cluster.random(alive.len() as u64) as usize;
@@ -436,7 +440,8 @@ fn disasters(seed: u64) -> Cluster {
                 cluster.resume(one);
             }
         }
-        cluster.run(bound * 2 + ms(200));
+        // Lost packets may cost another round of probes.
+        cluster.run(if seed.is_multiple_of(3) { bound * 4 + ms(500) } else { bound * 2 + ms(200) });
         let failed: Vec<_> = cluster.failed().split_off(before);
         if dies {
             assert!(!failed.is_empty(), "seed {seed} round {round}: {one} in {bound:?}");
@@ -455,7 +460,7 @@ fn disasters(seed: u64) -> Cluster {
 
 #[test]
 fn disaster_after_disaster_the_dead_are_found_in_time_and_the_living_never() {
-    for seed in 0..1_500 {
+    for seed in 0..1_000 {
         disasters(seed);
     }
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use wire::{SiteId, Time};
 
-use super::peer::{Case, Peer};
+use super::peer::Peer;
 use super::{Detector, Event};
 use crate::message::{Body, Sign};
 
@@ -118,10 +118,10 @@ fn forgive_case(peer: &mut Peer, now: Time, refutation: Duration) {
     match case.mine {
         Some(Sign::OneWay | Sign::Silence) => peer.case = None,
         Some(Sign::Closed | Sign::Refused) | None => {
-            let resend = case.resend.is_some().then_some(now);
-            let deadline = now + refutation;
-            let fresh = Case { resend, resends: 0, patience: deadline, deadline, ..case.clone() };
-            *case = fresh;
+            case.resend = case.resend.is_some().then_some(now);
+            case.resends = 0;
+            case.deadline = now + refutation;
+            case.patience = case.deadline;
         }
     }
 }
