@@ -14,11 +14,7 @@ fn cut(lives: Lives, merges: Merges) -> (Side, Side) {
     let mut all = Side::found(&[1, 2, 3, 4, 5]);
     let rules = options(lives, merges);
     let role = |site| (site == 5).then_some("chief");
-    all.step(
-        true,
-        &[1, 2, 3, 4, 5],
-        (1..=5).map(|s| join("g", member(s), role(s), rules.clone())).collect(),
-    );
+    all.step(true, &[1, 2, 3, 4, 5], (1..=5).map(|s| join("g", member(s), role(s), rules.clone())).collect());
     let (mut line, mut branch) = (all.clone(), all);
     let seen = line.step(true, &[1, 2, 3], vec![]);
     assert_eq!(only(&seen).left, vec![(member(4), Why::Partitioned), (member(5), Why::Partitioned)]);
@@ -49,11 +45,8 @@ fn primary_lives_where_the_line_is_and_the_others_must_join_again_whatever_the_m
         let view = only(&merged);
         assert_eq!(line.members("g"), Some(sites(1..=3)));
         assert_eq!(view.left, vec![(member(4), Why::Partitioned), (member(5), Why::Partitioned)]);
-        let again = line.step(
-            true,
-            &[1, 2, 3, 4, 5],
-            vec![join("g", member_n(4, 9), None, Default::default())],
-        );
+        let again =
+            line.step(true, &[1, 2, 3, 4, 5], vec![join("g", member_n(4, 9), None, Default::default())]);
         let back = only(&again).members.last().expect("it joined").clone();
         assert_eq!((back.id, back.previous), (member_n(4, 9), None), "with state transfer");
     }
@@ -121,13 +114,11 @@ fn at_least_three_lives_on_one_side_and_the_other_joins_again() {
 fn at_least_four_lives_nowhere_until_the_sides_meet() {
     let (mut line, branch) = cut(Lives::AtLeast(4), Merges::SameName);
     assert!(!lives_on(&line) && !lives_on(&branch));
-    let refused =
-        line.step(true, &[1, 2, 3], vec![join("g", member_n(1, 2), None, Default::default())]);
+    let refused = line.step(true, &[1, 2, 3], vec![join("g", member_n(1, 2), None, Default::default())]);
     assert_eq!(outcomes(&refused), [Outcome::Refused(Reason::NotPrimary)]);
     line.merge(true, &[1, 2, 3, 4, 5], &[&branch]);
     assert!(lives_on(&line), "nobody is unaccounted for");
-    let again =
-        line.step(true, &[1, 2, 3, 4, 5], vec![join("g", member_n(4, 2), None, Default::default())]);
+    let again = line.step(true, &[1, 2, 3, 4, 5], vec![join("g", member_n(4, 2), None, Default::default())]);
     assert_eq!(outcomes(&again), [Outcome::Done]);
 }
 
@@ -136,8 +127,7 @@ fn containing_a_member_lives_only_with_it_and_the_line_joins_again() {
     for merges in [Merges::Never, Merges::SameName, Merges::ContainingRole("chief".into())] {
         let (mut line, mut branch) = cut(Lives::ContainingMember(member(4)), merges);
         assert!(!lives_on(&line) && lives_on(&branch), "the side that holds it is off the line");
-        let more =
-            branch.step(false, &[4, 5], vec![join("g", member_n(5, 2), None, Default::default())]);
+        let more = branch.step(false, &[4, 5], vec![join("g", member_n(5, 2), None, Default::default())]);
         assert_eq!(outcomes(&more), [Outcome::Done], "applied on the branch");
         let merged = line.merge(true, &[1, 2, 3, 4, 5], &[&branch]);
         assert_eq!(line.members("g"), Some(vec![member(4), member_n(5, 2)]));
@@ -152,11 +142,7 @@ fn containing_a_role_may_live_on_several_sides() {
     let mut all = Side::found(&[1, 2, 3, 4, 5]);
     let rules = options(Lives::ContainingRole("chief".into()), Merges::SameName);
     let role = |site| (site == 1 || site == 5).then_some("chief");
-    all.step(
-        true,
-        &[1, 2, 3, 4, 5],
-        (1..=5).map(|s| join("g", member(s), role(s), rules.clone())).collect(),
-    );
+    all.step(true, &[1, 2, 3, 4, 5], (1..=5).map(|s| join("g", member(s), role(s), rules.clone())).collect());
     let (mut line, mut branch) = (all.clone(), all);
     line.step(true, &[1, 2, 3], vec![]);
     branch.step(false, &[4, 5], vec![]);

@@ -7,9 +7,7 @@ use membership::group::{Create, GroupOptions, GroupRequest, GroupView, Lives, Me
 use membership::kernel::Tables;
 use membership::step::{CoreMember, Peer, Request, RequestId, RequestKind, Step, Why};
 use membership::tables::{Applied, GroupTables};
-use wire::{
-    GroupId, GroupName, Incarnation, MemberId, ProcessId, SiteId, SiteIncarnation, StoreId, ViewId,
-};
+use wire::{GroupId, GroupName, Incarnation, MemberId, ProcessId, SiteId, SiteIncarnation, StoreId, ViewId};
 
 pub fn life(site: u32) -> SiteIncarnation {
     SiteIncarnation { site: SiteId(site), incarnation: Incarnation(1) }
@@ -62,7 +60,8 @@ impl Side {
 
     pub fn make(&mut self, primary: bool, sites: &[u32], requests: Vec<GroupRequest>) -> Step {
         self.epoch += 1;
-        let peer = |site| Peer { site: SiteId(site), incarnation: Incarnation(1), store: StoreId(site.into()) };
+        let peer =
+            |site| Peer { site: SiteId(site), incarnation: Incarnation(1), store: StoreId(site.into()) };
         let id = view_id(self.epoch, sites[0]);
         let gone = self.sites.iter().filter(|s| !sites.contains(s));
         let requests = requests.into_iter().map(|asked| {
