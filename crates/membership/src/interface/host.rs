@@ -139,7 +139,7 @@ impl Host {
     /// Time has come: repeats what is not acknowledged, and reports guests that are silent and orphans that
     /// nobody has taken.
     pub fn handle_timeout(&mut self, now: Time, tables: &GroupTables) {
-        let silence = self.config.silence;
+        let silence = self.config.silence * 2;
         let silent = |g: &Guest| g.heard + silence <= now;
         let gone: Vec<SiteId> = self.guests.iter().filter(|(_, g)| silent(g)).map(|(s, _)| *s).collect();
         for site in gone {
@@ -157,7 +157,7 @@ impl Host {
         // One mserver speaks for all: the lowest site of the core-set.
         let speaks = tables.core().next().is_some_and(|life| life.site == self.config.life.site);
         for (life, since) in &mut self.orphans {
-            if *since + silence * 2 <= now {
+            if *since + silence <= now {
                 *since = now;
                 if speaks {
                     self.wishes.push_back(GroupRequest::Detach { life: *life, why: Why::Failed });
@@ -183,9 +183,10 @@ impl Host {
 
     /// When to call [`handle_timeout`](Host::handle_timeout).
     pub fn poll_timeout(&self) -> Option<Time> {
-        let silent = self.guests.values().map(|g| g.heard + self.config.silence);
+        let silence = self.config.silence * 2;
+        let silent = self.guests.values().map(|g| g.heard + silence);
         let owed = self.guests.values().filter(|g| !g.owed.is_empty()).map(|g| g.resend);
-        let orphans = self.orphans.values().map(|since| *since + self.config.silence * 2);
+        let orphans = self.orphans.values().map(|since| *since + silence);
         silent.chain(owed).chain(orphans).min()
     }
 

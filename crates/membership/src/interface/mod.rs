@@ -8,8 +8,6 @@ mod attachment;
 mod host;
 mod local;
 pub mod message;
-#[cfg(test)]
-mod tests;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -41,7 +39,8 @@ pub struct Config {
     pub patience: Duration,
     /// How often an attached site gives a sign of life.
     pub beat: Duration,
-    /// After so long without an answer an mserver, or an attached site, is taken for gone.
+    /// After so long without an answer an mserver is taken for gone. An attached site is taken for gone after
+    /// twice as long, so that it has the time to attach elsewhere.
     pub silence: Duration,
 }
 
