@@ -65,7 +65,7 @@ impl<T: Tables> Kernel<T> {
     fn is_foreign(&self, site: SiteId) -> bool {
         let Some(glimpse) = self.seen.get(&site) else { return false };
         let Some(view) = &self.view else { return false };
-        if glimpse.line.is_none() {
+        if glimpse.line.is_none() || glimpse.left {
             return false;
         }
         let went_on = |id: ViewId| self.record.values().any(|step| step.id == id && !step.lists(self.me));
@@ -161,7 +161,8 @@ impl<T: Tables> Kernel<T> {
         }
         for site in &self.heard {
             let Some(glimpse) = self.seen.get(site) else { continue };
-            if glimpse.line.is_some() && glimpse.view.is_none() && !view.lists(glimpse.peer) {
+            if glimpse.line.is_some() && glimpse.view.is_none() && !glimpse.left && !view.lists(glimpse.peer)
+            {
                 present.insert(*site, Present { peer: glimpse.peer, view: None });
             }
         }

@@ -1,0 +1,6 @@
+//! What the kernel's tests share.
+
+#![allow(dead_code)]
+
+pub mod oracle;
+pub mod world;
