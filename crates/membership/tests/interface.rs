@@ -1,16 +1,16 @@
 //! The member interface: processes, joins, views once and in order, attachment and fail-over.
 
-mod common;
+mod steps;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use common::*;
 use membership::group::{Consistency, Create, GroupOptions, GroupRequest, GroupView, Lives, Merges, Reason};
 use membership::interface::message::{Direct, Message};
 use membership::interface::{Config, Event, Failure, Host, Interface, Join, WISHES_MAX, WishError};
 use membership::step::{Request, Why};
 use membership::tables::Applied;
+use steps::*;
 use wire::{MemberId, SiteId, Time};
 
 /// Mservers at sites 1 and 2, an attached site 9, and links that can be cut.
@@ -67,9 +67,9 @@ impl World {
 
     fn install(&mut self, applied: &Applied) {
         let tables = &self.side.tables;
-        self.own.handle_step(self.now, &applied.views, &applied.outcomes, tables);
+        self.own.handle_step(self.now, &applied.views, tables);
         for host in &mut self.hosts {
-            host.handle_step(self.now, &applied.views, &applied.outcomes, tables);
+            host.handle_step(self.now, &applied.views, tables);
         }
     }
 
@@ -200,7 +200,7 @@ fn patience_runs_out_and_what_is_granted_afterwards_is_given_back() {
     let mut step = side.make(true, &[1], vec![]);
     step.requests = vec![late];
     let applied = side.take(&step);
-    own.handle_step(Time::from_millis(11_001), &applied.views, &applied.outcomes, &side.tables);
+    own.handle_step(Time::from_millis(11_001), &applied.views, &side.tables);
     assert_eq!(own.poll_event(), None, "nobody wants that view");
     let leave = std::iter::from_fn(|| own.poll_submit()).last().expect("the leave that undoes it");
     let mut step = side.make(true, &[1], vec![]);
@@ -299,12 +299,12 @@ fn weak_groups_may_skip_views_and_strong_ones_never_do() {
         let mut step = side.make(true, &[1, 2], vec![]);
         step.requests = std::iter::from_fn(|| own.poll_submit()).collect();
         let applied = side.take(&step);
-        own.handle_step(Time::ZERO, &applied.views, &applied.outcomes, &side.tables);
+        own.handle_step(Time::ZERO, &applied.views, &side.tables);
         for _ in 0..3 {
             let group = side.id("g");
             let applied = side.step(true, &[1, 2], vec![GroupRequest::Refresh { group }]);
-            own.handle_step(Time::ZERO, &applied.views, &applied.outcomes, &side.tables);
-            own.handle_step(Time::ZERO, &applied.views, &applied.outcomes, &side.tables);
+            own.handle_step(Time::ZERO, &applied.views, &side.tables);
+            own.handle_step(Time::ZERO, &applied.views, &side.tables);
         }
         let events: Vec<Event> = std::iter::from_fn(|| own.poll_event()).collect();
         let views = views(&events);
@@ -325,12 +325,12 @@ fn members_of_a_side_that_died_join_again_when_the_line_is_back() {
     // Site 1 is cut off; the line goes on at site 2.
     let mut branch = world.side.clone();
     let applied = branch.step(false, &[1], vec![]);
-    world.own.handle_step(world.now, &applied.views, &applied.outcomes, &branch.tables);
+    world.own.handle_step(world.now, &applied.views, &branch.tables);
     let mut line = world.side.clone();
     line.step(true, &[2], vec![]);
     let applied = line.merge(true, &[2, 1], &[&branch]);
     world.side = line;
-    world.own.handle_step(world.now, &applied.views, &applied.outcomes, &world.side.tables);
+    world.own.handle_step(world.now, &applied.views, &world.side.tables);
     world.settle();
     let members = world.side.members("g").expect("the group went on");
     assert_eq!(members[0], member(2));
@@ -347,7 +347,7 @@ fn a_view_that_was_missed_is_made_good_from_the_tables() {
     world.own.join(world.now, process, name("g"), all()).expect("taken");
     world.settle();
     world.side.step(true, &[1, 2], vec![join("g", member(2), None, GroupOptions::default())]);
-    world.own.handle_step(world.now, &[], &[], &world.side.tables);
+    world.own.handle_step(world.now, &[], &world.side.tables);
     world.settle();
     assert_eq!(views(&world.events).last().map(|v| v.0), Some(&*world.side.view("g")));
 }

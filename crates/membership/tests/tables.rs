@@ -1,16 +1,16 @@
 //! The tables: what each request does, bounds, bytes, and replicas that must agree.
 
-mod common;
+mod steps;
 
 use std::collections::BTreeMap;
 
-use common::*;
 use membership::group::{
     Create, GroupOptions, GroupRequest, Lives, Merges, Outcome, Reason, SiteInfo, SiteRole,
 };
 use membership::kernel::Tables;
 use membership::step::Why;
 use membership::tables::{GroupTables, MEMBERS_MAX, ROLE_BYTES_MAX};
+use steps::*;
 use wire::{Incarnation, MemberId, ProcessId, SiteId, SiteIncarnation};
 
 fn simple(group: &str, site: u32) -> GroupRequest {

@@ -99,17 +99,9 @@ impl Host {
         }
     }
 
-    /// The mserver has installed a step. Pass what [`crate::tables::Applied`] holds, and the tables after it.
-    pub fn handle_step(
-        &mut self,
-        now: Time,
-        views: &[Arc<GroupView>],
-        outcomes: &[(RequestId, Outcome)],
-        tables: &GroupTables,
-    ) {
-        for (id, outcome) in outcomes {
-            self.answer(*id, *outcome);
-        }
+    /// The mserver has installed a step: its views, and the tables after it.
+    pub fn handle_step(&mut self, now: Time, views: &[Arc<GroupView>], tables: &GroupTables) {
+        self.answer(tables);
         if !views.is_empty() {
             self.recent.push_back((tables.view(), views.to_vec()));
             if self.recent.len() > STEPS_MAX {
@@ -320,6 +312,8 @@ impl Host {
         let id = submit.id;
         let answer = if let Some(outcome) = tables.settled(id) {
             Answer::Outcome(outcome)
+        } else if !tables.primary() && guest.asked.contains(&id) {
+            Answer::Outcome(Outcome::Pending)
         } else if guest.asked.len() >= ASKED_MAX && !guest.asked.contains(&id) {
             Answer::Busy
         } else {
@@ -330,15 +324,16 @@ impl Host {
         self.transmits.push_back((from, Message::SubmitAnswer(SubmitAnswer { id, answer })));
     }
 
-    fn answer(&mut self, id: RequestId, outcome: Outcome) {
-        let Some(guest) = self.guests.get_mut(&id.origin.site) else { return };
-        let asked = match outcome {
-            Outcome::Pending => guest.asked.contains(&id),
-            Outcome::Done | Outcome::Refused(_) => guest.asked.remove(&id),
-        };
-        if asked {
-            let answer = Answer::Outcome(outcome);
-            self.transmits.push_back((id.origin.site, Message::SubmitAnswer(SubmitAnswer { id, answer })));
+    /// Tells the guests what the tables have settled.
+    fn answer(&mut self, tables: &GroupTables) {
+        for (site, guest) in &mut self.guests {
+            let asked = guest.asked.iter();
+            let settled: Vec<_> = asked.filter_map(|id| Some((*id, tables.settled(*id)?))).collect();
+            for (id, outcome) in settled {
+                guest.asked.remove(&id);
+                let answer = SubmitAnswer { id, answer: Answer::Outcome(outcome) };
+                self.transmits.push_back((*site, Message::SubmitAnswer(answer)));
+            }
         }
     }
 

@@ -8,8 +8,9 @@ use wire::{GroupId, GroupName, MemberId, ProcessId, SiteId, Time, ViewId};
 
 use super::attachment::{Attachment, Due};
 use super::message::{Answer, Attach, Attached, BadMessage, Claim, DirectAck, Message, StartChange, Submit};
-use super::{Config, Event, Failure, Join, WISHES_MAX, WishError};
+use super::{Config, Event, Failure, INTERFACE_REQUESTS, Join, WISHES_MAX, WishError};
 use crate::group::{Consistency, GroupOptions, GroupRequest, GroupView, Outcome, Reason};
+use crate::kernel::Tables;
 use crate::step::{Request, RequestId, RequestKind, Why};
 use crate::tables::GroupTables;
 
@@ -152,28 +153,18 @@ impl Interface {
         let delay = self.delay_of(&request);
         let n = self.ask(now + delay, request, Some(now + self.config.patience));
         self.say_due(now);
-        Ok(RequestId { origin: self.config.life, n })
+        Ok(self.request_id(n))
     }
 
-    /// The next request number of this life of the site: for requests that others here make (detection's
-    /// failures, the site's own leave), so that no number is used twice.
-    pub fn next_request_id(&mut self) -> RequestId {
-        self.last_request += 1;
-        RequestId { origin: self.config.life, n: self.last_request }
-    }
-
-    /// The site's own mserver has installed a step: its views, what became of its requests, and the tables
-    /// after it. Whatever was missed before (a step learned by `Init`) is made good from the tables.
-    pub fn handle_step(
-        &mut self,
-        now: Time,
-        views: &[Arc<GroupView>],
-        outcomes: &[(RequestId, Outcome)],
-        tables: &GroupTables,
-    ) {
+    /// The site's own mserver has installed a step: its views, and the tables after it, which tell the outcome
+    /// of requests. Whatever was missed before (a step learned by `Init`) is made good from the tables.
+    pub fn handle_step(&mut self, now: Time, views: &[Arc<GroupView>], tables: &GroupTables) {
         self.take_views(now, views);
-        for (id, outcome) in outcomes {
-            self.handle_answer(now, *id, Answer::Outcome(*outcome));
+        let asked: Vec<RequestId> = self.asked.keys().map(|n| self.request_id(*n)).collect();
+        for id in asked {
+            if let Some(outcome) = tables.settled(id) {
+                self.handle_answer(now, id, Answer::Outcome(outcome));
+            }
         }
         self.compare(now, tables);
         self.say_due(now);
@@ -291,6 +282,10 @@ impl Interface {
 
     // Wishes.
 
+    fn request_id(&self, n: u64) -> RequestId {
+        RequestId { origin: self.config.life, n }
+    }
+
     fn check_room(&self) -> Result<(), WishError> {
         let wishes = self.asked.values().filter(|a| a.until.is_some()).count();
         if wishes >= WISHES_MAX { Err(WishError::Busy) } else { Ok(()) }
@@ -321,7 +316,8 @@ impl Interface {
     }
 
     fn ask(&mut self, next: Time, request: GroupRequest, until: Option<Time>) -> u64 {
-        let n = self.next_request_id().n;
+        self.last_request += 1;
+        let n = INTERFACE_REQUESTS + self.last_request;
         let attaches = matches!(request, GroupRequest::Attach { .. });
         // Changes that are gathered for one group go together, when the first of them is due.
         let gathered = self.asked.values().filter(|a| a.tries == 0 && same_group(&a.request, &request));
@@ -380,7 +376,7 @@ impl Interface {
             self.asked.iter().filter(|(_, a)| a.until.is_some_and(|t| t <= now)).map(|(n, _)| *n).collect();
         for n in over {
             let asked = self.asked.remove(&n).expect("it was there a line above");
-            let id = RequestId { origin: self.config.life, n };
+            let id = self.request_id(n);
             let GroupRequest::Join { group, member, .. } = asked.request else {
                 let outcome = asked.pending.then_some(Outcome::Pending);
                 self.events.push_back(Event::Answered { id, outcome });

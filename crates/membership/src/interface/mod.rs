@@ -24,6 +24,10 @@ pub use local::Interface;
 /// What the interface must ask itself (leaves and failures) is bounded by the memberships it has.
 pub const WISHES_MAX: usize = 1_024;
 
+/// A member interface numbers its requests from here, its site's mserver from 1: one life of a site never uses
+/// a number twice.
+pub const INTERFACE_REQUESTS: u64 = 1 << 63;
+
 /// What an interface or a host must know before it starts. The defaults suit a local network.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
