@@ -317,3 +317,18 @@ fn replicas_that_take_the_same_steps_agree_through_cuts_and_merges() {
         }
     }
 }
+
+#[test]
+fn a_thousand_groups_lose_a_site_in_one_step_and_keep_one_digest() {
+    let mut side = Side::found(&[1, 2]);
+    let joins = |site, groups: std::ops::Range<u64>| {
+        groups.map(move |n| join(&format!("g{n}"), member_n(site, n + 1), None, Default::default()))
+    };
+    side.step(true, &[1, 2], joins(1, 0..1_000).collect());
+    side.step(true, &[1, 2], joins(2, 0..1_000).collect());
+    let mut replica = side.clone();
+    let step = side.make(true, &[1], vec![]);
+    assert_eq!(side.take(&step).views.len(), 1_000);
+    replica.take(&step);
+    assert_eq!(side.tables.digest(), replica.tables.digest());
+}
