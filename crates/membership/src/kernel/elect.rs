@@ -11,7 +11,7 @@ use super::message::{Body, Header, Status};
 use super::output::{Delay, Timer, Transition};
 use super::quorum::{is_acceptor, is_quorum};
 use super::tables::Tables;
-use super::{Kernel, Owed, Role, TRIES_MAX, WAITS_MAX};
+use super::{Glimpse, Kernel, Owed, Role, TRIES_MAX, WAITS_MAX};
 use crate::step::{Peer, Request, Step};
 
 /// An election under way.
@@ -50,7 +50,11 @@ impl<T: Tables> Kernel<T> {
     fn is_wanted(&self) -> bool {
         let Some(line) = &self.line else { return false };
         let Some(view) = &self.view else { return true };
-        if self.ran_out || view.step.position < line.step.position {
+        // A view off the line wants to be on it as soon as a quorum of the line is heard.
+        if self.ran_out
+            || view.step.position < line.step.position
+            || (!view.step.primary && self.quorum_heard())
+        {
             return true;
         }
         let another_life =
@@ -65,7 +69,7 @@ impl<T: Tables> Kernel<T> {
     fn is_foreign(&self, site: SiteId) -> bool {
         let Some(glimpse) = self.seen.get(&site) else { return false };
         let Some(view) = &self.view else { return false };
-        if glimpse.line.is_none() {
+        if glimpse.line.is_none() || glimpse.left {
             return false;
         }
         let went_on = |id: ViewId| self.record.values().any(|step| step.id == id && !step.lists(self.me));
@@ -80,7 +84,11 @@ impl<T: Tables> Kernel<T> {
 
     pub(super) fn quorum_heard(&self) -> bool {
         let Some(line) = &self.line else { return false };
-        let heard = |peer: Peer| peer.site == self.me.site || self.heard.contains(&peer.site);
+        let may_vote = |g: &Glimpse| is_acceptor(&line.step, g.peer);
+        let heard = |peer: Peer| {
+            (peer.site == self.me.site && is_acceptor(&line.step, self.me))
+                || (self.heard.contains(&peer.site) && self.seen.get(&peer.site).is_none_or(may_vote))
+        };
         is_quorum(&line.step, self.config.bugs, heard)
     }
 
@@ -140,7 +148,7 @@ impl<T: Tables> Kernel<T> {
         // A foreign view must be asked what it promised; a restarted site without a view may simply come in.
         let foreign_view =
             |site: &SiteId| self.is_foreign(*site) && self.seen.get(site).is_some_and(|g| g.view.is_some());
-        if self.heard.iter().any(foreign_view) || (view.step.primary && !self.quorum_heard()) {
+        if self.heard.iter().any(foreign_view) || view.step.primary != self.quorum_heard() {
             return None;
         }
         let present = self.presumed_present(&view.step);
@@ -161,7 +169,8 @@ impl<T: Tables> Kernel<T> {
         }
         for site in &self.heard {
             let Some(glimpse) = self.seen.get(site) else { continue };
-            if glimpse.line.is_some() && glimpse.view.is_none() && !view.lists(glimpse.peer) {
+            if glimpse.line.is_some() && glimpse.view.is_none() && !glimpse.left && !view.lists(glimpse.peer)
+            {
                 present.insert(*site, Present { peer: glimpse.peer, view: None });
             }
         }

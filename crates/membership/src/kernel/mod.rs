@@ -92,6 +92,8 @@ pub(crate) struct Glimpse {
     pub view: Option<ViewId>,
     /// Its newest line; none: a joiner.
     pub line: Option<(ViewId, u64)>,
+    /// That life left of its own accord: it is not to be merged.
+    pub left: bool,
 }
 
 /// Somebody else's attempt, whose Commit is awaited (C14).
@@ -213,7 +215,7 @@ impl<T: Tables> Kernel<T> {
             raised: ViewId::default(),
             tries: 0,
             backoff: false,
-            requests: RequestId::MSERVER,
+            requests: 0,
             leaving: false,
             retired: false,
             dirty: false,
@@ -437,7 +439,7 @@ impl<T: Tables> Kernel<T> {
     }
 
     fn note(&mut self, header: &Header) {
-        let fresh = Glimpse { peer: header.from, view: header.view, line: header.line };
+        let fresh = Glimpse { peer: header.from, view: header.view, line: header.line, left: false };
         let glimpse = self.seen.entry(header.from.site).or_insert(fresh);
         if glimpse.peer == header.from {
             glimpse.view = glimpse.view.max(header.view);
