@@ -361,11 +361,11 @@ impl<T: Tables> Kernel<T> {
         self.trace(Transition::Restart);
         self.promised = record.promised;
         self.accepted = record.accepted.map(|(attempt, step)| (attempt, Arc::new(step)));
-        self.line = Some(Arc::new(record.line));
         if self.config.bugs.has(wire::Bug::PromisesLost) {
-            self.promised = ViewId::default();
+            self.promised = record.line.step.id;
             self.accepted = None;
         }
+        self.line = Some(Arc::new(record.line));
     }
 
     /// Runs until nothing is left to do, then asks for what must be on disk.
