@@ -189,7 +189,7 @@ fn an_old_copy_of_a_disk_is_silenced() {
     world.crash(3, 0);
     let node = world.node_mut(3);
     node.disk = copy;
-    node.incarnation = 1;
+    node.incarnation = 10;
     world.start(3);
     world.hear_all();
     world.with(3, |k| k.search(&[]));

@@ -327,6 +327,9 @@ impl<T: Tables> Kernel<T> {
     /// The timers that run now.
     pub fn timers(&self) -> Vec<Timer> {
         let mut timers = Vec::new();
+        if self.retired {
+            return timers;
+        }
         match &self.role {
             Role::Idle => {}
             Role::Electing(electing) => timers.push(Timer::Collect(electing.attempt)),
@@ -340,7 +343,7 @@ impl<T: Tables> Kernel<T> {
         timers.extend(self.owed.map(|owed| Timer::Commit(owed.attempt)));
         timers.extend(self.backoff.then_some(Timer::Backoff));
         timers.extend(self.line.is_none().then_some(Timer::Join));
-        timers.extend((self.leaving && !self.retired).then_some(Timer::Leave));
+        timers.extend(self.leaving.then_some(Timer::Leave));
         timers
     }
 

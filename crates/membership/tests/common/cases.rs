@@ -2,15 +2,15 @@
 
 use super::search::{Case, Event};
 
-/// The cases; `scale` 0 is the quick run of the tests, each step up spends more.
-pub fn cases(scale: u32) -> Vec<Case> {
-    let states_max = if scale == 0 { 30_000 } else { 1_000_000 * 4usize.pow(scale - 1) };
-    let case = |name, founders, events: &[Event], timers, doubled| Case {
+/// The cases. `timers` more timers run out than in the least of them, and no case looks at more than
+/// `states_max` states.
+pub fn cases(timers_more: u32, states_max: usize) -> Vec<Case> {
+    let case = |name, founders, events: &[Event], timers: u32, doubled| Case {
         name,
         founders,
         founding: false,
         events: events.to_vec(),
-        timers: timers + scale,
+        timers: (timers + timers_more).saturating_sub(2),
         doubled,
         slow_disk: false,
         states_max,

@@ -33,6 +33,11 @@ struct Site {
     lost_since: BTreeMap<u32, Time>,
 }
 
+/// A failure or a leave of who is gone already rides on the next step and makes none of its own.
+fn moot(kind: &RequestKind) -> bool {
+    matches!(kind, RequestKind::Fail(..) | RequestKind::Leave(_))
+}
+
 /// One run.
 pub struct Run {
     now: Time,
@@ -268,7 +273,7 @@ impl Run {
             && self
                 .sites
                 .values()
-                .all(|s| s.service.as_ref().is_some_and(|s| s.kernel().pending().count() == 0))
+                .all(|s| s.service.as_ref().is_some_and(|s| s.kernel().pending().all(|r| moot(&r.kind))))
     }
 
     fn reaches(&self, from: u32, to: u32) -> bool {

@@ -2,14 +2,16 @@
 //! never, or twice; timers at any time; writes late; crashes and restarts from disk. States are told apart by
 //! 64-bit fingerprints. It drives the production kernel.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::rc::Rc;
+use std::sync::Arc;
 
 use membership::kernel::Timer;
 use membership::step::RequestKind;
 use wire::SiteId;
 
-use super::world::World;
+use super::world::{World, hash_of};
 
 /// Something that happens once, at any time, if it can.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -62,9 +64,18 @@ pub struct Found {
 #[derive(Clone)]
 struct State {
     world: World,
+    /// The hash of each site, computed again only for sites that moved.
+    hashes: BTreeMap<u32, u64>,
     left: Vec<Event>,
     timers: u32,
     doubled: u32,
+}
+
+/// How a state was reached, newest move first.
+struct Link {
+    before: Option<Rc<Link>>,
+    next: Move,
+    length: usize,
 }
 
 #[derive(Clone, Debug)]
@@ -78,35 +89,59 @@ enum Move {
 
 /// Searches a case, depth first.
 pub fn search(case: &Case, bugs: wire::Bugs) -> Found {
-    let world = begin(case, bugs);
-    let (left, timers, doubled) = (case.events.clone(), case.timers, case.doubled);
     let mut seen = BTreeSet::new();
-    let mut stack = vec![(State { world, left, timers, doubled }, Vec::<String>::new())];
+    let mut stack: Vec<(State, Option<Rc<Link>>)> = vec![(first(case, bugs), None)];
     let (mut depth, mut complete) = (0, true);
-    while let Some((state, path)) = stack.pop() {
-        depth = depth.max(path.len());
+    while let Some((state, link)) = stack.pop() {
+        depth = depth.max(link.as_ref().map_or(0, |l| l.length));
         for next in moves(&state) {
             let mut after = state.clone();
-            let step = describe(&state, &next);
             let panicked = catch_unwind(AssertUnwindSafe(|| apply(&mut after, case, &next))).is_err();
+            let length = link.as_ref().map_or(0, |l| l.length) + 1;
+            let way = Rc::new(Link { before: link.clone(), next, length });
             let violation = if panicked {
                 Some("an own invariant stopped a site".to_string())
             } else {
                 after.world.oracle.violation.clone()
             };
-            let mut path = path.clone();
-            path.push(step);
             if let Some(what) = violation {
-                return Found { states: seen.len(), depth, complete: false, violation: Some((what, path)) };
+                let violation = Some((what, replay(case, bugs, &way)));
+                return Found { states: seen.len(), depth, complete: false, violation };
             }
-            if seen.len() >= case.states_max {
+            let print = fingerprint(&state, &mut after);
+            let new = !seen.contains(&print);
+            if new && seen.len() >= case.states_max {
                 complete = false;
-            } else if seen.insert(fingerprint(&after)) {
-                stack.push((after, path));
+            } else if new {
+                seen.insert(print);
+                stack.push((after, Some(way)));
             }
         }
     }
     Found { states: seen.len(), depth, complete, violation: None }
+}
+
+fn first(case: &Case, bugs: wire::Bugs) -> State {
+    let world = begin(case, bugs);
+    let hashes = world.nodes.iter().map(|(n, node)| (*n, hash_of(&**node))).collect();
+    State { world, hashes, left: case.events.clone(), timers: case.timers, doubled: case.doubled }
+}
+
+/// The moves of a way in words.
+fn replay(case: &Case, bugs: wire::Bugs, way: &Rc<Link>) -> Vec<String> {
+    let mut moves = Vec::new();
+    let mut link = Some(way.clone());
+    while let Some(here) = link {
+        moves.push(here.next.clone());
+        link = here.before.clone();
+    }
+    let mut state = first(case, bugs);
+    let mut words = Vec::new();
+    for next in moves.iter().rev() {
+        words.push(describe(&state, next));
+        let _ = catch_unwind(AssertUnwindSafe(|| apply(&mut state, case, next)));
+    }
+    words
 }
 
 fn begin(case: &Case, bugs: wire::Bugs) -> World {
@@ -129,7 +164,7 @@ fn moves(state: &State) -> Vec<Move> {
     let world = &state.world;
     let mut moves = Vec::new();
     for (at, packet) in world.net.iter().enumerate() {
-        let first = world.net.iter().position(|p| p == packet) == Some(at);
+        let first = world.net.iter().position(|p| p.hash == packet.hash) == Some(at);
         if first && world.is_up(packet.to) {
             moves.push(Move::Deliver(at));
             if state.doubled > 0 {
@@ -184,6 +219,7 @@ fn apply(state: &mut State, case: &Case, next: &Move) {
         }
     }
     world.told.clear();
+    world.transitions.clear();
 }
 
 fn happen(world: &mut World, case: &Case, event: Event) {
@@ -205,7 +241,7 @@ fn happen(world: &mut World, case: &Case, event: Event) {
             let copy = begin(case, wire::Bugs::NONE).nodes[&n].disk.clone();
             let node = world.node_mut(n);
             node.disk = copy;
-            node.incarnation = 0;
+            node.incarnation = 3; // below the life that the others have seen
             world.start(n);
             world.with(n, |k| k.search(&[]));
         }
@@ -214,12 +250,16 @@ fn happen(world: &mut World, case: &Case, event: Event) {
     }
 }
 
-fn fingerprint(state: &State) -> u64 {
-    use std::hash::{Hash, Hasher};
-    let mut hasher = siphasher::sip::SipHasher13::new();
-    state.world.fingerprint().hash(&mut hasher);
-    (&state.left, state.timers, state.doubled).hash(&mut hasher);
-    hasher.finish()
+/// All that matters for what may still happen, in 64 bits; packets under way have no order.
+fn fingerprint(before: &State, after: &mut State) -> u64 {
+    for (n, node) in &after.world.nodes {
+        let same = before.world.nodes.get(n).is_some_and(|old| Arc::ptr_eq(old, node));
+        if !same {
+            after.hashes.insert(*n, hash_of(&**node));
+        }
+    }
+    let packets = after.world.net.iter().map(|p| p.hash).fold(0u64, u64::wrapping_add);
+    hash_of(&(&after.hashes, packets, &after.world.oracle, &after.left, after.timers, after.doubled))
 }
 
 fn describe(state: &State, next: &Move) -> String {

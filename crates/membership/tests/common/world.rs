@@ -18,6 +18,8 @@ pub struct Packet {
     pub from: u32,
     pub to: u32,
     pub message: Arc<Message<NoTables>>,
+    /// Its hash, to tell packets apart fast.
+    pub hash: u64,
 }
 
 /// A site: its disk, and the kernel if it is up.
@@ -54,6 +56,12 @@ pub struct World {
     pub told: Vec<(u32, Told)>,
     pub transitions: BTreeSet<Transition>,
     tickets: BTreeMap<u32, VecDeque<Ticket>>,
+}
+
+pub fn hash_of(what: &impl Hash) -> u64 {
+    let mut hasher = SipHasher13::new();
+    what.hash(&mut hasher);
+    hasher.finish()
 }
 
 pub fn site(n: u32) -> SiteId {
@@ -94,7 +102,7 @@ impl World {
     /// Starts a site in its next life, from what is on its disk.
     pub fn start(&mut self, n: u32) {
         let empty =
-            Node { kernel: None, disk: None, writing: VecDeque::new(), incarnation: 0, store: u64::from(n) };
+            Node { kernel: None, disk: None, writing: VecDeque::new(), incarnation: 9, store: u64::from(n) };
         let node = Arc::make_mut(self.nodes.entry(n).or_insert_with(|| Arc::new(empty)));
         node.incarnation += 1;
         let me =
@@ -133,20 +141,6 @@ impl World {
 
     pub fn node_mut(&mut self, n: u32) -> &mut Node {
         Arc::make_mut(self.nodes.get_mut(&n).expect("a site of this world"))
-    }
-
-    /// All that matters for what may still happen, in 64 bits; packets under way have no order.
-    pub fn fingerprint(&self) -> u64 {
-        let mut hasher = SipHasher13::new();
-        self.nodes.hash(&mut hasher);
-        self.oracle.hash(&mut hasher);
-        let packet = |p: &Packet| {
-            let mut hasher = SipHasher13::new();
-            p.hash(&mut hasher);
-            hasher.finish()
-        };
-        self.net.iter().map(packet).fold(0u64, u64::wrapping_add).hash(&mut hasher);
-        hasher.finish()
     }
 
     pub fn is_up(&self, n: u32) -> bool {
@@ -341,7 +335,8 @@ impl World {
                 }
                 Output::Send { to, message } => {
                     sent.push(message.clone());
-                    self.net.push(Packet { from: n, to: to.0, message });
+                    let hash = hash_of(&(n, to.0, &*message));
+                    self.net.push(Packet { from: n, to: to.0, message, hash });
                 }
                 Output::Installed { step, .. } => {
                     installed.push(step.clone());
