@@ -182,14 +182,14 @@ fn an_old_copy_of_a_disk_is_silenced() {
     let mut world = World::founded(3, Bugs::NONE);
     let copy = world.nodes[&3].disk.clone();
     world.crash(3, 0);
-    world.nodes.get_mut(&3).expect("site 3").incarnation += 5;
+    world.node_mut(3).incarnation += 5;
     world.start(3);
     world.hear_all();
     world.settle();
     world.crash(3, 0);
-    let node = world.nodes.get_mut(&3).expect("site 3");
+    let node = world.node_mut(3);
     node.disk = copy;
-    node.incarnation = 1;
+    node.incarnation = 10;
     world.start(3);
     world.hear_all();
     world.with(3, |k| k.search(&[]));

@@ -9,7 +9,7 @@ use common::run::Run;
 use membership::kernel::Transition;
 use wire::{Bug, Bugs};
 
-const SEEDS: u64 = 600;
+const SEEDS: u64 = 2000;
 
 #[test]
 fn one_line_and_one_view_after_healing_whatever_happens_before() {
@@ -25,9 +25,7 @@ fn one_line_and_one_view_after_healing_whatever_happens_before() {
     }
     println!("{transitions:#?}");
     for transition in Transition::ALL {
-        // Nobody leaves in these runs: who left does not come back to the one view in which they end.
-        let reached = transitions.contains_key(transition) || *transition == Transition::Leave;
-        assert!(reached, "no run reached {}", transition.name());
+        assert!(transitions.contains_key(transition), "no run reached {}", transition.name());
     }
 }
 

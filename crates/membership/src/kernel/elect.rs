@@ -10,9 +10,10 @@ use super::learn::Learning;
 use super::message::{Body, Header, Status};
 use super::output::{Delay, Timer, Transition};
 use super::quorum::{is_acceptor, is_quorum};
+use super::record::Learned;
 use super::tables::Tables;
 use super::{Glimpse, Kernel, Owed, Role, TRIES_MAX, WAITS_MAX};
-use crate::step::{Peer, Request, Step};
+use crate::step::{Peer, Request, RequestKind, Step};
 
 /// An election under way.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -60,9 +61,24 @@ impl<T: Tables> Kernel<T> {
         let another_life =
             |peer: Peer| self.newest_life(peer.site).is_some_and(|life| life.incarnation > peer.incarnation);
         let mut requests = self.pending.iter().map(|(id, kind)| Request { id: *id, kind: kind.clone() });
-        requests.any(|r| view.tables.settled(r.id).is_none() && view.tables.wants(&r, view.step.primary))
-            || view.step.members.iter().any(|m| another_life(m.peer))
+        requests.any(|r| {
+            !self.is_moot(&r.kind)
+                && view.tables.settled(r.id).is_none()
+                && view.tables.wants(&r, view.step.primary)
+        }) || view.step.members.iter().any(|m| another_life(m.peer))
             || self.heard.iter().any(|site| self.is_foreign(*site))
+    }
+
+    /// Whether a request asks for what is so: that somebody go who is not there. It is settled by the next step,
+    /// and worth none of its own.
+    fn is_moot(&self, kind: &RequestKind) -> bool {
+        match kind {
+            RequestKind::Fail(life, _) | RequestKind::Leave(life) => {
+                let there = |l: &Learned<T>| l.step.members.iter().any(|m| m.peer.life() == *life);
+                !self.view.iter().chain(&self.line).any(|l| there(l))
+            }
+            RequestKind::Join(_) | RequestKind::Reorder(_) | RequestKind::Group(_) => false,
+        }
     }
 
     /// A site that is heard, knows a line, and is not in this view with us (C17).
@@ -191,7 +207,9 @@ impl<T: Tables> Kernel<T> {
                 None => ViewId { epoch: floor.epoch.saturating_add(1), ..lowest },
             }
         };
-        let joiner = |site: &SiteId| self.seen.get(site).is_some_and(|g| g.line.is_none());
+        // A joiner has nothing to promise; a member that has not told its line yet has.
+        let member = |site: &SiteId| self.view.as_ref().is_some_and(|v| v.step.rank(*site).is_some());
+        let joiner = |site: &SiteId| self.seen.get(site).is_some_and(|g| g.line.is_none()) && !member(site);
         let mut asked: BTreeSet<SiteId> = self.heard.iter().filter(|s| !joiner(s)).copied().collect();
         asked.insert(self.me.site);
         self.trace(Transition::Election);

@@ -327,6 +327,9 @@ impl<T: Tables> Kernel<T> {
     /// The timers that run now.
     pub fn timers(&self) -> Vec<Timer> {
         let mut timers = Vec::new();
+        if self.retired {
+            return timers;
+        }
         match &self.role {
             Role::Idle => {}
             Role::Electing(electing) => timers.push(Timer::Collect(electing.attempt)),
@@ -340,7 +343,7 @@ impl<T: Tables> Kernel<T> {
         timers.extend(self.owed.map(|owed| Timer::Commit(owed.attempt)));
         timers.extend(self.backoff.then_some(Timer::Backoff));
         timers.extend(self.line.is_none().then_some(Timer::Join));
-        timers.extend((self.leaving && !self.retired).then_some(Timer::Leave));
+        timers.extend(self.leaving.then_some(Timer::Leave));
         timers
     }
 
@@ -361,11 +364,11 @@ impl<T: Tables> Kernel<T> {
         self.trace(Transition::Restart);
         self.promised = record.promised;
         self.accepted = record.accepted.map(|(attempt, step)| (attempt, Arc::new(step)));
-        self.line = Some(Arc::new(record.line));
         if self.config.bugs.has(wire::Bug::PromisesLost) {
-            self.promised = ViewId::default();
+            self.promised = record.line.step.id;
             self.accepted = None;
         }
+        self.line = Some(Arc::new(record.line));
     }
 
     /// Runs until nothing is left to do, then asks for what must be on disk.

@@ -33,6 +33,11 @@ struct Site {
     lost_since: BTreeMap<u32, Time>,
 }
 
+/// A failure or a leave of who is gone already rides on the next step and makes none of its own.
+fn moot(kind: &RequestKind) -> bool {
+    matches!(kind, RequestKind::Fail(..) | RequestKind::Leave(_))
+}
+
 /// One run.
 pub struct Run {
     now: Time,
@@ -47,6 +52,9 @@ pub struct Run {
     /// A path that is cut one way.
     deaf: Option<(u32, u32)>,
     loss_percent: u64,
+    /// One packet in so many is very late, one in so many is doubled.
+    late_one_in: u64,
+    double_one_in: u64,
     healed: bool,
     pub oracle: Oracle,
     pub transitions: BTreeMap<Transition, u64>,
@@ -59,6 +67,8 @@ impl Run {
         let founders = 2 + (random.next_u64() % 4) as u32;
         let joiners = (random.next_u64() % 2) as u32;
         let loss_percent = [0, 2, 10, 25][(random.next_u64() % 4) as usize];
+        let late_one_in = [15, 5][(random.next_u64() % 2) as usize];
+        let double_one_in = [20, 4][(random.next_u64() % 2) as usize];
         let mut run = Run {
             now: Time::ZERO,
             random,
@@ -70,6 +80,8 @@ impl Run {
             sides: BTreeMap::new(),
             deaf: None,
             loss_percent,
+            late_one_in,
+            double_one_in,
             healed: false,
             oracle: Oracle::default(),
             transitions: BTreeMap::new(),
@@ -157,7 +169,8 @@ impl Run {
         };
         let mut service =
             Service::new(self.now, config, me, site.disk.as_deref(), seed).expect("its own record");
-        service.set_round_trip_bound(ROUND_TRIP);
+        // The sites do not agree on how far apart they are.
+        service.set_round_trip_bound(ROUND_TRIP * (1 + (seed % 4) as u32) / 2);
         site.service = Some(service);
         self.with(n, |_| {});
     }
@@ -204,7 +217,7 @@ impl Run {
         let n = all[(self.random.next_u64() % all.len() as u64) as usize];
         let m = all[(self.random.next_u64() % all.len() as u64) as usize];
         let now = self.now;
-        match self.random.next_u64() % 12 {
+        match self.random.next_u64() % 14 {
             0..=2 => {
                 let site = self.sites.get_mut(&n).expect("a site");
                 if site.service.is_some() {
@@ -225,7 +238,8 @@ impl Run {
                 let life = SiteIncarnation { site: SiteId(m), incarnation: Incarnation(self.sites[&m].life) };
                 self.with(n, |s| s.establish(now, life, Why::Failed));
             }
-            8..=10 => self.with(n, |s| {
+            8 => self.with(n, |s| s.leave(now)),
+            9..=11 => self.with(n, |s| {
                 let _ = s.submit(now, RequestKind::Reorder(SiteId(m)));
             }),
             _ => {
@@ -259,7 +273,7 @@ impl Run {
             && self
                 .sites
                 .values()
-                .all(|s| s.service.as_ref().is_some_and(|s| s.kernel().pending().count() == 0))
+                .all(|s| s.service.as_ref().is_some_and(|s| s.kernel().pending().all(|r| moot(&r.kind))))
     }
 
     fn reaches(&self, from: u32, to: u32) -> bool {
@@ -282,7 +296,7 @@ impl Run {
         let packets: Vec<_> = std::iter::from_fn(|| service.poll_transmit()).collect();
         let events: Vec<_> = std::iter::from_fn(|| service.poll_event()).collect();
         let mut installed: Vec<Step> = Vec::new();
-        let mut committed = false;
+        let (mut committed, mut left) = (false, false);
         for event in events {
             match event {
                 Event::Installed { step, .. } => installed.push((*step).clone()),
@@ -293,6 +307,7 @@ impl Run {
                         Transition::CommitByAll | Transition::CommitByQuorum | Transition::CommitNonPrimary
                     );
                 }
+                Event::Left => left = true,
                 Event::Diverged(step) => {
                     self.oracle.violation.get_or_insert(format!("tables diverge at {step}"));
                 }
@@ -300,7 +315,6 @@ impl Run {
                 | Event::Excluded(_)
                 | Event::Settled { .. }
                 | Event::Suspect(_)
-                | Event::Left
                 | Event::Surpassed(_) => {}
             }
         }
@@ -316,6 +330,12 @@ impl Run {
             let (ticket, bytes) = (write.ticket.0, write.bytes);
             self.at(delay, Happening::Stored { site: n, life, ticket, bytes });
         }
+        if left {
+            self.sites.get_mut(&n).expect("a site").service = None;
+            if self.healed {
+                self.start(n); // Who was still leaving comes back like who had left.
+            }
+        }
         for packet in packets {
             self.travel(n, packet.to.0, packet.bytes);
         }
@@ -325,12 +345,13 @@ impl Run {
         if self.sides.get(&from) != self.sides.get(&to) || self.deaf == Some((from, to)) {
             return;
         }
-        let copies = 1 + u64::from(self.random.next_u64() % 20 == 0);
+        let copies = 1 + u64::from(self.random.next_u64() % self.double_one_in == 0);
         for _ in 0..copies {
             if self.random.next_u64() % 100 < self.loss_percent {
                 continue;
             }
-            let late = if self.random.next_u64() % 15 == 0 && !self.healed { 150_000 } else { 8_000 };
+            let late =
+                if self.random.next_u64() % self.late_one_in == 0 && !self.healed { 150_000 } else { 8_000 };
             let delay = Duration::from_micros(500 + self.random.next_u64() % late);
             self.at(delay, Happening::Packet { from, to, bytes: bytes.clone() });
         }

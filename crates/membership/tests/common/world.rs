@@ -2,10 +2,12 @@
 //! time: packets, timers and writes happen when they are told to.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 use membership::kernel::{Config, Kernel, Message, NoTables, Output, Record, Ticket, Timer, Transition};
 use membership::step::{Peer, RequestId, RequestKind, Step, Why};
+use siphasher::sip::SipHasher13;
 use wire::{Bugs, ClusterId, Incarnation, SiteId, SiteIncarnation, StoreId};
 
 use super::oracle::Oracle;
@@ -16,6 +18,8 @@ pub struct Packet {
     pub from: u32,
     pub to: u32,
     pub message: Arc<Message<NoTables>>,
+    /// Its hash, to tell packets apart fast.
+    pub hash: u64,
 }
 
 /// A site: its disk, and the kernel if it is up.
@@ -44,7 +48,7 @@ pub enum Told {
 pub struct World {
     pub founders: Vec<u32>,
     pub bugs: Bugs,
-    pub nodes: BTreeMap<u32, Node>,
+    pub nodes: BTreeMap<u32, Arc<Node>>,
     pub net: Vec<Packet>,
     /// Writes are done at once.
     pub instant_disk: bool,
@@ -52,6 +56,12 @@ pub struct World {
     pub told: Vec<(u32, Told)>,
     pub transitions: BTreeSet<Transition>,
     tickets: BTreeMap<u32, VecDeque<Ticket>>,
+}
+
+pub fn hash_of(what: &impl Hash) -> u64 {
+    let mut hasher = SipHasher13::new();
+    what.hash(&mut hasher);
+    hasher.finish()
 }
 
 pub fn site(n: u32) -> SiteId {
@@ -92,8 +102,8 @@ impl World {
     /// Starts a site in its next life, from what is on its disk.
     pub fn start(&mut self, n: u32) {
         let empty =
-            Node { kernel: None, disk: None, writing: VecDeque::new(), incarnation: 0, store: u64::from(n) };
-        let node = self.nodes.entry(n).or_insert(empty);
+            Node { kernel: None, disk: None, writing: VecDeque::new(), incarnation: 9, store: u64::from(n) };
+        let node = Arc::make_mut(self.nodes.entry(n).or_insert_with(|| Arc::new(empty)));
         node.incarnation += 1;
         let me =
             Peer { site: site(n), incarnation: Incarnation(node.incarnation), store: StoreId(node.store) };
@@ -111,7 +121,7 @@ impl World {
 
     /// The site stops; what is not on its disk is lost. `done` of the writes under way were finished.
     pub fn crash(&mut self, n: u32, done: usize) {
-        let node = self.nodes.get_mut(&n).expect("a site of this world");
+        let node = self.node_mut(n);
         for _ in 0..done {
             if let Some(record) = node.writing.pop_front() {
                 node.disk = Some(record);
@@ -124,9 +134,13 @@ impl World {
 
     /// The disk is emptied: the next start is with a new store.
     pub fn empty_disk(&mut self, n: u32) {
-        let node = self.nodes.get_mut(&n).expect("a site of this world");
+        let node = self.node_mut(n);
         node.disk = None;
         node.store += 1000;
+    }
+
+    pub fn node_mut(&mut self, n: u32) -> &mut Node {
+        Arc::make_mut(self.nodes.get_mut(&n).expect("a site of this world"))
     }
 
     pub fn is_up(&self, n: u32) -> bool {
@@ -156,7 +170,7 @@ impl World {
 
     /// Calls a kernel and takes what comes out of it.
     pub fn with<R>(&mut self, n: u32, call: impl FnOnce(&mut Kernel<NoTables>) -> R) -> R {
-        let node = self.nodes.get_mut(&n).expect("a site of this world");
+        let node = self.node_mut(n);
         let result = call(node.kernel.as_mut().expect("the site is up"));
         self.drain(n);
         result
@@ -244,7 +258,7 @@ impl World {
 
     /// The oldest write of a site is done.
     pub fn stored(&mut self, n: u32) {
-        let node = self.nodes.get_mut(&n).expect("a site of this world");
+        let node = self.node_mut(n);
         if let Some(record) = node.writing.pop_front() {
             node.disk = Some(record);
             let ticket =
@@ -293,7 +307,7 @@ impl World {
 
     fn drain(&mut self, n: u32) {
         loop {
-            let node = self.nodes.get_mut(&n).expect("a site of this world");
+            let node = self.node_mut(n);
             let kernel = node.kernel.as_mut().expect("the site is up");
             let mut outputs = Vec::new();
             while let Some(output) = kernel.poll_output() {
@@ -312,7 +326,7 @@ impl World {
         let mut committed = false;
         let mut tickets = Vec::new();
         for output in outputs {
-            let node = self.nodes.get_mut(&n).expect("a site of this world");
+            let node = self.node_mut(n);
             match output {
                 Output::Store { ticket, record } => {
                     node.writing.push_back(Arc::new(*record));
@@ -321,7 +335,8 @@ impl World {
                 }
                 Output::Send { to, message } => {
                     sent.push(message.clone());
-                    self.net.push(Packet { from: n, to: to.0, message });
+                    let hash = hash_of(&(n, to.0, &*message));
+                    self.net.push(Packet { from: n, to: to.0, message, hash });
                 }
                 Output::Installed { step, .. } => {
                     installed.push(step.clone());
