@@ -7,7 +7,9 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use membership::group::{GroupOptions, GroupView};
-use wire::{GroupId, GroupName, Incarnation, MemberId, ProcessId, SiteId, SiteIncarnation, StoreId, Time, ViewId};
+use wire::{
+    GroupId, GroupName, Incarnation, MemberId, ProcessId, SiteId, SiteIncarnation, StoreId, Time, ViewId,
+};
 
 /// How a packet travels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

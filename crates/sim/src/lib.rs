@@ -8,7 +8,9 @@
 
 pub mod coverage;
 pub mod dice;
+pub mod history;
 pub mod host;
+pub mod property;
 pub mod trace;
 pub mod world;
 
