@@ -29,6 +29,32 @@ impl Kind {
     }
 }
 
+/// Every fault that can make a difference, by name.
+pub const FAULTS: &[&str] = &[
+    "break",
+    "connection broken",
+    "crash",
+    "crash in the middle of sending",
+    "crash kept a write under way",
+    "crash lost a write under way",
+    "crash of all",
+    "crash while sending, armed",
+    "datagram doubled",
+    "datagram lost",
+    "deaf site",
+    "disk emptied",
+    "fsync error",
+    "link cut",
+    "one way cut",
+    "orderly stop",
+    "partition",
+    "pause",
+    "power cut",
+    "slow link",
+    "stream packet lost with its connection",
+    "stream stalled",
+];
+
 /// What one seed reached.
 pub type Reached = BTreeSet<(Kind, &'static str)>;
 

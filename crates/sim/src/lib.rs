@@ -8,10 +8,17 @@
 
 pub mod coverage;
 pub mod dice;
+pub mod faults;
 pub mod history;
 pub mod host;
+pub mod payload;
 pub mod property;
+mod quiet;
+pub mod run;
+pub mod swarm;
 pub mod trace;
+pub mod workload;
 pub mod world;
 
 pub use host::Host;
+pub use run::{Options, Report, Summary, run_seed, run_seeds};

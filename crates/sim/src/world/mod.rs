@@ -334,6 +334,11 @@ impl<H: Host> World<H> {
         }
     }
 
+    /// Every directed pair of sites.
+    pub fn ways(&self) -> impl Iterator<Item = Way> + use<H> {
+        self.network.ways()
+    }
+
     /// Makes one way slower by so much; zero makes it normal.
     pub fn slow(&mut self, way: Way, by: Duration) {
         self.network.slow(way, by);
