@@ -1,1 +1,57 @@
-fn main() {}
+//! The program `unanimous`: the command line, and nothing else.
+
+#![forbid(unsafe_code)]
+
+mod args;
+mod cluster_file;
+mod commands;
+mod failure;
+mod locate;
+mod output;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use args::{Bench, Cli, Command};
+use commands::{bench, cast, generate, init, join, recover, sim, site, status, up, view};
+use failure::Failure;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match run(&cli) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("unanimous: {failure}");
+            ExitCode::from(failure.status)
+        }
+    }
+}
+
+fn run(cli: &Cli) -> Result<(), Failure> {
+    match &cli.command {
+        Command::Site(args) => site::run(args),
+        Command::Init(args) => init::run(args),
+        Command::Sim(args) => sim::run(args, cli.json),
+        Command::Recover(args) => recover::run(args, cli.json),
+        Command::Completions { shell } => generate::completions(*shell),
+        Command::Man { dir } => generate::man(dir),
+        Command::Up(args) => in_runtime(up::run(&cli.find, args, cli.json)),
+        Command::Status => in_runtime(status::status(&cli.find, cli.json)),
+        Command::Groups => in_runtime(status::groups(&cli.find, cli.json)),
+        Command::View(args) => in_runtime(view::run(&cli.find, args, cli.json)),
+        Command::Join(args) => in_runtime(join::run(&cli.find, args, cli.json)),
+        Command::Cast(args) => in_runtime(cast::run(&cli.find, args, cli.json)),
+        Command::Bench(Bench::Cast(args)) => in_runtime(bench::cast(args, cli.json)),
+        Command::Bench(Bench::Failover(args)) => in_runtime(bench::failover(args, cli.json)),
+    }
+}
+
+/// Commands that talk to a site are small: one thread is enough.
+fn in_runtime(command: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let result = runtime.block_on(command);
+    // Standard input may be read by a thread of the runtime's; it must not hold up the end.
+    runtime.shutdown_background();
+    result
+}

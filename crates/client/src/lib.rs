@@ -1,1 +1,14 @@
-//! client
+//! Floor 9: the session protocol's client, for programs beside a site.
+//!
+//! [`connect`] gives a [`Session`], on which requests are made, and its [`Events`]. A dropped request future
+//! forgets its answer and harms nothing. What is said over the line is `wire::session`; this crate adds the
+//! transport, the matching of answers to requests, and credit.
+
+#![forbid(unsafe_code)]
+
+mod address;
+mod session;
+
+pub use address::{Address, AddressError, Tls};
+pub use session::{Error, Event, Events, JoinOptions, Replied, Session, connect};
+pub use wire::session as protocol;

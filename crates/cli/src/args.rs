@@ -1,0 +1,270 @@
+//! Every flag, defined once: the parser, the man pages and the completions come from here.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Process groups with agreed views and ordered multicast, for software that has to go on working when
+/// machines do not.
+#[derive(Debug, Parser)]
+#[command(name = "unanimous", version, max_term_width = 100, after_help = EXAMPLES)]
+pub struct Cli {
+    #[command(flatten)]
+    pub find: Find,
+
+    /// Print JSON, for programs
+    #[arg(long, global = true)]
+    pub json: bool,
+
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+const EXAMPLES: &str = "Examples:
+  unanimous up                      three sites on this machine, ready in a moment
+  unanimous status                  who is up
+  unanimous join chat               join a group from this terminal; lines typed are cast
+  unanimous cast chat hello         cast from outside
+  unanimous view chat --watch       follow the group's views
+  unanimous sim --seeds 1..2000     simulate 2,000 disasters
+
+Exit status: 0 done, 1 the cluster refused or a check failed, 2 usage, 3 no site reachable.";
+
+/// How to find a site: `--site`, else `--dir`, else the environment, else the directory that `up` uses.
+#[derive(Clone, Debug, Args)]
+pub struct Find {
+    /// Speak to this site: unix:PATH or tls:HOST:PORT
+    #[arg(long, global = true, value_name = "ADDR")]
+    pub site: Option<String>,
+
+    /// The cluster's directory on this machine
+    #[arg(long, global = true, value_name = "DIR")]
+    pub dir: Option<PathBuf>,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run a cluster on this machine: each site a process of its own on loopback
+    Up(Up),
+    /// Write configuration and certificates for real machines
+    Init(Init),
+    /// Run one site
+    Site(Site),
+    /// Who is up, and what the cluster waits for
+    Status,
+    /// The groups and their members
+    Groups,
+    /// A group's view
+    View(View),
+    /// Join a group in this terminal: prints views and messages, casts the lines you type
+    Join(Join),
+    /// Cast a message from outside and print the replies
+    Cast(Cast),
+    /// Measure
+    #[command(subcommand)]
+    Bench(Bench),
+    /// Simulate clusters under seeded disasters and check every guarantee
+    Sim(Sim),
+    /// Begin anew after a majority of sites was lost for good
+    Recover(Recover),
+    /// Print shell completions
+    Completions {
+        /// For which shell
+        shell: clap_complete::Shell,
+    },
+    /// Write the man pages into a directory
+    Man {
+        /// Where to
+        dir: PathBuf,
+    },
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  unanimous up
+  unanimous up --sites 5 --dir /tmp/five --respawn
+
+The cluster runs until you press Ctrl-C or this command is ended. A site that is killed stays down, and the
+command that restarts it is printed. Started again on the same directory, the cluster continues.")]
+pub struct Up {
+    /// How many sites
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=255))]
+    pub sites: u32,
+    /// Restart a site that dies
+    #[arg(long)]
+    pub respawn: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Example:
+  unanimous init --out cluster a=10.0.0.1:7000 b=10.0.0.2:7000 c=10.0.0.3:7000
+
+Copy cluster/a to machine a, and so on; keep cluster/ca on none of them. Then, on each machine:
+  unanimous site --config a/site.toml")]
+pub struct Init {
+    /// The folder to write; must not exist
+    #[arg(long, value_name = "DIR")]
+    pub out: PathBuf,
+    /// The founders, in order of seniority: NAME=HOST:PORT
+    #[arg(required = true, value_name = "NAME=HOST:PORT")]
+    pub founders: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub struct Site {
+    /// Its configuration, as `unanimous init` wrote it
+    #[arg(long, value_name = "FILE")]
+    pub config: PathBuf,
+    /// Stop when standard input ends (set by `up`, whose death must stop its sites)
+    #[arg(long, hide = true)]
+    pub with_stdin: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct View {
+    /// The group
+    pub group: String,
+    /// Follow its views
+    #[arg(long)]
+    pub watch: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Example:
+  unanimous join chat --lives all")]
+pub struct Join {
+    /// The group
+    pub group: String,
+    /// The role to play in it
+    #[arg(long)]
+    pub role: Option<String>,
+    /// Which side of a partition lives: primary, all, at-least:N or role:R (if this join creates the group)
+    #[arg(long)]
+    pub lives: Option<String>,
+    /// Which sides merge again: same-name, never or role:R (if this join creates the group)
+    #[arg(long)]
+    pub merges: Option<String>,
+    /// The order of the lines you type
+    #[arg(long, default_value = "abcast")]
+    pub order: Order,
+    /// Answer each message that asks for a reply with this text
+    #[arg(long, value_name = "TEXT")]
+    pub answer: Option<String>,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  unanimous cast chat hello
+  unanimous cast printers 'who is idle?' --replies all --timeout-ms 2000")]
+pub struct Cast {
+    /// The group
+    pub group: String,
+    /// The message
+    pub text: String,
+    /// In which order
+    #[arg(long, default_value = "abcast")]
+    pub order: Order,
+    /// Replies to wait for: none, all, majority or a number
+    #[arg(long, default_value = "none")]
+    pub replies: String,
+    /// How long to wait for replies
+    #[arg(long, default_value_t = 10_000, value_name = "MS")]
+    pub timeout_ms: u64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Order {
+    /// Transport only
+    Mbcast,
+    /// In each sender's order
+    Fbcast,
+    /// In causal order
+    Cbcast,
+    /// In one total order
+    Abcast,
+    /// Ordered against everything, views included
+    Gbcast,
+}
+
+impl Order {
+    pub fn name(self) -> &'static str {
+        match self {
+            Order::Mbcast => "mbcast",
+            Order::Fbcast => "fbcast",
+            Order::Cbcast => "cbcast",
+            Order::Abcast => "abcast",
+            Order::Gbcast => "gbcast",
+        }
+    }
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Bench {
+    /// Totally ordered messages per second, and latency to own delivery, over real site processes
+    Cast(BenchCast),
+    /// From the death of a site to the survivors' view
+    Failover(BenchFailover),
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Example:
+  unanimous bench cast --size 1024 --senders 3 --window 64 --seconds 5 --json")]
+pub struct BenchCast {
+    /// Bytes of a message
+    #[arg(long, default_value_t = 1024)]
+    pub size: usize,
+    /// How many of the sites send
+    #[arg(long, default_value_t = 1)]
+    pub senders: usize,
+    /// Own messages of a sender that may be undelivered
+    #[arg(long, default_value_t = 64)]
+    pub window: usize,
+    /// How long to measure, after one second of warm-up
+    #[arg(long, default_value_t = 5)]
+    pub seconds: u64,
+    /// In which order
+    #[arg(long, default_value = "abcast")]
+    pub order: Order,
+    /// Deliver only what every member has
+    #[arg(long)]
+    pub safe: bool,
+    /// The first sender is not at the sequencer
+    #[arg(long)]
+    pub away: bool,
+    /// Through the session socket instead of in the site's process
+    #[arg(long)]
+    pub session: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct BenchFailover {
+    /// How often
+    #[arg(long, default_value_t = 50)]
+    pub trials: usize,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  unanimous sim --seeds 1..2000      a table of what was reached, then `N passed, M failed`
+  unanimous sim --seed 42 --trace    one seed, event by event")]
+pub struct Sim {
+    /// One seed
+    #[arg(long, conflicts_with = "seeds")]
+    pub seed: Option<u64>,
+    /// Seeds A up to, but without, B
+    #[arg(long, value_name = "A..B")]
+    pub seeds: Option<String>,
+    /// Print every event of the run
+    #[arg(long)]
+    pub trace: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct Recover {
+    /// The configuration of the surviving site; it must be stopped
+    #[arg(long, value_name = "FILE")]
+    pub config: PathBuf,
+    /// Do it: without this, only what would be lost is printed
+    #[arg(long)]
+    pub force: bool,
+}

@@ -1,0 +1,13 @@
+//! One file a command.
+
+pub mod bench;
+pub mod cast;
+pub mod generate;
+pub mod init;
+pub mod join;
+pub mod recover;
+pub mod sim;
+pub mod site;
+pub mod status;
+pub mod up;
+pub mod view;

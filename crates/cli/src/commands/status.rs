@@ -1,0 +1,95 @@
+//! `status` and `groups`: who is up, and which groups there are.
+
+use serde_json::{Map, Value};
+use unanimous::session::protocol::View;
+
+use crate::args::Find;
+use crate::failure::Failure;
+use crate::locate;
+use crate::output::{Table, Tone, say, say_json};
+
+/// `unanimous status`.
+pub async fn status(find: &Find, json: bool) -> Result<(), Failure> {
+    let (session, _events) = locate::session(find, "status").await?;
+    let status = session.status().await?;
+    if json {
+        return say_json(&status);
+    }
+    let text = |key: &str| status.get(key).and_then(Value::as_str).map(str::to_owned);
+    let mut table = Table::new(&["SITE", "STATE", "INCARNATION", "RANK", "LACKS"]);
+    for site in status.get("sites").and_then(Value::as_array).into_iter().flatten() {
+        table.row(site_row(site));
+    }
+    for line in table.lines() {
+        say(&line)?;
+    }
+    say("")?;
+    let view = text("view").unwrap_or_else(|| "none".to_owned());
+    let primary = status.get("primary").and_then(Value::as_bool).unwrap_or(false);
+    let groups = status.get("groups").and_then(Value::as_array).map_or(0, Vec::len);
+    let kind = if primary { "primary" } else { "not primary" };
+    say(&format!("seen from {}: view {view} ({kind}), {groups} group{}", session.site(), plural(groups)))?;
+    if let Some(waiting) = text("waiting_for") {
+        say(&waiting)?;
+    }
+    Ok(())
+}
+
+fn site_row(site: &Value) -> Vec<(String, Tone)> {
+    let text = |key: &str| match site.get(key) {
+        Some(Value::String(text)) => text.clone(),
+        Some(Value::Number(number)) => number.to_string(),
+        Some(Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_)) | None => "-".to_owned(),
+    };
+    let state = text("state");
+    let tone = if state == "up" { Tone::Good } else { Tone::Bad };
+    vec![
+        (text("name"), Tone::Plain),
+        (state, tone),
+        (text("incarnation"), Tone::Plain),
+        (text("rank"), Tone::Plain),
+        (text("lacks"), Tone::Plain),
+    ]
+}
+
+/// `unanimous groups`.
+pub async fn groups(find: &Find, json: bool) -> Result<(), Failure> {
+    let (session, _events) = locate::session(find, "groups").await?;
+    let groups = session.groups().await?;
+    if json {
+        let mut object = Map::new();
+        let groups = serde_json::to_value(&groups).map_err(|error| Failure::refused(error.to_string()))?;
+        object.insert("groups".to_owned(), groups);
+        return say_json(&object);
+    }
+    if groups.is_empty() {
+        return say("no groups; `unanimous join NAME` makes one");
+    }
+    let mut table = Table::new(&["GROUP", "VIEW", "STATE", "MEMBERS"]);
+    for view in &groups {
+        table.row(group_row(view));
+    }
+    for line in table.lines() {
+        say(&line)?;
+    }
+    Ok(())
+}
+
+fn group_row(view: &View) -> Vec<(String, Tone)> {
+    let (state, tone) = match (view.primary, view.lives) {
+        (true, _) => ("primary", Tone::Good),
+        (false, true) => ("minority", Tone::Bad),
+        (false, false) => ("read-only", Tone::Bad),
+    };
+    vec![
+        (view.group.clone(), Tone::Plain),
+        (view.id.clone(), Tone::Plain),
+        (state.to_owned(), tone),
+        (format!("{}: {}", view.members.len(), view.members.join(" ")), Tone::Plain),
+    ]
+}
+
+/// `s`, unless there is just one.
+pub fn plural(n: usize) -> &'static str {
+    if n == 1 { "" } else { "s" }
+}

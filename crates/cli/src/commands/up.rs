@@ -1,0 +1,244 @@
+//! `up`: a cluster on this machine. Each site is a process of its own; this one starts them, says when they are
+//! ready, tells what dies, and stops them all when it is stopped. A pipe on each site's standard input makes
+//! sure that they stop even if this process is killed.
+
+mod child;
+mod layout;
+
+use std::collections::BTreeMap;
+use std::fs::{File, TryLockError};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde_json::json;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use crate::args;
+use crate::args::Find;
+use crate::cluster_file::{ClusterFile, SiteEntry};
+use crate::failure::Failure;
+use crate::locate::default_dir;
+use crate::output::{Table, Tone, say, say_json};
+use child::Child;
+use layout::Layout;
+
+/// How long the cluster may take to be ready before `up` gives up.
+const READY_WITHIN: Duration = Duration::from_secs(60);
+/// How often the sites are looked at while nothing happens.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+/// How long a site may take to stop in order before it is killed.
+const STOP_WITHIN: Duration = Duration::from_secs(8);
+
+/// `unanimous up`.
+#[allow(clippy::disallowed_methods, reason = "the program's edge has a clock")]
+pub async fn run(find: &Find, args: &args::Up, json: bool) -> Result<(), Failure> {
+    let dir = find.dir.clone().unwrap_or_else(default_dir);
+    std::fs::create_dir_all(&dir)
+        .map_err(|error| Failure::refused(format!("can't make {}: {error}", dir.display())))?;
+    let dir = dir.canonicalize()?;
+    let _lock = lock(&dir)?;
+    let _ = std::fs::remove_file(dir.join(ClusterFile::NAME));
+    let layout = Layout::open_or_create(&dir, args.sites)?;
+    let mut stop = Stop::new()?;
+    let mut cluster = Cluster { dir, children: Vec::new(), respawn: args.respawn, json };
+    for config in &layout.configs {
+        cluster.children.push(Child::start(config)?);
+    }
+    let ready = tokio::select! {
+        ready = cluster.ready() => ready,
+        () = stop.requested() => Err(Failure::refused("stopped before the cluster was ready".to_owned())),
+    };
+    let result = match ready {
+        Ok(()) => {
+            cluster.publish()?;
+            cluster.announce()?;
+            tokio::select! {
+                failed = cluster.watch() => failed,
+                () = stop.requested() => Ok(()),
+            }
+        }
+        Err(failure) => Err(failure),
+    };
+    cluster.stop().await;
+    result
+}
+
+/// Only one `up` runs on a directory.
+fn lock(dir: &Path) -> Result<File, Failure> {
+    let path = dir.join("up.lock");
+    let file = File::create(&path)?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(Failure::refused(format!(
+            "a cluster runs in {} already; stop it, or choose another --dir",
+            dir.display()
+        ))),
+        Err(TryLockError::Error(error)) => Err(error.into()),
+    }
+}
+
+struct Stop {
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl Stop {
+    fn new() -> std::io::Result<Stop> {
+        Ok(Stop { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? })
+    }
+
+    async fn requested(&mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+        }
+    }
+}
+
+struct Cluster {
+    dir: PathBuf,
+    children: Vec<Child>,
+    respawn: bool,
+    json: bool,
+}
+
+impl Cluster {
+    /// Waits until every site serves and all of them are in one view.
+    #[allow(clippy::disallowed_methods, reason = "the program's edge has a clock")]
+    async fn ready(&mut self) -> Result<(), Failure> {
+        let started = std::time::Instant::now();
+        let sites = self.children.len();
+        loop {
+            let mut missing = None;
+            for child in &mut self.children {
+                if let Some(why) = child.died()? {
+                    return Err(Failure::refused(format!(
+                        "{} {why} before it was ready; its log is {}",
+                        child.name(),
+                        child.log().display()
+                    )));
+                }
+                if missing.is_none() && !child.serves_with(sites).await {
+                    missing = Some(child.name().to_owned());
+                }
+            }
+            let Some(name) = missing else { return Ok(()) };
+            if started.elapsed() > READY_WITHIN {
+                return Err(Failure::refused(format!(
+                    "{name} was not ready within {} s; see the logs in {}",
+                    READY_WITHIN.as_secs(),
+                    self.dir.display()
+                )));
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    fn publish(&self) -> Result<(), Failure> {
+        let sites = self
+            .children
+            .iter()
+            .map(|child| {
+                let running = child.running().unwrap_or_default();
+                SiteEntry {
+                    name: child.name().to_owned(),
+                    pid: running.pid,
+                    session: format!("unix:{}", child.session().display()),
+                    ports: running.ports,
+                }
+            })
+            .collect();
+        Ok(ClusterFile { sites }.write(&self.dir)?)
+    }
+
+    fn announce(&self) -> Result<(), Failure> {
+        if self.json {
+            return say_json(&json!({"event": "ready", "dir": self.dir}));
+        }
+        let mut table = Table::new(&["SITE", "STATE", "PID", "LINK", "METRICS"]);
+        for child in &self.children {
+            let running = child.running().unwrap_or_default();
+            let port = |what: &str| running.ports.get(what).map_or_else(|| "-".to_owned(), |p| format!("127.0.0.1:{p}"));
+            table.row(vec![
+                (child.name().to_owned(), Tone::Plain),
+                ("ready".to_owned(), Tone::Good),
+                (running.pid.to_string(), Tone::Plain),
+                (port("link"), Tone::Plain),
+                (port("metrics"), Tone::Plain),
+            ]);
+        }
+        for line in table.lines() {
+            say(&line)?;
+        }
+        let flag = if self.dir == default_dir() { String::new() } else { format!("--dir {} ", self.dir.display()) };
+        say("")?;
+        say(&format!("Everything is kept in {}. From another terminal:", self.dir.display()))?;
+        say(&format!("  unanimous {flag}status"))?;
+        say(&format!("  unanimous {flag}join chat"))?;
+        say(&format!("  unanimous {flag}cast chat hello"))?;
+        say("Ctrl-C stops the cluster.")
+    }
+
+    /// Says what dies and what comes back, until it fails.
+    async fn watch(&mut self) -> Result<(), Failure> {
+        let mut known: BTreeMap<String, u32> =
+            self.children.iter().map(|c| (c.name().to_owned(), c.pid())).collect();
+        loop {
+            tokio::time::sleep(LOOK_EVERY).await;
+            let mut changed = false;
+            for i in 0..self.children.len() {
+                if let Some(why) = self.children[i].died()? {
+                    self.report_death(i, &why)?;
+                    if self.respawn {
+                        self.children[i].restart()?;
+                    }
+                }
+                let child = &self.children[i];
+                if let Some(running) = child.running()
+                    && known.get(child.name()) != Some(&running.pid)
+                {
+                    known.insert(child.name().to_owned(), running.pid);
+                    self.report(&format!("{} is back as process {}", child.name(), running.pid), "back", child)?;
+                    changed = true;
+                }
+            }
+            if changed {
+                self.publish()?;
+            }
+        }
+    }
+
+    fn report_death(&self, i: usize, why: &str) -> Result<(), Failure> {
+        let child = &self.children[i];
+        let next = match self.respawn {
+            true => "starting it again".to_owned(),
+            false => format!("start it again with: unanimous site --config {}", child.config().display()),
+        };
+        self.report(&format!("{} {why}; {next}", child.name()), "died", child)
+    }
+
+    fn report(&self, line: &str, event: &str, child: &Child) -> Result<(), Failure> {
+        if self.json {
+            return say_json(&json!({"event": event, "site": child.name(), "message": line}));
+        }
+        say(line)
+    }
+
+    /// Stops all sites in order, those restarted by hand too; kills what does not stop.
+    async fn stop(&mut self) {
+        for child in &self.children {
+            child.ask_to_stop();
+        }
+        let all_gone = async {
+            for child in &mut self.children {
+                child.gone().await;
+            }
+        };
+        if tokio::time::timeout(STOP_WITHIN, all_gone).await.is_err() {
+            for child in &mut self.children {
+                child.kill();
+            }
+        }
+        let _ = std::fs::remove_file(self.dir.join(ClusterFile::NAME));
+    }
+}

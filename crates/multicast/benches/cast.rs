@@ -1,0 +1,2 @@
+//! A bench of the endpoint.
+fn main() {}

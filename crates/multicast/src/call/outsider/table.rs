@@ -1,0 +1,277 @@
+//! The deduplication table: which casts of which clients were delivered. A pure function of the totally ordered
+//! sequence of outsiders' casts, so all members that move together hold the same one.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use minicbor::{Decode, Encode};
+use wire::SiteIncarnation;
+
+use super::super::codec::DecodeError;
+use super::{ClientId, Gone, Origin, TABLE_WINDOW};
+
+/// What the table says about a cast.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Judgement {
+    /// It has not been delivered: deliver it now.
+    First,
+    /// It has been delivered, or is too old to tell.
+    Repeated,
+    /// It is a repeated request from before the table knows the client, and the table has forgotten clients: it may
+    /// have been delivered.
+    Forgotten,
+    /// Its client is held for dead.
+    Gone,
+}
+
+/// Words of the bit map behind the newest sequence number.
+const WORDS: usize = (TABLE_WINDOW / 64) as usize;
+
+/// One client.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Record {
+    /// When it was last heard, counted in judged casts.
+    used: u64,
+    /// The newest sequence number delivered; 0 if none.
+    newest: u64,
+    /// Bit `i`: whether `newest - i` was delivered.
+    delivered: [u64; WORDS],
+    /// Nothing is known of sequence numbers below this one: when it was cast, the table had forgotten clients.
+    since: u64,
+    /// Held for dead: nothing of it is delivered any more.
+    gone: bool,
+}
+
+/// The table of one group.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Table {
+    clients: BTreeMap<ClientId, Record>,
+    /// The clients by last use; the dead first.
+    by_use: BTreeSet<(bool, u64, ClientId)>,
+    /// Counts judged casts.
+    clock: u64,
+    /// Whether a living client was ever forgotten.
+    forgot: bool,
+    clients_max: usize,
+}
+
+impl Table {
+    /// How many clients a table holds if nothing else is asked. Beyond it the least recently used is forgotten,
+    /// the dead first. All members of a group need the same bound.
+    pub const CLIENTS_MAX: usize = 4096;
+
+    /// The table of a group that has just been created.
+    pub fn new(clients_max: usize) -> Table {
+        assert!(clients_max > 0, "a table holds at least one client");
+        Table { clients: BTreeMap::new(), by_use: BTreeSet::new(), clock: 0, forgot: false, clients_max }
+    }
+
+    /// The table of a group whose last holder of the table has died: it knows that it knows nothing.
+    pub fn amnesiac(clients_max: usize) -> Table {
+        Table { forgot: true, ..Table::new(clients_max) }
+    }
+
+    /// Judges a cast and remembers it as delivered if it is the first.
+    pub fn judge(&mut self, origin: &Origin) -> Judgement {
+        self.clock += 1;
+        let Some(record) = self.clients.get_mut(&origin.client) else {
+            if origin.again && self.forgot {
+                return Judgement::Forgotten;
+            }
+            self.admit(origin);
+            return Judgement::First;
+        };
+        if record.gone {
+            return Judgement::Gone;
+        }
+        if origin.sequence < record.since {
+            return Judgement::Forgotten;
+        }
+        self.by_use.remove(&(true, record.used, origin.client));
+        record.used = self.clock;
+        self.by_use.insert((true, record.used, origin.client));
+        if record.mark(origin.sequence) { Judgement::First } else { Judgement::Repeated }
+    }
+
+    /// Clients are gone for good. They stay as dead until they are forgotten as the least recently used, so that
+    /// a late copy of their casts is not delivered again.
+    pub fn bury(&mut self, gone: &Gone) {
+        for (client, record) in self.clients.iter_mut().filter(|(client, _)| gone.covers(client)) {
+            self.by_use.remove(&(!record.gone, record.used, *client));
+            record.gone = true;
+            self.by_use.insert((false, record.used, *client));
+        }
+    }
+
+    /// Whether a living client of this life of a site is known.
+    pub fn knows_of(&self, life: SiteIncarnation) -> bool {
+        self.clients.iter().any(|(client, record)| !record.gone && client.process.birth == life)
+    }
+
+    /// How many clients are known, the dead included.
+    pub fn len(&self) -> usize {
+        self.clients.len()
+    }
+
+    /// Whether no client is known.
+    pub fn is_empty(&self) -> bool {
+        self.clients.is_empty()
+    }
+
+    /// Takes in what another side of a merge has delivered. The result does not depend on the order in which
+    /// the sides are taken in.
+    pub fn merge(&mut self, other: &Table) {
+        for (client, theirs) in &other.clients {
+            match self.clients.get_mut(client) {
+                Some(ours) => ours.merge(theirs),
+                None => {
+                    self.clients.insert(*client, theirs.clone());
+                }
+            }
+        }
+        self.clock = self.clock.max(other.clock);
+        self.forgot |= other.forgot;
+        self.by_use =
+            self.clients.iter().map(|(client, record)| (!record.gone, record.used, *client)).collect();
+        // Not cut to the bound here, but by the next new client: cutting between two sides would make the result
+        // depend on their order. The excess is at most one table a side.
+    }
+
+    /// The table as bytes, for joiners.
+    pub fn encode(&self) -> Vec<u8> {
+        let entry = |(client, record): (&ClientId, &Record)| Entry {
+            client: *client,
+            used: record.used,
+            newest: record.newest,
+            delivered: record.delivered.to_vec(),
+            since: record.since,
+            gone: record.gone,
+        };
+        let snapshot = Snapshot {
+            entries: self.clients.iter().map(entry).collect(),
+            clock: self.clock,
+            forgot: self.forgot,
+            clients_max: self.clients_max as u64,
+        };
+        minicbor::to_vec(snapshot).expect("writing to memory does not fail")
+    }
+
+    /// Reads a table.
+    pub fn decode(bytes: &[u8]) -> Result<Table, DecodeError> {
+        let snapshot: Snapshot = minicbor::decode(bytes).map_err(|_| DecodeError::BadBody)?;
+        let clients_max = usize::try_from(snapshot.clients_max).map_err(|_| DecodeError::TooLarge)?;
+        if clients_max == 0 {
+            return Err(DecodeError::BadBody);
+        }
+        let mut table = Table::new(clients_max);
+        table.clock = snapshot.clock;
+        table.forgot = snapshot.forgot;
+        for Entry { client, used, newest, delivered, since, gone } in snapshot.entries {
+            let delivered = delivered.try_into().map_err(|_| DecodeError::BadBody)?;
+            if used > table.clock {
+                return Err(DecodeError::BadBody);
+            }
+            table.by_use.insert((!gone, used, client));
+            if table.clients.insert(client, Record { used, newest, delivered, since, gone }).is_some() {
+                return Err(DecodeError::BadBody);
+            }
+        }
+        Ok(table)
+    }
+
+    fn admit(&mut self, origin: &Origin) {
+        while self.clients.len() >= self.clients_max {
+            let (lives, _, client) = self.by_use.pop_first().expect("as many uses as clients");
+            self.clients.remove(&client).expect("as many clients as uses");
+            self.forgot |= lives;
+        }
+        let since = if self.forgot { origin.sequence } else { 0 };
+        let mut record = Record { used: self.clock, newest: 0, delivered: [0; WORDS], since, gone: false };
+        record.mark(origin.sequence);
+        self.clients.insert(origin.client, record);
+        self.by_use.insert((true, self.clock, origin.client));
+    }
+}
+
+impl Record {
+    /// Marks a sequence number as delivered; says whether it was not before.
+    fn mark(&mut self, sequence: u64) -> bool {
+        if sequence > self.newest {
+            shift(&mut self.delivered, sequence - self.newest);
+            self.newest = sequence;
+        }
+        let back = self.newest - sequence;
+        if back >= TABLE_WINDOW {
+            return false;
+        }
+        let (word, bit) = ((back / 64) as usize, 1u64 << (back % 64));
+        let new = self.delivered[word] & bit == 0;
+        self.delivered[word] |= bit;
+        new
+    }
+
+    fn merge(&mut self, other: &Record) {
+        let mut theirs = other.delivered;
+        if other.newest > self.newest {
+            shift(&mut self.delivered, other.newest - self.newest);
+            self.newest = other.newest;
+        } else {
+            shift(&mut theirs, self.newest - other.newest);
+        }
+        for (ours, theirs) in self.delivered.iter_mut().zip(theirs) {
+            *ours |= theirs;
+        }
+        self.used = self.used.max(other.used);
+        self.since = self.since.max(other.since);
+        self.gone |= other.gone;
+    }
+}
+
+/// Moves every bit `by` places towards the older.
+fn shift(bits: &mut [u64; WORDS], by: u64) {
+    let old = *bits;
+    *bits = [0; WORDS];
+    if by >= TABLE_WINDOW {
+        return;
+    }
+    let (words, rest) = ((by / 64) as usize, by % 64);
+    for to in words..WORDS {
+        bits[to] = old[to - words] << rest;
+        if rest > 0 && to > words {
+            bits[to] |= old[to - words - 1] >> (64 - rest);
+        }
+    }
+}
+
+#[derive(Encode, Decode)]
+#[cbor(map)]
+struct Snapshot {
+    #[n(0)]
+    entries: Vec<Entry>,
+    #[n(1)]
+    clock: u64,
+    #[n(2)]
+    forgot: bool,
+    #[n(3)]
+    clients_max: u64,
+}
+
+#[derive(Encode, Decode)]
+#[cbor(map)]
+struct Entry {
+    #[n(0)]
+    client: ClientId,
+    #[n(1)]
+    used: u64,
+    #[n(2)]
+    newest: u64,
+    #[n(3)]
+    delivered: Vec<u64>,
+    #[n(4)]
+    since: u64,
+    #[n(5)]
+    gone: bool,
+}
+
+#[cfg(test)]
+#[path = "table_test.rs"]
+mod tests;

@@ -1,0 +1,257 @@
+//! A site's configuration file, as `unanimous init` and `unanimous up` write it.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use wire::{ClusterId, SiteId};
+
+/// The whole file (TOML). Relative paths are relative to the file's folder.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SiteConfig {
+    /// The cluster's id: 16 hexadecimal digits.
+    pub cluster: String,
+    /// The founders' site numbers, in order of seniority; the same at every site.
+    pub founders: Vec<u32>,
+    /// This site.
+    pub site: ThisSite,
+    /// The others, as far as they are known when the file is written.
+    #[serde(default, rename = "peer")]
+    pub peers: Vec<PeerEntry>,
+    /// Limits and time-outs.
+    #[serde(default)]
+    pub limits: Limits,
+}
+
+/// This site's own part.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ThisSite {
+    /// Its number, from 1.
+    pub id: u32,
+    /// Its name.
+    pub name: String,
+    /// Where it keeps its state.
+    pub data: PathBuf,
+    /// Certificate, key and trust roots.
+    pub certificates: PathBuf,
+    /// The address on which other sites reach it.
+    pub link: SocketAddr,
+    /// The Unix socket for sessions.
+    pub session: PathBuf,
+    /// The address for remote sessions over mutual TLS, if any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub remote_session: Option<SocketAddr>,
+    /// The loopback address for metrics, if any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub metrics: Option<SocketAddr>,
+    /// Whether it takes part in agreement; a site that does not attaches to one that does.
+    #[serde(default = "yes")]
+    pub mserver: bool,
+    /// Unix users, besides the site's own, and what they may do.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub users: Vec<UserEntry>,
+}
+
+/// A Unix user that may open sessions.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct UserEntry {
+    /// The numeric user id.
+    pub uid: u32,
+    /// What the user may do.
+    pub may: wire::session::Principal,
+}
+
+/// Another site.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PeerEntry {
+    /// Its number.
+    pub id: u32,
+    /// Its name.
+    pub name: String,
+    /// Where it listens: `HOST:PORT`, several if it has several.
+    pub addresses: Vec<String>,
+}
+
+/// Limits and time-outs; what is left out has its default.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Limits {
+    /// Bytes of one sender's messages that may be unstable before it must wait.
+    pub window_bytes: usize,
+    /// Seconds for which a member may hold others back before it is asked to leave.
+    pub slow_member_s: u64,
+    /// The longest that detection of a silent site should take, in milliseconds.
+    pub detection_ms: u64,
+    /// Sessions at once.
+    pub sessions: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Limits {
+        Limits { window_bytes: 8 << 20, slow_member_s: 30, detection_ms: 1_000, sessions: 1_024 }
+    }
+}
+
+/// Why a configuration can't be used. Nothing was started.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file can't be read.
+    #[error("can't read {path}: {cause}; `unanimous init` writes one")]
+    Unreadable {
+        /// Which file.
+        path: PathBuf,
+        /// Why not.
+        cause: std::io::Error,
+    },
+    /// The file is not what it should be.
+    #[error("{path}: {cause}")]
+    Malformed {
+        /// Which file.
+        path: PathBuf,
+        /// Where and why.
+        cause: Box<toml::de::Error>,
+    },
+    /// The file contradicts itself.
+    #[error("{path}: {problem}")]
+    Contradiction {
+        /// Which file.
+        path: PathBuf,
+        /// What is wrong and what to do.
+        problem: String,
+    },
+}
+
+impl SiteConfig {
+    /// Reads and checks a file; relative paths become absolute.
+    pub fn read(path: &Path) -> Result<SiteConfig, ConfigError> {
+        let text = std::fs::read_to_string(path)
+            .map_err(|cause| ConfigError::Unreadable { path: path.to_owned(), cause })?;
+        let mut config: SiteConfig = toml::from_str(&text)
+            .map_err(|cause| ConfigError::Malformed { path: path.to_owned(), cause: Box::new(cause) })?;
+        if let Err(problem) = config.check() {
+            return Err(ConfigError::Contradiction { path: path.to_owned(), problem });
+        }
+        let folder = std::path::absolute(path)
+            .map_err(|cause| ConfigError::Unreadable { path: path.to_owned(), cause })?;
+        let folder = folder.parent().unwrap_or(Path::new("/"));
+        for relative in [&mut config.site.data, &mut config.site.certificates, &mut config.site.session] {
+            *relative = folder.join(&*relative);
+        }
+        Ok(config)
+    }
+
+    /// The file's text.
+    pub fn to_toml(&self) -> String {
+        toml::to_string(self).expect("a configuration is plain data")
+    }
+
+    /// The cluster's id.
+    ///
+    /// # Panics
+    ///
+    /// If the configuration did not come from [`SiteConfig::read`] and is wrong.
+    pub fn cluster_id(&self) -> ClusterId {
+        ClusterId(u64::from_str_radix(&self.cluster, 16).expect("checked when it was read"))
+    }
+
+    /// The founders, in order of seniority.
+    pub fn founder_ids(&self) -> Vec<SiteId> {
+        self.founders.iter().map(|&id| SiteId(id)).collect()
+    }
+
+    fn check(&self) -> Result<(), String> {
+        if self.cluster.len() != 16 || u64::from_str_radix(&self.cluster, 16).is_err() {
+            return Err(format!("cluster = {:?} must be 16 hexadecimal digits", self.cluster));
+        }
+        if self.founders.is_empty() {
+            return Err("founders must list at least one site, the same at every site".to_owned());
+        }
+        let mut ids: Vec<u32> = self.peers.iter().map(|peer| peer.id).chain([self.site.id]).collect();
+        if ids.contains(&0) || self.founders.contains(&0) {
+            return Err("site numbers begin with 1".to_owned());
+        }
+        ids.sort_unstable();
+        if let Some(twice) = ids.windows(2).find(|pair| pair[0] == pair[1]) {
+            return Err(format!("site number {} is used twice", twice[0]));
+        }
+        if let Some(unknown) = self.founders.iter().find(|founder| !ids.contains(founder)) {
+            return Err(format!("founder {unknown} is neither this site nor a [[peer]]"));
+        }
+        if self.site.name.is_empty() || self.site.name.chars().any(|c| c.is_whitespace() || c.is_control()) {
+            return Err(format!("site.name = {:?} must be a word", self.site.name));
+        }
+        if let Some(metrics) = self.site.metrics
+            && !metrics.ip().is_loopback()
+        {
+            return Err(format!("metrics = {metrics} must be a loopback address"));
+        }
+        Ok(())
+    }
+}
+
+fn yes() -> bool {
+    true
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sample() -> SiteConfig {
+        SiteConfig {
+            cluster: "00000000deadbeef".to_owned(),
+            founders: vec![1, 2],
+            site: ThisSite {
+                id: 1,
+                name: "site-1".to_owned(),
+                data: "data".into(),
+                certificates: "certificates".into(),
+                link: "127.0.0.1:7000".parse().expect("an address"),
+                session: "session.sock".into(),
+                remote_session: None,
+                metrics: None,
+                mserver: true,
+                users: Vec::new(),
+            },
+            peers: vec![PeerEntry { id: 2, name: "site-2".to_owned(), addresses: vec!["127.0.0.1:7001".into()] }],
+            limits: Limits::default(),
+        }
+    }
+
+    #[test]
+    fn a_written_file_reads_back_with_absolute_paths() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("site.toml");
+        std::fs::write(&path, sample().to_toml()).expect("written");
+        let read = SiteConfig::read(&path).expect("reads back");
+        assert_eq!(read.site.data, folder.path().join("data"));
+        assert_eq!(read.peers, sample().peers);
+        assert_eq!(read.cluster_id(), ClusterId(0xdead_beef));
+    }
+
+    #[test]
+    fn contradictions_are_named() {
+        let problem = |change: fn(&mut SiteConfig)| {
+            let mut config = sample();
+            change(&mut config);
+            config.check().expect_err("a contradiction")
+        };
+        assert!(problem(|c| c.cluster = "x".into()).contains("hexadecimal"));
+        assert!(problem(|c| c.founders.clear()).contains("founders"));
+        assert!(problem(|c| c.founders.push(9)).contains("founder 9"));
+        assert!(problem(|c| c.peers[0].id = 1).contains("twice"));
+        assert!(problem(|c| c.site.id = 0).contains("begin with 1"));
+        assert!(problem(|c| c.site.name = "a b".into()).contains("word"));
+        assert!(problem(|c| c.site.metrics = "10.0.0.1:1".parse().ok()).contains("loopback"));
+    }
+
+    #[test]
+    fn a_file_with_an_unknown_key_is_refused() {
+        let text = format!("typo = 1\n{}", sample().to_toml());
+        assert!(toml::from_str::<SiteConfig>(&text).is_err());
+    }
+}

@@ -1,0 +1,300 @@
+//! How programs in the same process, and the session server, speak to the site's one loop: commands in,
+//! events out. All of it is bounded: a command waits in `send` when the loop is behind, and a process that does
+//! not take its events is paused, which its groups feel as back-pressure.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use bytes::Bytes;
+use membership::group::GroupView;
+use multicast::call::{Outcome, Ticket};
+use stack::{CastError, CastOptions, JoinError, JoinOptions, ReplyKind, Status};
+use tokio::sync::{mpsc, oneshot};
+use wire::{GroupName, MemberId, ProcessId, ViewId};
+
+/// Commands that may wait for the loop; more wait in `send`.
+const COMMANDS_MAX: usize = 1_024;
+/// Bytes of messages that a process may have left untaken before it is paused.
+const UNTAKEN_BYTES_MAX: usize = 4 << 20;
+/// What a message costs beside its bytes.
+const MESSAGE_OVERHEAD_BYTES: usize = 128;
+
+/// Why the site did not do what it was asked. Nothing has changed, unless the variant says so.
+#[derive(Debug, thiserror::Error)]
+pub enum RequestError {
+    /// The site is going down, or has gone. Whether the last request was done is not known.
+    #[error("the site is going down; connect to another")]
+    Stopped,
+    /// The join came to nothing.
+    #[error(transparent)]
+    Join(#[from] JoinError),
+    /// The cast was not taken.
+    #[error(transparent)]
+    Cast(#[from] CastError),
+    /// No such group, or not a member of it.
+    #[error("{0}")]
+    Group(&'static str),
+}
+
+/// A way to speak to a running site. Clones share it.
+#[derive(Clone, Debug)]
+pub struct Handle {
+    commands: mpsc::Sender<Command>,
+}
+
+pub(crate) type Answer<T> = oneshot::Sender<Result<T, RequestError>>;
+
+/// What the loop is asked.
+#[derive(Debug)]
+pub(crate) enum Command {
+    Open { answer: oneshot::Sender<(ProcessId, Events)> },
+    Close { process: ProcessId, in_order: bool },
+    Join { process: ProcessId, group: GroupName, options: JoinOptions, answer: Answer<MemberId> },
+    Leave { process: ProcessId, group: GroupName, answer: Answer<()> },
+    Cast { process: ProcessId, group: GroupName, options: CastOptions, payloads: Vec<Bytes>, answer: Answer<()> },
+    Call { process: ProcessId, group: GroupName, options: CastOptions, payload: Bytes, answer: Answer<Outcome> },
+    Reply { process: ProcessId, to: Ticket, kind: ReplyKind, payload: Bytes, answer: Answer<()> },
+    Flush { process: ProcessId, group: GroupName, answer: Answer<()> },
+    Watch { process: ProcessId, group: GroupName, on: bool },
+    Reorder { group: GroupName, member: MemberId, answer: Answer<()> },
+    Status { answer: oneshot::Sender<Status> },
+    Resume { process: ProcessId },
+    Stop,
+}
+
+/// What a process is told.
+#[derive(Clone, Debug)]
+pub enum ProcessEvent {
+    /// A view of a group that the process is in, or watches.
+    View {
+        /// The view.
+        view: Arc<GroupView>,
+        /// The process's member of the group, if it is in it.
+        me: Option<MemberId>,
+        /// Who came from the same previous view together with this site.
+        transitional: Arc<[MemberId]>,
+    },
+    /// A message.
+    Message {
+        /// The group.
+        group: GroupName,
+        /// The view in which it is delivered.
+        view: ViewId,
+        /// Who cast it.
+        from: MemberId,
+        /// In which order.
+        order: multicast::Order,
+        /// Set if a reply is wanted.
+        reply_to: Option<Ticket>,
+        /// The message.
+        payload: Bytes,
+    },
+    /// Only these are sure to have what is delivered from here to the next view.
+    Signal {
+        /// The group.
+        group: GroupName,
+        /// They.
+        members: Vec<MemberId>,
+    },
+    /// Casting is refused, or possible again. Casts made meanwhile wait.
+    Blocked {
+        /// The group.
+        group: GroupName,
+        /// Which.
+        blocked: bool,
+    },
+    /// The process's member is no longer in the group.
+    Left {
+        /// The group.
+        group: GroupName,
+        /// Why, for people.
+        why: String,
+    },
+}
+
+impl ProcessEvent {
+    fn cost(&self) -> usize {
+        match self {
+            ProcessEvent::Message { payload, .. } => payload.len() + MESSAGE_OVERHEAD_BYTES,
+            ProcessEvent::View { .. }
+            | ProcessEvent::Signal { .. }
+            | ProcessEvent::Blocked { .. }
+            | ProcessEvent::Left { .. } => 0,
+        }
+    }
+}
+
+/// The loop's end of a process's events.
+#[derive(Debug)]
+pub(crate) struct EventSink {
+    events: mpsc::UnboundedSender<ProcessEvent>,
+    untaken_bytes: Arc<AtomicUsize>,
+}
+
+impl EventSink {
+    /// Hands over an event; says whether the process must be paused now.
+    pub(crate) fn send(&self, event: ProcessEvent) -> bool {
+        let cost = event.cost();
+        let untaken = self.untaken_bytes.fetch_add(cost, Ordering::AcqRel) + cost;
+        // A process that dropped its events is about to be closed.
+        let _ = self.events.send(event);
+        untaken > UNTAKEN_BYTES_MAX
+    }
+}
+
+/// The events of a process, in order.
+#[derive(Debug)]
+pub struct Events {
+    process: ProcessId,
+    events: mpsc::UnboundedReceiver<ProcessEvent>,
+    untaken_bytes: Arc<AtomicUsize>,
+    handle: mpsc::WeakSender<Command>,
+}
+
+impl Events {
+    pub(crate) fn pair(process: ProcessId, handle: &mpsc::WeakSender<Command>) -> (EventSink, Events) {
+        let (sender, events) = mpsc::unbounded_channel();
+        let untaken_bytes = Arc::new(AtomicUsize::new(0));
+        let sink = EventSink { events: sender, untaken_bytes: Arc::clone(&untaken_bytes) };
+        (sink, Events { process, events, untaken_bytes, handle: handle.clone() })
+    }
+
+    /// The next event; `None` when the site is gone. Cancel-safe.
+    pub async fn next(&mut self) -> Option<ProcessEvent> {
+        let event = self.events.recv().await?;
+        self.take(&event);
+        Some(event)
+    }
+
+    /// The next event, if there is one already.
+    pub fn try_next(&mut self) -> Option<ProcessEvent> {
+        let event = self.events.try_recv().ok()?;
+        self.take(&event);
+        Some(event)
+    }
+
+    fn take(&self, event: &ProcessEvent) {
+        let cost = event.cost();
+        let before = self.untaken_bytes.fetch_sub(cost, Ordering::AcqRel);
+        let resumes_at = UNTAKEN_BYTES_MAX / 2;
+        if before > resumes_at && before - cost <= resumes_at
+            && let Some(handle) = self.handle.upgrade()
+            && let Err(mpsc::error::TrySendError::Full(command)) =
+                handle.try_send(Command::Resume { process: self.process })
+        {
+            // The loop is behind; a task waits in this process's stead.
+            tokio::spawn(async move { handle.send(command).await });
+        }
+    }
+}
+
+impl Handle {
+    pub(crate) fn channel() -> (Handle, mpsc::Receiver<Command>) {
+        let (commands, receiver) = mpsc::channel(COMMANDS_MAX);
+        (Handle { commands }, receiver)
+    }
+
+    pub(crate) fn downgrade(&self) -> mpsc::WeakSender<Command> {
+        self.commands.downgrade()
+    }
+
+    /// A new process. It is closed with [`Handle::close`]; its groups then see it leave or fail.
+    pub async fn open(&self) -> Result<(ProcessId, Events), RequestError> {
+        let (answer, wait) = oneshot::channel();
+        self.send(Command::Open { answer }).await?;
+        wait.await.map_err(|_| RequestError::Stopped)
+    }
+
+    /// Ends a process: its groups see its members as `left` if `in_order`, else as `failed`.
+    pub async fn close(&self, process: ProcessId, in_order: bool) -> Result<(), RequestError> {
+        self.send(Command::Close { process, in_order }).await
+    }
+
+    /// Ends a process without waiting, from where nothing can be awaited.
+    pub fn close_now(&self, process: ProcessId, in_order: bool) {
+        let command = Command::Close { process, in_order };
+        if let Err(mpsc::error::TrySendError::Full(command)) = self.commands.try_send(command) {
+            let commands = self.commands.clone();
+            if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+                runtime.spawn(async move { commands.send(command).await });
+            }
+        }
+    }
+
+    /// Asks to join. Answers when the request is taken; the first view is an event.
+    pub async fn join(&self, process: ProcessId, group: GroupName, options: JoinOptions) -> Result<MemberId, RequestError> {
+        self.ask(|answer| Command::Join { process, group, options, answer }).await
+    }
+
+    /// Leaves a group. Answers when the request is taken.
+    pub async fn leave(&self, process: ProcessId, group: GroupName) -> Result<(), RequestError> {
+        self.ask(|answer| Command::Leave { process, group, answer }).await
+    }
+
+    /// Casts messages one after another; waits while the group is blocked or the window is full. A member's cast
+    /// is taken then; an outsider's has reached the group.
+    ///
+    /// Cancel-safe: if the future is dropped, messages not yet taken may still be cast.
+    pub async fn cast(
+        &self,
+        process: ProcessId,
+        group: GroupName,
+        options: CastOptions,
+        payloads: Vec<Bytes>,
+    ) -> Result<(), RequestError> {
+        self.ask(|answer| Command::Cast { process, group, options, payloads, answer }).await
+    }
+
+    /// Casts one message and waits for the replies that `options` asks for.
+    pub async fn call(
+        &self,
+        process: ProcessId,
+        group: GroupName,
+        options: CastOptions,
+        payload: Bytes,
+    ) -> Result<Outcome, RequestError> {
+        self.ask(|answer| Command::Call { process, group, options, payload, answer }).await
+    }
+
+    /// Replies to a message that asked for it.
+    pub async fn reply(&self, process: ProcessId, to: Ticket, kind: ReplyKind, payload: Bytes) -> Result<(), RequestError> {
+        self.ask(|answer| Command::Reply { process, to, kind, payload, answer }).await
+    }
+
+    /// Waits until all of the process's casts to the group are at every member.
+    pub async fn flush(&self, process: ProcessId, group: GroupName) -> Result<(), RequestError> {
+        self.ask(|answer| Command::Flush { process, group, answer }).await
+    }
+
+    /// Follows a group's views from outside, or no longer.
+    pub async fn watch(&self, process: ProcessId, group: GroupName, on: bool) -> Result<(), RequestError> {
+        self.send(Command::Watch { process, group, on }).await
+    }
+
+    /// Moves a member to rank 0 of its group. Answers when the request is taken.
+    pub async fn reorder(&self, group: GroupName, member: MemberId) -> Result<(), RequestError> {
+        self.ask(|answer| Command::Reorder { group, member, answer }).await
+    }
+
+    /// The cluster, as this site sees it.
+    pub async fn status(&self) -> Result<Status, RequestError> {
+        let (answer, wait) = oneshot::channel();
+        self.send(Command::Status { answer }).await?;
+        wait.await.map_err(|_| RequestError::Stopped)
+    }
+
+    /// Asks the site to leave the cluster in order and stop.
+    pub async fn stop(&self) -> Result<(), RequestError> {
+        self.send(Command::Stop).await
+    }
+
+    async fn ask<T>(&self, command: impl FnOnce(Answer<T>) -> Command) -> Result<T, RequestError> {
+        let (answer, wait) = oneshot::channel();
+        self.send(command(answer)).await?;
+        wait.await.map_err(|_| RequestError::Stopped)?
+    }
+
+    async fn send(&self, command: Command) -> Result<(), RequestError> {
+        self.commands.send(command).await.map_err(|_| RequestError::Stopped)
+    }
+}

@@ -1,0 +1,293 @@
+//! The other sites, as ways to send them something: one link each, the connection under it, and the detour
+//! while the direct path is broken. Nothing here knows what the frames mean.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use bytes::Bytes;
+use link::relay::{Arrival, Envelope, Relayed};
+use link::{Class, Event as LinkEvent, Link, Packet, PacketError, SendError};
+use wire::frame::{self, Header, Kind};
+use wire::{Bugs, Incarnation, SiteId, SiteIncarnation, Time};
+
+use crate::api::{Channel, Connection, Transmit};
+
+/// Bare packets (probes, agreement) that wait for the driver; beyond it the oldest are dropped, as a network
+/// would: their senders repeat them.
+const BARE_PACKETS_MAX: usize = 8_192;
+
+/// Something that arrived.
+#[derive(Clone, Debug)]
+pub(crate) enum Inbound {
+    /// A frame of the link with this life, in order, exactly once.
+    Frame { from: SiteIncarnation, kind: Kind, body: Bytes },
+    /// A packet by itself: may have been doubled, overtaken, or sent by an earlier life.
+    Bare { from: SiteId, life: Option<SiteIncarnation>, via: Option<SiteId>, kind: Kind, body: Bytes },
+    /// The peer speaks from another life; frames of the old one are over.
+    NewLife { life: SiteIncarnation },
+    /// Frames may be sent to it again after [`SendError::Full`].
+    Writable { site: SiteId },
+}
+
+/// Why a packet was refused. Nothing has changed but a counter.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refused {
+    /// It is no frame.
+    #[error("not a frame: {0}")]
+    Frame(#[from] wire::frame::FrameError),
+    /// Its link refused it.
+    #[error(transparent)]
+    Link(#[from] PacketError),
+    /// It may not make this detour.
+    #[error(transparent)]
+    Relay(#[from] link::relay::RelayError),
+    /// A kind of frame that does not travel like this.
+    #[error("a {0:?} frame does not travel by itself")]
+    Unexpected(Kind),
+    /// What it says can't be understood.
+    #[error("{0}")]
+    Body(String),
+}
+
+pub(crate) struct Peers {
+    me: SiteIncarnation,
+    config: link::Config,
+    bugs: Bugs,
+    peers: BTreeMap<SiteId, Peer>,
+    bare: VecDeque<Transmit>,
+    inbound: VecDeque<Inbound>,
+}
+
+struct Peer {
+    link: Link,
+    /// The life at the other end of the connection, while there is one.
+    connected: Option<Incarnation>,
+    /// The neighbour that passes packets on while the direct path is broken.
+    via: Option<SiteId>,
+    /// The driver's queue to the site is full: nothing is polled from the link.
+    choked: bool,
+}
+
+impl Peers {
+    pub(crate) fn new(me: SiteIncarnation, config: link::Config, bugs: Bugs) -> Peers {
+        Peers { me, config, bugs, peers: BTreeMap::new(), bare: VecDeque::new(), inbound: VecDeque::new() }
+    }
+
+    /// Every site that was ever heard or spoken to.
+    pub(crate) fn known(&self) -> impl Iterator<Item = SiteId> + '_ {
+        self.peers.keys().copied()
+    }
+
+    /// The life of a site, as its link or its connection knows it.
+    pub(crate) fn life(&self, site: SiteId) -> Option<SiteIncarnation> {
+        let peer = self.peers.get(&site)?;
+        let connected = peer.connected.map(|incarnation| SiteIncarnation { site, incarnation });
+        connected.max(peer.link.peer_life())
+    }
+
+    /// Whether there is a direct connection.
+    pub(crate) fn is_connected(&self, site: SiteId) -> bool {
+        self.peers.get(&site).is_some_and(|peer| peer.connected.is_some())
+    }
+
+    pub(crate) fn handle_connection(&mut self, now: Time, site: SiteId, connection: Connection) {
+        let peer = self.peer(now, site);
+        match connection {
+            Connection::Up(incarnation) => {
+                // A refusal means that a connection of a past life came late: its closing follows.
+                if peer.link.handle_peer(SiteIncarnation { site, incarnation }).is_ok() {
+                    peer.connected = Some(incarnation);
+                    peer.choked = false;
+                    peer.link.handle_path_changed(now);
+                }
+            }
+            Connection::Closed | Connection::Refused | Connection::Silent => {
+                peer.connected = None;
+                peer.choked = false;
+            }
+        }
+        self.drain(site);
+    }
+
+    /// The driver's queue to a site is full, or has room again.
+    pub(crate) fn handle_choked(&mut self, site: SiteId, choked: bool) {
+        if let Some(peer) = self.peers.get_mut(&site) {
+            peer.choked = choked;
+        }
+    }
+
+    /// From now on, packets to the site go through a neighbour, or directly again.
+    pub(crate) fn set_detour(&mut self, now: Time, site: SiteId, via: Option<SiteId>) {
+        let peer = self.peer(now, site);
+        if peer.via != via {
+            peer.via = via;
+            peer.link.handle_path_changed(now);
+        }
+    }
+
+    /// Queues a whole frame on the link to a site.
+    pub(crate) fn send(&mut self, now: Time, to: SiteId, frame: Bytes, class: Class) -> Result<(), SendError> {
+        self.peer(now, to).link.send(frame, class)
+    }
+
+    /// Sends a small frame by itself, at once: it may be lost.
+    pub(crate) fn send_bare(&mut self, to: SiteId, channel: Channel, by: Option<SiteId>, frame: Bytes) {
+        let connected = self.is_connected(to);
+        let by = by.or_else(|| self.peers.get(&to).and_then(|peer| peer.via).filter(|_| !connected));
+        let transmit = match by {
+            Some(neighbour) if neighbour != to => {
+                let envelope = Envelope::new(self.me, to);
+                let header = Bytes::copy_from_slice(&envelope.to_bytes(frame.len()));
+                let channel = if self.is_connected(neighbour) { channel } else { Channel::Datagram };
+                Transmit { to: neighbour, channel, header, body: frame }
+            }
+            Some(_) | None => {
+                let channel = if connected { channel } else { Channel::Datagram };
+                Transmit { to, channel, header: frame, body: Bytes::new() }
+            }
+        };
+        self.queue_bare(transmit);
+    }
+
+    pub(crate) fn handle_packet(
+        &mut self,
+        now: Time,
+        from: SiteId,
+        packet: Bytes,
+    ) -> Result<(), Refused> {
+        self.receive(now, from, None, packet)
+    }
+
+    fn receive(&mut self, now: Time, from: SiteId, via: Option<SiteId>, packet: Bytes) -> Result<(), Refused> {
+        let header = Header::parse(&packet, frame::PACKET_BYTES_MAX)?;
+        match header.kind {
+            Kind::LinkData | Kind::LinkAck => {
+                let result = self.peer(now, from).link.handle_packet(now, packet);
+                self.drain(from);
+                Ok(result?)
+            }
+            Kind::Relay if via.is_none() => {
+                let relayed = Relayed::parse(packet)?;
+                let origin = relayed.envelope.origin;
+                match relayed.arrive(self.me.site, from, self.bugs)? {
+                    Arrival::Here(packet) => self.receive(now, origin.site, Some(from), packet),
+                    Arrival::PassOn(relayed) => {
+                        self.pass_on(&relayed);
+                        Ok(())
+                    }
+                }
+            }
+            Kind::Control | Kind::Detect | Kind::Interface => {
+                let (header, body) = frame::split(packet, frame::PACKET_BYTES_MAX)?;
+                let life = self.life(from);
+                self.inbound.push_back(Inbound::Bare { from, life, via, kind: header.kind, body });
+                Ok(())
+            }
+            Kind::Multicast | Kind::Call | Kind::Acquire | Kind::Hello | Kind::Relay | Kind::Session => {
+                Err(Refused::Unexpected(header.kind))
+            }
+        }
+    }
+
+    pub(crate) fn handle_timeout(&mut self, now: Time) {
+        for peer in self.peers.values_mut() {
+            peer.link.handle_timeout(now);
+        }
+    }
+
+    pub(crate) fn poll_timeout(&self) -> Option<Time> {
+        self.peers.values().filter_map(|peer| peer.link.poll_timeout()).min()
+    }
+
+    pub(crate) fn poll_inbound(&mut self) -> Option<Inbound> {
+        self.inbound.pop_front()
+    }
+
+    /// What the driver is to send next: bare packets before the links' data.
+    pub(crate) fn poll_transmit(&mut self, now: Time) -> Option<Transmit> {
+        if let Some(transmit) = self.bare.pop_front() {
+            return Some(transmit);
+        }
+        for (&to, peer) in &mut self.peers {
+            if peer.choked {
+                continue;
+            }
+            // A direct connection carries the link even while a detour is named: it is back.
+            let via = if peer.connected.is_some() { None } else { peer.via };
+            if peer.connected.is_none() && via.is_none() {
+                continue;
+            }
+            if let Some(packet) = peer.link.poll_transmit(now) {
+                return Some(transmit(self.me, to, via, packet));
+            }
+        }
+        None
+    }
+
+    fn peer(&mut self, now: Time, site: SiteId) -> &mut Peer {
+        let (config, me) = (&self.config, self.me);
+        self.peers.entry(site).or_insert_with(|| Peer {
+            link: Link::new(config.clone(), me, site, now),
+            connected: None,
+            via: None,
+            choked: false,
+        })
+    }
+
+    /// Takes from a link what it has to say: events before frames, as its doc demands.
+    fn drain(&mut self, site: SiteId) {
+        let Some(peer) = self.peers.get_mut(&site) else { return };
+        while let Some(event) = peer.link.poll_event() {
+            self.inbound.push_back(match event {
+                LinkEvent::Reset { old: _, new } => Inbound::NewLife { life: new },
+                LinkEvent::Writable => Inbound::Writable { site },
+            });
+        }
+        let Some(from) = peer.link.peer_life() else { return };
+        while let Some(frame) = peer.link.poll_deliver() {
+            // A frame that can't be read is the peer's fault; the link itself is sound, so it is dropped.
+            if let Ok((header, body)) = frame::split(frame, usize::MAX) {
+                self.inbound.push_back(Inbound::Frame { from, kind: header.kind, body });
+            }
+        }
+    }
+
+    fn pass_on(&mut self, relayed: &Relayed) {
+        let to = relayed.envelope.to;
+        let next = match self.is_connected(to) {
+            true => Some(to),
+            false => self
+                .peers
+                .iter()
+                .find(|(site, peer)| peer.connected.is_some() && relayed.envelope.may_go_by(**site))
+                .map(|(site, _)| *site),
+        };
+        if let Some(next) = next {
+            let packet = relayed.to_bytes();
+            self.queue_bare(Transmit { to: next, channel: Channel::Stream, header: packet, body: Bytes::new() });
+        }
+    }
+
+    fn queue_bare(&mut self, transmit: Transmit) {
+        if self.bare.len() >= BARE_PACKETS_MAX {
+            self.bare.pop_front();
+        }
+        self.bare.push_back(transmit);
+    }
+}
+
+fn transmit(me: SiteIncarnation, to: SiteId, via: Option<SiteId>, packet: Packet) -> Transmit {
+    match via {
+        None => Transmit {
+            to,
+            channel: Channel::Stream,
+            header: Bytes::copy_from_slice(&packet.header),
+            body: packet.frame,
+        },
+        Some(neighbour) => {
+            let mut header = Vec::with_capacity(link::relay::HEADER_BYTES + packet.header.len());
+            header.extend_from_slice(&Envelope::new(me, to).to_bytes(packet.bytes()));
+            header.extend_from_slice(&packet.header);
+            Transmit { to: neighbour, channel: Channel::Stream, header: header.into(), body: packet.frame }
+        }
+    }
+}
