@@ -12,8 +12,8 @@ pub enum Kind {
     Fault,
     /// A protocol made a transition.
     Transition,
-    /// A site crashed when this was its last transition.
-    CrashedAfter,
+    /// A coordinator crashed in this phase of a change.
+    CrashedIn,
     /// The application did something.
     Workload,
 }
@@ -23,7 +23,7 @@ impl Kind {
         match self {
             Kind::Fault => "fault",
             Kind::Transition => "transition",
-            Kind::CrashedAfter => "crashed after",
+            Kind::CrashedIn => "crashed in",
             Kind::Workload => "workload",
         }
     }

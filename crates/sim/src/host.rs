@@ -7,6 +7,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use membership::group::{GroupOptions, GroupView};
+pub use multicast::Order;
+pub use multicast::call::Replies;
 use wire::{
     GroupId, GroupName, Incarnation, MemberId, ProcessId, SiteId, SiteIncarnation, StoreId, Time, ViewId,
 };
@@ -53,26 +55,6 @@ pub enum Connection {
     Silent,
 }
 
-/// In which order a cast is delivered.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Order {
-    /// None: transport only.
-    Mbcast,
-    /// As its sender cast them.
-    Fbcast,
-    /// Causes before effects.
-    Cbcast,
-    /// One order for all.
-    Abcast,
-    /// One order with respect to everything, views included.
-    Gbcast,
-}
-
-impl Order {
-    /// Every order, weakest first.
-    pub const ALL: [Order; 5] = [Order::Mbcast, Order::Fbcast, Order::Cbcast, Order::Abcast, Order::Gbcast];
-}
-
 /// What a host is started with.
 #[derive(Clone, Debug)]
 pub struct Boot {
@@ -88,19 +70,6 @@ pub struct Boot {
     pub founders: usize,
     /// For the host's own generator.
     pub seed: u64,
-}
-
-/// How many replies a cast waits for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Replies {
-    /// None: the cast is not a call.
-    None,
-    /// From every member.
-    All,
-    /// From more than half of them.
-    Majority,
-    /// From so many.
-    Count(u32),
 }
 
 /// A cast.
@@ -236,6 +205,8 @@ pub enum Event {
     MayStop,
     /// A transition of a protocol, for coverage.
     Transition(&'static str),
+    /// The site coordinates a change and is in this phase of it, or coordinates none any more.
+    Coordinating(Option<&'static str>),
     /// Something for the trace.
     Note(String),
 }

@@ -352,6 +352,7 @@ impl<H: Host> Run<H> {
             | Event::CallDone { .. }
             | Event::Flushed { .. }
             | Event::Blocked { .. }
+            | Event::Coordinating(_)
             | Event::Note(_) => {}
         }
     }

@@ -277,8 +277,10 @@ fn draw_faults(dice: &mut Dice) -> Vec<Fault> {
 
 fn draw_work(dice: &mut Dice) -> Work {
     let groups = dice.between(1, 4);
-    let mut orders: Vec<Order> =
-        Order::ALL.into_iter().filter(|o| *o != Order::Gbcast && dice.chance(500)).collect();
+    let mut orders: Vec<Order> = [Order::Mbcast, Order::Fbcast, Order::Cbcast, Order::Abcast]
+        .into_iter()
+        .filter(|_| dice.chance(500))
+        .collect();
     orders.push(*dice.pick(&[Order::Fbcast, Order::Cbcast, Order::Abcast]));
     // A gbcast is a view change: now and then.
     let orders = orders.repeat(20).into_iter().chain(dice.chance(500).then_some(Order::Gbcast)).collect();

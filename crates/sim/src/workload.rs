@@ -11,7 +11,7 @@ use wire::{GroupId, GroupName, MemberId, ProcessId, SiteIncarnation, Time};
 
 use crate::coverage::Kind;
 use crate::dice::{Concern, Dice};
-use crate::history::{Message, Observation, What};
+use crate::history::{Message, Observation, What, is_synchronous};
 use crate::host::{Answer, Cast, Event, Host, Order, Replies, Request};
 use crate::payload;
 use crate::swarm::Work;
@@ -262,12 +262,14 @@ impl Workload {
         if membership.leaving || !membership.view.lives || self.blocked.get(&(site, group)) == Some(&true) {
             return false;
         }
+        // A group that is not virtually synchronous offers no order.
+        let order = if is_synchronous(&membership.view) { order } else { Order::Mbcast };
         let gbcast = order == Order::Gbcast;
         let some = !gbcast && !self.winding_up && self.dice.chance(self.work.some_per_mille);
         let only = if some { self.some_of(&membership.view) } else { Vec::new() };
         let cast = Cast {
             order,
-            safe: safe && !gbcast,
+            safe: safe && !gbcast && order != Order::Mbcast,
             exclude_self: some && only.is_empty(),
             only,
             replies: if gbcast { Replies::None } else { self.replies() },
@@ -399,7 +401,7 @@ impl Workload {
             Event::Blocked { group, blocked } => {
                 self.blocked.insert((index(life.site), group), blocked);
             }
-            Event::MayStop | Event::Transition(_) | Event::Note(_) => {}
+            Event::MayStop | Event::Transition(_) | Event::Coordinating(_) | Event::Note(_) => {}
         }
     }
 

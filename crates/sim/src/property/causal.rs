@@ -1,6 +1,7 @@
-//! Causal Delivery and Reliable Causal [CKV 4.3.2], of cbcasts: nobody is delivered an effect before its cause,
-//! in one group or across groups that share processes; and within a view nobody is delivered an effect whose
-//! cause, cast in the same view and for it, it lacks.
+//! Causal Delivery and Reliable Causal [CKV 4.3.2]: a cbcast's causes are what its caster had cast or been
+//! delivered before, mbcasts and gbcasts apart. Nobody is delivered a cbcast before a cause of it; across groups
+//! that share processes this is promised of causes that are cbcasts too. And within a view nobody is delivered a
+//! cbcast whose cause, cast in the same view and for it, it lacks.
 
 use std::collections::BTreeMap;
 
@@ -17,7 +18,7 @@ pub(super) fn check(history: &History) -> Result<(), Breach> {
             What::View { member, view, .. } if is_synchronous(view) => {
                 causality.current.insert(*member, view.id);
             }
-            What::Cast { message, member, order: Order::Cbcast, .. } if member.join != 0 => {
+            What::Cast { message, member, order, .. } if member.join != 0 && in_order(*order) => {
                 causality.cast(*message, *member);
             }
             What::Deliver { member, message: Some(message), .. } => {
@@ -37,6 +38,10 @@ pub(super) fn check(history: &History) -> Result<(), Breach> {
         }
     }
     Ok(())
+}
+
+fn in_order(order: Order) -> bool {
+    matches!(order, Order::Fbcast | Order::Cbcast | Order::Abcast)
 }
 
 /// A set of messages.
@@ -71,8 +76,8 @@ struct Causality<'a> {
     past: BTreeMap<ProcessId, Set>,
     /// What each member was delivered.
     delivered: BTreeMap<MemberId, Set>,
-    /// What would come too late at each member's process: the causes of what was delivered there.
-    late: BTreeMap<ProcessId, Set>,
+    /// The cbcasts that each process was delivered, in any group.
+    effects: BTreeMap<ProcessId, Vec<Message>>,
 }
 
 impl<'a> Causality<'a> {
@@ -85,51 +90,55 @@ impl<'a> Causality<'a> {
             causes: BTreeMap::new(),
             past: BTreeMap::new(),
             delivered: BTreeMap::new(),
-            late: BTreeMap::new(),
+            effects: BTreeMap::new(),
         }
     }
 
     fn cast(&mut self, message: Message, member: MemberId) {
         let past = self.past.entry(member.process).or_insert_with(|| self.empty.clone());
-        self.causes.insert(message, past.clone());
+        if self.history.cast(message).is_some_and(|cast| cast.order == Order::Cbcast) {
+            self.causes.insert(message, past.clone());
+        }
         past.insert(message);
     }
 
     fn deliver(&mut self, message: Message, member: MemberId) -> Result<(), String> {
-        let Some(causes) = self.causes.get(&message) else { return Ok(()) };
-        let process = member.process;
-        let late = self.late.entry(process).or_insert_with(|| self.empty.clone());
-        let own = self.history.cast(message).is_some_and(|cast| cast.member.process == process);
-        // Its own message is in a process's past from the cast on; delivery to itself may come later.
-        if late.has(message) && !own {
-            return Err(format!("{member} was delivered message {message} after an effect of it"));
-        }
-        late.add(causes);
-        let delivered = self.delivered.entry(member).or_insert_with(|| self.empty.clone());
-        let view = self.current.get(&member);
         let history = self.history;
-        let missing = causes.minus(delivered).find(|cause| {
-            history.cast(*cause).is_some_and(|cast| {
-                cast.view.is_some()
-                    && cast.view.as_ref() == view
-                    && cast.is_for(member)
-                    && same_group(history, *cause, message)
-            })
-        });
-        if let Some(cause) = missing {
-            return Err(format!("{member} was delivered message {message} without {cause}, which caused it"));
+        let Some(cast) = history.cast(message).filter(|cast| in_order(cast.order)) else { return Ok(()) };
+        let process = member.process;
+        let delivered = self.delivered.entry(member).or_insert_with(|| self.empty.clone());
+        let effects = self.effects.entry(process).or_default();
+        if let Some(causes) = self.causes.get(&message) {
+            let view = self.current.get(&member);
+            let lacks = |cause: &Message| {
+                history.cast(*cause).is_some_and(|earlier| {
+                    let here = earlier.view.is_some() && earlier.view.as_ref() == view;
+                    here && earlier.group == cast.group && earlier.is_for(member)
+                })
+            };
+            if let Some(cause) = causes.minus(delivered).find(lacks) {
+                return Err(format!(
+                    "{member} was delivered message {message} without {cause}, which caused it"
+                ));
+            }
+            effects.push(message);
+        }
+        if cast.order == Order::Cbcast && cast.member.process != process {
+            let late = |effect: &&Message| self.causes.get(effect).is_some_and(|causes| causes.has(message));
+            if let Some(effect) = effects.iter().find(late) {
+                return Err(format!(
+                    "{member} was delivered message {message} after {effect}, which it caused"
+                ));
+            }
         }
         delivered.insert(message);
         let past = self.past.entry(process).or_insert_with(|| self.empty.clone());
-        past.add(causes);
+        if let Some(causes) = self.causes.get(&message) {
+            past.add(causes);
+        }
         past.insert(message);
         Ok(())
     }
-}
-
-fn same_group(history: &History, a: Message, b: Message) -> bool {
-    let group = |m| history.cast(m).map(|cast| &cast.group);
-    group(a) == group(b)
 }
 
 #[cfg(test)]

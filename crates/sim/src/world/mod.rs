@@ -69,6 +69,9 @@ pub enum Step {
     Woken(u64),
 }
 
+/// A crash this soon after a coordinator entered a phase is a crash in that phase.
+const PHASE_LASTS: Duration = Duration::from_millis(50);
+
 #[derive(Debug)]
 enum Event {
     Input { site: usize, boot: Option<u64>, input: Input },
@@ -274,8 +277,8 @@ impl<H: Host> World<H> {
         slot.host = None;
         slot.backlog = None;
         slot.machine_up = death == Death::Process;
-        if let Some(last) = slot.last_transition {
-            self.reached.insert((Kind::CrashedAfter, last));
+        if let Some((phase, _)) = slot.phase.filter(|(_, since)| self.now.since(*since) < PHASE_LASTS) {
+            self.reached.insert((Kind::CrashedIn, phase));
         }
         self.note(3, site, death as u64, || format!("{life} dies ({death:?})"));
         self.happenings.push(Happening::Died(life));
@@ -544,7 +547,9 @@ impl<H: Host> World<H> {
     fn said(&mut self, site: usize, event: host::Event) {
         if let host::Event::Transition(name) = event {
             self.reached.insert((Kind::Transition, name));
-            self.slots[site].last_transition = Some(name);
+        }
+        if let host::Event::Coordinating(phase) = event {
+            self.slots[site].phase = phase.map(|phase| (phase, self.now));
         }
         let life = life_of(site, &self.slots[site].disk);
         self.note(15, site, 0, || format!("{life}: {event:?}"));

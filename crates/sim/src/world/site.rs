@@ -38,8 +38,8 @@ pub(super) struct Slot<H> {
     pub timer: Option<(Time, u64)>,
     /// After so many more packets it dies.
     pub doom: Option<u64>,
-    /// What its protocols did last.
-    pub last_transition: Option<&'static str>,
+    /// The phase of the change that it coordinates, and since when.
+    pub phase: Option<(&'static str, Time)>,
 }
 
 impl<H> Slot<H> {
@@ -54,7 +54,7 @@ impl<H> Slot<H> {
             backlog: None,
             timer: None,
             doom: None,
-            last_transition: None,
+            phase: None,
         }
     }
 
@@ -66,6 +66,6 @@ impl<H> Slot<H> {
         self.backlog = None;
         self.timer = None;
         self.doom = None;
-        self.last_transition = None;
+        self.phase = None;
     }
 }

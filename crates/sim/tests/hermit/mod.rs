@@ -61,7 +61,7 @@ impl Hermit {
             return Answer::Taken(0);
         }
         let (group, view) = (view.group, view.id);
-        let twice = self.vice == Vice::Stutters && cast.payload[0] % 97 == 0;
+        let twice = self.vice == Vice::Stutters && cast.payload[0].is_multiple_of(97);
         for _ in 0..if twice { 2 } else { 1 } {
             let (order, payload) = (cast.order, cast.payload.clone());
             let event = Event::Deliver { group, view, from: member, to: None, order, reply: None, payload };
