@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use membership::group::{Consistency, GroupView};
-use wire::{GroupId, GroupName, MemberId, ProcessId, SiteIncarnation, Time, ViewId};
+use wire::{GroupId, GroupName, MemberId, ProcessId, SiteId, SiteIncarnation, Time, ViewId};
 
 use crate::host::Order;
 
@@ -39,6 +39,8 @@ pub enum What {
         primary: bool,
         /// Its place on the line.
         position: u64,
+        /// The sites in it.
+        sites: Arc<[SiteId]>,
     },
     /// A member installed a view.
     View {
@@ -89,6 +91,9 @@ pub enum What {
     Flushed(Vec<Message>),
     /// At the end a process still waits to join a group.
     Waiting(ProcessId, GroupName),
+    /// Every site runs and is in one primary view, and until it is said that accuracy is over no site dies or is
+    /// unreachable for all.
+    Accurate(bool),
     /// Every fault has ended.
     Healed,
 }
@@ -339,7 +344,11 @@ impl History {
                 signalled.insert(*member, true);
             }
             What::Healed => self.healed = true,
-            What::Core { .. } | What::Waiting(..) | What::Replied(..) | What::Flushed(_) => {}
+            What::Core { .. }
+            | What::Waiting(..)
+            | What::Replied(..)
+            | What::Flushed(_)
+            | What::Accurate(_) => {}
         }
     }
 }

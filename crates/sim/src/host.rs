@@ -132,6 +132,8 @@ pub enum Event {
         primary: bool,
         /// Its place on the line.
         position: u64,
+        /// The sites in it.
+        sites: Vec<SiteId>,
     },
     /// A group has a new view, for every local member it lists.
     View {

@@ -15,6 +15,7 @@ pub mod payload;
 pub mod property;
 mod quiet;
 pub mod run;
+pub mod scale;
 pub mod swarm;
 pub mod trace;
 pub mod workload;

@@ -111,6 +111,8 @@ const FAILURES_MAX: usize = 5;
 const LINES_LAST: usize = 400;
 /// Settling is looked for this often.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
+/// More packets than this from one site in a second of its time, on average, are a storm.
+const PACKETS_A_SECOND_MAX: u64 = 20_000;
 /// After everybody's last words, so much time is left for their delivery.
 const LAST_WORDS_WITHIN: Duration = Duration::from_secs(20);
 
@@ -158,6 +160,34 @@ pub fn run_seeds<H: Host>(
         *report = run_seed::<H>(report.seed, &Options { hosts: options.hosts.clone(), keep });
     }
     summary
+}
+
+/// Looks for a seed that fails: the first of these found, by any thread. A switch that re-introduces a bug must
+/// be found like this.
+pub fn hunt<H: Host>(seeds: Range<u64>, threads: usize, options: &Options<H::Config>) -> Option<Report> {
+    let next = AtomicU64::new(seeds.start);
+    let caught: Mutex<Option<Report>> = Mutex::new(None);
+    std::thread::scope(|scope| {
+        for _ in 0..threads.max(1) {
+            scope.spawn(|| {
+                loop {
+                    let seed = next.fetch_add(1, Ordering::Relaxed);
+                    if seed >= seeds.end {
+                        return;
+                    }
+                    let report = run_seed::<H>(seed, options);
+                    if !report.passed() {
+                        next.store(seeds.end, Ordering::Relaxed);
+                        let mut caught = caught.lock().expect("no thread panics with the catch");
+                        if caught.as_ref().is_none_or(|other| other.seed > seed) {
+                            *caught = Some(report);
+                        }
+                    }
+                }
+            });
+        }
+    });
+    caught.into_inner().expect("no thread panics with the catch")
 }
 
 impl Summary {
@@ -245,6 +275,9 @@ impl<H: Host> Run<H> {
             Wake::Strike => {
                 let prominent = self.prominent();
                 let calm = self.in_one_view();
+                if calm && self.swarm.profile == Profile::OneBadLink {
+                    self.workload.see(self.world.now(), What::Accurate(true));
+                }
                 let later = self.faults.strike(&mut self.world, &prominent, calm);
                 later.into_iter().for_each(|(after, later)| self.wake(after, Wake::Fault(later)));
                 let next = Duration::from_millis(1) + self.swarm.fault_every;
@@ -369,6 +402,12 @@ impl<H: Host> Run<H> {
         } else {
             self.workload.see_who_waits(now);
             violations = property::check(&History::new(self.workload.into_observations()));
+            let seconds = now.since(Time::ZERO).as_secs() + 1;
+            let packets = self.world.packets() / seconds / self.world.sites() as u64;
+            if packets > PACKETS_A_SECOND_MAX {
+                let how = format!("each site sent {packets} packets a second");
+                violations.push(Violation { property: "No Storm", at: None, how });
+            }
             if violations.is_empty() && !settled {
                 let how = format!("not in place {:?} after the healing", self.swarm.heal_within);
                 violations.push(Violation { property: "Convergence", at: Some(now), how });

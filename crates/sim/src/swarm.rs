@@ -30,11 +30,13 @@ pub enum Profile {
     Links,
     /// Processes outside cast to groups whose members come and go.
     Outsiders,
+    /// One link at a time is cut and nobody dies: nobody may be removed (schedule 9).
+    OneBadLink,
 }
 
 impl Profile {
     /// Every profile; a seed's remainder by their number chooses.
-    pub const ALL: [Profile; 8] = [
+    pub const ALL: [Profile; 9] = [
         Profile::Mixed,
         Profile::Coordinators,
         Profile::Partitions,
@@ -43,6 +45,7 @@ impl Profile {
         Profile::Disks,
         Profile::Links,
         Profile::Outsiders,
+        Profile::OneBadLink,
     ];
 
     /// The profile of a seed.
@@ -240,6 +243,15 @@ impl Swarm {
                 self.work.outside_per_mille = 300;
                 self.work.churn_per_mille = 40;
                 self.faults.extend([Fault::Crash, Fault::BreakConnection, Fault::Pause]);
+            }
+            Profile::OneBadLink => {
+                self.faults = vec![Fault::CutOneWay, Fault::CutLink];
+                self.fault_lasts = Duration::from_millis(dice.between(1000, 4000));
+                self.fault_every = self.faulty_for / 2;
+                self.world.sites = self.world.sites.max(4);
+                self.world.network.late_per_mille = 0;
+                self.world.network.loss_per_mille = self.world.network.loss_per_mille.min(10);
+                self.world.disk = disk::Model { error_per_mille: 0, slow_per_mille: 0, ..self.world.disk };
             }
         }
     }

@@ -353,9 +353,9 @@ impl Workload {
     pub fn hear<H: Host>(&mut self, world: &mut World<H>, life: SiteIncarnation, event: Event) {
         let at = world.now();
         match event {
-            Event::Core { view, primary, position } => {
+            Event::Core { view, primary, position, sites } => {
                 if let Some(view) = view {
-                    self.see(at, What::Core { life, view, primary, position });
+                    self.see(at, What::Core { life, view, primary, position, sites: sites.into() });
                 }
             }
             Event::View { view, transitional } => self.viewed(at, life, view, transitional.into()),

@@ -19,6 +19,41 @@ pub(super) fn check(history: &History) -> Result<(), Breach> {
     if let Some(breach) = waiting {
         return Err(breach);
     }
+    core_set(history)?;
+    groups(history)
+}
+
+/// Every life that is there to the last is in one primary view of the core-set, which lists just their sites.
+fn core_set(history: &History) -> Result<(), Breach> {
+    let mut last = BTreeMap::new();
+    for (at, observation) in history.observations.iter().enumerate() {
+        match &observation.what {
+            What::Core { life, view, primary, sites, .. } => {
+                last.insert(*life, (at, *view, *primary, sites));
+            }
+            What::Died(life) => {
+                last.remove(life);
+            }
+            _ => {}
+        }
+    }
+    let Some((at, first, ..)) = last.values().max() else { return Ok(()) };
+    for (life, (_, view, primary, sites)) in &last {
+        if view != first || !primary {
+            let how = format!("{life} ends in {view} (primary: {primary}), others in {first}");
+            return Err(Breach::at(*at, how));
+        }
+        if let Some(site) = sites.iter().find(|site| !last.keys().any(|life| life.site == **site)) {
+            return Err(Breach::at(
+                *at,
+                format!("the last view {view} of the core-set lists {site}, which is not in it"),
+            ));
+        }
+    }
+    Ok(())
+}
+
+fn groups(history: &History) -> Result<(), Breach> {
     let mut last_views = BTreeMap::new();
     for member in history.members.values().filter(|m| m.end == End::Alive) {
         let Some(stay) = member.stays.last() else { continue };

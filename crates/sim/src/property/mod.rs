@@ -10,6 +10,7 @@ use wire::Time;
 
 use crate::history::History;
 
+mod accuracy;
 mod acknowledged;
 mod agreement_on_successors;
 mod causal;
@@ -115,6 +116,7 @@ pub const SAFETY: &[Property] = &[
     Property { name: "Global Order", check: global_order::check },
     Property { name: "Safe Indication Prefix", check: safe_indication_prefix::check },
     Property { name: "Acknowledged", check: acknowledged::check },
+    Property { name: "Accuracy", check: accuracy::check },
 ];
 
 /// What must hold when the network has healed and time has passed.

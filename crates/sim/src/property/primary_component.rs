@@ -18,7 +18,7 @@ fn core_set(history: &History) -> Result<(), Breach> {
     let mut line: BTreeMap<u64, ViewId> = BTreeMap::new();
     let mut reached = BTreeMap::new();
     for (at, observation) in history.observations.iter().enumerate() {
-        let What::Core { life, view, primary: true, position } = &observation.what else { continue };
+        let What::Core { life, view, primary: true, position, .. } = &observation.what else { continue };
         let there = line.entry(*position).or_insert(*view);
         if there != view {
             let how = format!("place {position} of the line has two views, {there} and {view} (at {life})");
@@ -69,7 +69,7 @@ mod tests {
     use crate::history::What;
 
     fn core(site: u32, view: u64, position: u64) -> What {
-        What::Core { life: life(site), view: view_id(view), primary: true, position }
+        What::Core { life: life(site), view: view_id(view), primary: true, position, sites: [].into() }
     }
 
     #[test]
