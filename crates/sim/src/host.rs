@@ -104,8 +104,8 @@ pub enum Request {
     CastFromOutside(ProcessId, GroupName, Cast),
     /// A member replies to the message with this token.
     Reply(MemberId, u64, Bytes),
-    /// A process asks to be told when all it cast so far is everywhere.
-    Flush(ProcessId),
+    /// A process asks to be told when all it cast so far in a group is everywhere.
+    Flush(ProcessId, GroupName),
     /// The site leaves the core-set in order to stop.
     Stop,
 }

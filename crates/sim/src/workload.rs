@@ -41,7 +41,7 @@ struct Membership {
 struct Process {
     site: usize,
     parts: Vec<Part>,
-    unflushed: Vec<Message>,
+    unflushed: Vec<Vec<Message>>,
     flushes: BTreeMap<u64, Vec<Message>>,
     calls: BTreeMap<u64, Message>,
 }
@@ -140,7 +140,7 @@ impl Workload {
         let process = Process {
             site: index(life.site),
             parts: vec![Part::Out; self.names.len()],
-            unflushed: Vec::new(),
+            unflushed: vec![Vec::new(); self.names.len()],
             flushes: BTreeMap::new(),
             calls: BTreeMap::new(),
         };
@@ -183,7 +183,7 @@ impl Workload {
                     self.cast(world, id, &membership, order, safe);
                 }
                 if self.dice.chance(10) {
-                    self.flush(world, id);
+                    self.flush(world, id, group);
                 }
             }
         }
@@ -240,10 +240,12 @@ impl Workload {
         world.reached().insert((Kind::Workload, "process death"));
     }
 
-    fn flush<H: Host>(&mut self, world: &mut World<H>, id: ProcessId) {
+    fn flush<H: Host>(&mut self, world: &mut World<H>, id: ProcessId, group: usize) {
         let process = self.processes.get_mut(&id).expect("it has just acted");
-        if let Some(Answer::Taken(number)) = world.request(process.site, Request::Flush(id)) {
-            let messages = std::mem::take(&mut process.unflushed);
+        if let Some(Answer::Taken(number)) =
+            world.request(process.site, Request::Flush(id, self.names[group].clone()))
+        {
+            let messages = std::mem::take(&mut process.unflushed[group]);
             process.flushes.insert(number, messages);
             world.reached().insert((Kind::Workload, "flush"));
         }
@@ -313,8 +315,8 @@ impl Workload {
         self.taken += 1;
         world.reached().insert((Kind::Workload, name_of(cast.order)));
         let process = self.processes.get_mut(&member.process).expect("it has just cast");
-        if member.join != 0 {
-            process.unflushed.push(message);
+        if let Some(n) = self.names.iter().position(|name| *name == group).filter(|_| member.join != 0) {
+            process.unflushed[n].push(message);
         }
         if cast.replies != Replies::None {
             process.calls.insert(number, message);

@@ -127,7 +127,7 @@ impl Host for Hermit {
             Request::Gone(process) => self.groups.retain(|member, _| member.process != process),
             Request::Cast(member, _, cast) => return self.cast(member, cast),
             Request::CastFromOutside(..) => return Answer::Refused("hermits do not listen"),
-            Request::Reply(..) | Request::Flush(_) => return Answer::Later,
+            Request::Reply(..) | Request::Flush(..) => return Answer::Later,
             Request::Stop => self.events.push_back(Event::MayStop),
         }
         Answer::Taken(0)
