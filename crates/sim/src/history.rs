@@ -89,6 +89,8 @@ pub enum What {
     Replied(Message, Vec<MemberId>),
     /// A caster was told that these messages of its own are at every member.
     Flushed(Vec<Message>),
+    /// A caster was told that its message was and will be delivered nowhere.
+    NotSent(Message),
     /// At the end a process still waits to join a group.
     Waiting(ProcessId, GroupName),
     /// Every site runs and is in one primary view, and until it is said that accuracy is over no site dies or is
@@ -348,6 +350,7 @@ impl History {
             | What::Waiting(..)
             | What::Replied(..)
             | What::Flushed(_)
+            | What::NotSent(_)
             | What::Accurate(_) => {}
         }
     }

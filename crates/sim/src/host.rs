@@ -113,7 +113,7 @@ pub enum Request {
 /// What a host says to a request at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Answer {
-    /// It was taken; the number names what is answered later (a call, a flush), if anything is.
+    /// It was taken; the number names what is answered later (a call, a flush); 0 if nothing is.
     Taken(u64),
     /// It was not taken, nothing was sent, and it may be tried again.
     Later,
@@ -188,6 +188,20 @@ pub enum Event {
         complete: bool,
         /// Who replied.
         replied: Vec<MemberId>,
+    },
+    /// A call came to nothing: its message was delivered nowhere.
+    NotSent {
+        /// Whose call.
+        process: ProcessId,
+        /// Which.
+        call: u64,
+    },
+    /// A member that was left behind on a side that died joins again by itself.
+    Rejoining {
+        /// The member that it was.
+        was: MemberId,
+        /// What it joins.
+        group: GroupName,
     },
     /// What a process cast before the flush of this number is at every member.
     Flushed {

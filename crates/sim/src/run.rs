@@ -383,6 +383,8 @@ impl<H: Host> Run<H> {
             | Event::Deliver { .. }
             | Event::Signal { .. }
             | Event::CallDone { .. }
+            | Event::NotSent { .. }
+            | Event::Rejoining { .. }
             | Event::Flushed { .. }
             | Event::Blocked { .. }
             | Event::Coordinating(_)

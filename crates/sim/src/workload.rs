@@ -43,7 +43,8 @@ struct Process {
     parts: Vec<Part>,
     unflushed: Vec<Vec<Message>>,
     flushes: BTreeMap<u64, Vec<Message>>,
-    calls: BTreeMap<u64, Message>,
+    /// Calls that are not over: their messages, and whether they come from outside.
+    calls: BTreeMap<u64, (Message, bool)>,
 }
 
 /// The application and its oracle.
@@ -318,8 +319,8 @@ impl Workload {
         if let Some(n) = self.names.iter().position(|name| *name == group).filter(|_| member.join != 0) {
             process.unflushed[n].push(message);
         }
-        if cast.replies != Replies::None {
-            process.calls.insert(number, message);
+        if number != 0 {
+            process.calls.insert(number, (message, member.join == 0));
         }
         let (order, safe, exclude_self) = (cast.order, cast.safe, cast.exclude_self);
         let only = cast.only.into();
@@ -389,9 +390,22 @@ impl Workload {
             Event::CallDone { process, call, complete, replied } => {
                 let name = if complete { "call complete" } else { "call short" };
                 world.reached().insert((Kind::Workload, name));
-                let caller = self.processes.get_mut(&process);
-                if let Some(message) = caller.and_then(|caller| caller.calls.remove(&call)) {
+                if let Some((message, outside)) = self.called(process, call) {
                     self.see(at, What::Replied(message, replied));
+                    if outside {
+                        self.see(at, What::Flushed(vec![message]));
+                    }
+                }
+            }
+            Event::NotSent { process, call } => {
+                if let Some((message, _)) = self.called(process, call) {
+                    self.see(at, What::NotSent(message));
+                }
+            }
+            Event::Rejoining { was, group } => {
+                self.left(at, was);
+                if let Some(n) = self.names.iter().position(|name| *name == group) {
+                    self.part(was.process, n, Part::Joining(at));
                 }
             }
             Event::Flushed { process, flush } => {
@@ -405,6 +419,10 @@ impl Workload {
             }
             Event::MayStop | Event::Transition(_) | Event::Coordinating(_) | Event::Note(_) => {}
         }
+    }
+
+    fn called(&mut self, process: ProcessId, call: u64) -> Option<(Message, bool)> {
+        self.processes.get_mut(&process)?.calls.remove(&call)
     }
 
     fn viewed(

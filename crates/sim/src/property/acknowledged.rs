@@ -1,10 +1,10 @@
 //! Acknowledged: the client-side oracle. What a caster was told is true: who is said to have replied was
-//! delivered the message before; and what is said to be at every member is delivered by every member of the view
-//! it was cast in that does not die or leave there.
+//! delivered the message before; what is said to be at every member is delivered by every member of its view that
+//! does not die or leave there; and what is said not to have been sent is delivered to nobody.
 
 use super::Breach;
 use super::safe_indication_prefix::lacks_it;
-use crate::history::{History, Message, What};
+use crate::history::{History, Member, Message, Stay, What};
 
 pub(super) fn check(history: &History) -> Result<(), Breach> {
     for (at, observation) in history.observations.iter().enumerate() {
@@ -13,6 +13,7 @@ pub(super) fn check(history: &History) -> Result<(), Breach> {
             What::Flushed(messages) => {
                 messages.iter().try_for_each(|message| flushed(history, at, *message))?;
             }
+            What::NotSent(message) => not_sent(history, at, *message)?,
             What::Died(_)
             | What::Core { .. }
             | What::View { .. }
@@ -44,12 +45,28 @@ fn replied(history: &History, at: usize, message: Message, members: &[wire::Memb
 
 fn flushed(history: &History, at: usize, message: Message) -> Result<(), Breach> {
     let Some(cast) = history.cast(message) else { return Ok(()) };
-    let caster = history.members.get(&cast.member);
-    let stay = caster.and_then(|m| m.stays.iter().find(|stay| Some(stay.view.id) == cast.view));
-    let Some(stay) = stay.filter(|stay| stay.synchronous()) else { return Ok(()) };
+    // A member's message belongs to the view it was cast in, an outsider's to the one it was delivered in.
+    let in_view = |stay: &&Stay| match cast.view {
+        Some(view) => stay.view.id == view && stay.view.name == cast.group,
+        None => stay.messages().any(|m| m == message),
+    };
+    let Some(stay) = history.stays().map(|(_, _, stay)| stay).find(in_view).filter(|stay| stay.synchronous())
+    else {
+        return Ok(());
+    };
     match lacks_it(history, stay, message, cast) {
         Some(who) => {
             Err(Breach::at(at, format!("message {message} is said to be everywhere, and {who} never had it")))
+        }
+        None => Ok(()),
+    }
+}
+
+fn not_sent(history: &History, at: usize, message: Message) -> Result<(), Breach> {
+    let has = |m: &&Member| m.deliveries().any(|d| d.message == Some(message));
+    match history.members.values().find(has) {
+        Some(who) => {
+            Err(Breach::at(at, format!("message {message} is said not to be sent, and {} had it", who.id)))
         }
         None => Ok(()),
     }
@@ -72,6 +89,12 @@ mod tests {
     fn a_reply_needs_a_delivery() {
         one().delivers(2, &[0]).see(What::Replied(0, vec![member(2)])).kept(check);
         one().see(What::Replied(0, vec![member(2)])).delivers(2, &[0]).broken(check);
+    }
+
+    #[test]
+    fn what_was_not_sent_does_not_arrive() {
+        one().see(What::NotSent(0)).kept(check);
+        one().see(What::NotSent(0)).delivers(2, &[0]).broken(check);
     }
 
     #[test]

@@ -34,6 +34,7 @@ pub(super) fn check(history: &History) -> Result<(), Breach> {
             | What::Signal(_)
             | What::Replied(..)
             | What::Flushed(_)
+            | What::NotSent(_)
             | What::Accurate(_)
             | What::Healed => {}
         }
