@@ -1,9 +1,9 @@
 //! The vocabulary of application groups: options, requests, views.
 
 use minicbor::{Decode, Encode};
-use wire::{GroupId, GroupName, MemberId, ProcessId, ViewId};
+use wire::{GroupId, GroupName, MemberId, ProcessId, SiteId, SiteIncarnation, ViewId};
 
-use crate::step::Why;
+use crate::step::{RequestId, Why};
 
 /// How much agreement a group asks for [Neely 94, IV].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode)]
@@ -93,7 +93,7 @@ pub enum Create {
     MustCreate,
 }
 
-/// What may be asked about application groups.
+/// What may be asked about application groups and the sites that carry them.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode)]
 pub enum GroupRequest {
     /// A process joins.
@@ -182,6 +182,198 @@ pub enum GroupRequest {
         #[n(1)]
         member: MemberId,
     },
+    /// A site is entered into the site table, or what is known of it changes.
+    #[n(8)]
+    SetSite {
+        /// The site.
+        #[n(0)]
+        site: SiteId,
+        /// What to know of it.
+        #[n(1)]
+        info: SiteInfo,
+    },
+    /// A site is taken out of the site table for good.
+    #[n(9)]
+    RemoveSite {
+        /// The site.
+        #[n(0)]
+        site: SiteId,
+    },
+    /// A site without an mserver of its own attaches to one elsewhere, or moves to another.
+    #[n(10)]
+    Attach {
+        /// The life of the site.
+        #[n(0)]
+        life: SiteIncarnation,
+        /// The mserver's site.
+        #[n(1)]
+        via: SiteId,
+    },
+    /// An attached site is gone, with all its processes.
+    #[n(11)]
+    Detach {
+        /// The life of the site.
+        #[n(0)]
+        life: SiteIncarnation,
+        /// Why.
+        #[n(1)]
+        why: Why,
+    },
+}
+
+/// What a site does in the cluster.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode)]
+#[cbor(index_only)]
+pub enum SiteRole {
+    /// It runs an mserver.
+    #[n(0)]
+    #[default]
+    Mserver,
+    /// It has none and attaches to one elsewhere.
+    #[n(1)]
+    Attached,
+}
+
+/// A line of the site table.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode)]
+#[cbor(map)]
+pub struct SiteInfo {
+    /// Its name, for people; unique in the table.
+    #[n(0)]
+    pub name: String,
+    /// Where it listens, the preferred address first.
+    #[n(1)]
+    pub addresses: Vec<String>,
+    /// What it does.
+    #[n(2)]
+    pub role: SiteRole,
+}
+
+/// What became of a request in a step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode)]
+pub enum Outcome {
+    /// What was asked holds after the step; a repeat is `Done` too.
+    #[n(0)]
+    Done,
+    /// Nothing was changed.
+    #[n(1)]
+    Refused(#[n(0)] Reason),
+    /// This side may not decide it. It changed nothing, is not settled, and waits for the line.
+    #[n(2)]
+    Pending,
+}
+
+/// Why a request was refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode, thiserror::Error)]
+#[cbor(index_only)]
+pub enum Reason {
+    /// No such group.
+    #[n(0)]
+    #[error("no such group")]
+    NoSuchGroup,
+    /// A group, or a site, of that name exists.
+    #[n(1)]
+    #[error("that name is taken")]
+    Exists,
+    /// No such member.
+    #[n(2)]
+    #[error("not a member")]
+    NotMember,
+    /// This side of a partition may not decide it.
+    #[n(3)]
+    #[error("this side of the partition may only read")]
+    NotPrimary,
+    /// The group has as many members as a group may have.
+    #[n(4)]
+    #[error("the group is full")]
+    Full,
+    /// There are as many groups as there may be.
+    #[n(5)]
+    #[error("there are too many groups")]
+    TooManyGroups,
+    /// The role has too many bytes.
+    #[n(6)]
+    #[error("the role is too long")]
+    RoleTooLong,
+    /// The site of the member is not, or no longer, in the view: ask again under a new join number.
+    #[n(7)]
+    #[error("the member's site is not in the view")]
+    SiteAbsent,
+    /// A newer join of the same process, or a newer life of the same site, is known.
+    #[n(8)]
+    #[error("a newer one is known")]
+    Stale,
+    /// No such site in the table.
+    #[n(9)]
+    #[error("no such site")]
+    NoSuchSite,
+    /// The site's name or addresses are too long or too many, or the table is full.
+    #[n(10)]
+    #[error("the site table has no room for that")]
+    SiteTableFull,
+    /// The site is in the core-set: let it leave first.
+    #[n(11)]
+    #[error("the site is in the core-set")]
+    SiteInUse,
+}
+
+/// A group as one side of a partition brings it to a merge.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode)]
+pub struct BranchGroup {
+    /// Its last view on that side.
+    #[n(0)]
+    pub view: GroupView,
+    /// The Refresh requests that were granted on that side: a later step there does not grant them again.
+    #[n(1)]
+    pub refreshed: Vec<RequestId>,
+}
+
+/// What one side of a partition brings to a merge. It is part of the step that merges, so that whoever must
+/// propose that step again can, and so that everybody computes the same tables from it (A6).
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode)]
+pub struct Branch {
+    /// The side's last view.
+    #[n(0)]
+    pub view: ViewId,
+    /// The core members of that view.
+    #[n(1)]
+    pub sites: Vec<SiteIncarnation>,
+    /// The attached sites: which life, through which mserver, since which step.
+    #[n(2)]
+    pub attached: Vec<(SiteIncarnation, SiteId, ViewId)>,
+    /// The groups that have members there.
+    #[n(3)]
+    pub groups: Vec<BranchGroup>,
+}
+
+/// What a group has been through ("group statistics" of [Neely 94, II.D.2]).
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode)]
+#[cbor(map)]
+pub struct GroupStatistics {
+    /// Members now.
+    #[n(0)]
+    pub members: u32,
+    /// Views so far, the present one included.
+    #[n(1)]
+    pub views: u64,
+    /// Joins so far, the founder's included.
+    #[n(2)]
+    pub joins: u64,
+    /// Members that left, were expelled or went into another group.
+    #[n(3)]
+    pub leaves: u64,
+    /// Members that failed or were cut off.
+    #[n(4)]
+    pub failures: u64,
+    /// The step that created it.
+    #[n(5)]
+    pub created: ViewId,
+    /// The step of its present view.
+    #[n(6)]
+    pub changed: ViewId,
+    /// Sites that have members in it now.
+    #[n(7)]
+    pub sites: u32,
 }
 
 /// A member as a view lists it.
@@ -216,10 +408,10 @@ pub struct GroupView {
     /// Whether this side lives; a side that died gets one last view and may only be read.
     #[n(4)]
     pub lives: bool,
-    /// The members by rank, the oldest first.
+    /// The members by rank, the oldest first. None at all: the group has ended.
     #[n(5)]
     pub members: Vec<GroupMember>,
-    /// Who joined with this view.
+    /// Who joined with this view, or comes to it from another side (then with a previous view of its own).
     #[n(6)]
     pub joined: Vec<MemberId>,
     /// Who is no longer there since the members' previous views, and why.

@@ -4,4 +4,8 @@
 #![forbid(unsafe_code)]
 
 pub mod group;
+pub mod interface;
+pub mod kernel;
+pub mod service;
 pub mod step;
+pub mod tables;

@@ -3,7 +3,7 @@
 use minicbor::{Decode, Encode};
 use wire::{Incarnation, SiteId, SiteIncarnation, StoreId, ViewId};
 
-use crate::group::GroupRequest;
+use crate::group::{Branch, GroupRequest};
 
 /// One life of a site, with the store it votes with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode)]
@@ -58,9 +58,15 @@ pub struct RequestId {
     /// Where it was made.
     #[n(0)]
     pub origin: SiteIncarnation,
-    /// Its number there, from 1.
+    /// Its number there, from 1; an mserver's own requests (joins, failures) are numbered from
+    /// [`RequestId::MSERVER`], so that it and the member interface need not share a counter.
     #[n(1)]
     pub n: u64,
+}
+
+impl RequestId {
+    /// Numbers above this one are an mserver's own.
+    pub const MSERVER: u64 = 1 << 63;
 }
 
 /// Something that a step may grant. Applied at most once.
@@ -122,4 +128,20 @@ pub struct Step {
     /// Digest of the tables after the step.
     #[n(7)]
     pub digest: u64,
+    /// What the sides of a partition bring, by the view of each (A6). The tables after a step are a function of
+    /// its base's tables and of the step alone, so that whoever must propose it again can.
+    #[n(8)]
+    pub branches: Vec<Branch>,
+}
+
+impl Step {
+    /// Whether the step lists this peer: the site, in this life, with this store.
+    pub fn lists(&self, peer: Peer) -> bool {
+        self.members.iter().any(|m| m.peer == peer)
+    }
+
+    /// The rank of a site, if it is a member.
+    pub fn rank(&self, site: SiteId) -> Option<usize> {
+        self.members.iter().position(|m| m.peer.site == site)
+    }
 }

@@ -10,6 +10,13 @@ pub mod call;
 mod config;
 mod endpoint;
 mod event;
+mod flush;
+mod frame;
+mod inbox;
+mod order;
+mod outbox;
+mod stability;
+mod traffic;
 
 pub use config::{Config, FRAME_BYTES_MAX, GBCAST_BYTES_MAX, MESSAGE_BYTES_MAX, SITES_MAX};
 pub use endpoint::Endpoint;

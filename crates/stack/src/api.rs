@@ -6,7 +6,11 @@ use std::time::Duration;
 use bytes::Bytes;
 use membership::group::{Create, GroupOptions, GroupView};
 use membership::step::Peer;
-use wire::{Bugs, ClusterId, GroupId, GroupName, Incarnation, MemberId, ProcessId, SiteId, ViewId};
+use multicast::Order;
+use multicast::call::{Outcome, Replies};
+use wire::{
+    Bugs, ClusterId, GroupId, GroupName, Incarnation, MemberId, ProcessId, SiteId, SiteIncarnation, ViewId,
+};
 
 /// What a node must know before it starts.
 #[derive(Clone, Debug)]
@@ -21,8 +25,10 @@ pub struct Config {
     pub name: String,
     /// The founders as `init` listed them, the same at every site.
     pub founders: Vec<SiteId>,
-    /// Every site that this one knows how to reach, itself excepted.
+    /// Every site that this one knows how to reach, itself excepted, with its name.
     pub known: Vec<(SiteId, String)>,
+    /// Where the other sites reach this one: for the site table.
+    pub addresses: Vec<String>,
     /// Whether this site runs an mserver; else it attaches to one elsewhere.
     pub mserver: bool,
     /// Bytes of one sender's messages that may be unstable before it must wait.
@@ -33,6 +39,8 @@ pub struct Config {
     pub detection_max: Duration,
     /// Bugs to re-introduce; empty in the shipped program.
     pub bugs: Bugs,
+    /// Whether [`Event::Trace`] is emitted.
+    pub trace: bool,
 }
 
 /// How a packet travels between two sites.
@@ -43,9 +51,6 @@ pub enum Channel {
     /// By itself: may be lost, doubled or overtaken.
     Datagram,
 }
-
-/// Which way a packet came or goes, as the driver sees it. Detours are the node's own business.
-pub type Path = Channel;
 
 /// A packet to send. The two parts are one packet; they are apart so that a payload is never copied.
 #[derive(Clone, Debug)]
@@ -105,7 +110,7 @@ pub struct JoinOptions {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CastOptions {
     /// The order asked for.
-    pub order: multicast::Order,
+    pub order: Order,
     /// Deliver only when every member of the view has it.
     pub safe: bool,
     /// The caster itself is not delivered it.
@@ -113,25 +118,76 @@ pub struct CastOptions {
     /// Only these members are delivered it; empty: all.
     pub only: Vec<MemberId>,
     /// Replies wanted.
-    pub replies: multicast::call::Replies,
-    /// How long to wait for them; none: as long as it takes.
-    pub timeout: Option<Duration>,
+    pub replies: Replies,
+    /// How long to wait for them.
+    pub timeout: Duration,
 }
 
-/// Names a cast that waits for replies, at the site that made it.
+impl CastOptions {
+    /// A plain cast in this order.
+    pub fn plain(order: Order) -> CastOptions {
+        CastOptions {
+            order,
+            safe: false,
+            exclude_self: false,
+            only: Vec::new(),
+            replies: Replies::None,
+            timeout: Duration::from_secs(60),
+        }
+    }
+}
+
+/// What became of a cast at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Casted {
+    /// It is on its way.
+    Done,
+    /// It is on its way, and [`Event::CallDone`] will say how it ended.
+    Call(CallId),
+}
+
+/// What kind of reply.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReplyKind {
+    /// An answer.
+    Reply,
+    /// This member has nothing to say.
+    Null,
+    /// The call shall end at once.
+    Abort,
+}
+
+/// Names a cast that waits for something, at the site that made it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct CallId(pub u64);
+
+/// Why a cast from outside came to nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CallFailed {
+    /// No member could be reached: it was not delivered anywhere.
+    #[error("no member of the group could be reached; the message was not delivered")]
+    NotSent,
+    /// Members could not be reached to the end: it was delivered once or not at all.
+    #[error("nobody could say whether the message was delivered")]
+    Unknown,
+}
 
 /// What a node tells its driver and the processes there.
 #[derive(Clone, Debug)]
 pub enum Event {
-    /// This site is in the core-set (again), or out of it.
+    /// A new view of the core-set with this site in it.
     Admitted {
-        /// The view in which it is, if it is.
-        view: Option<ViewId>,
-        /// Whether that view is on the primary line.
+        /// The view.
+        view: ViewId,
+        /// Whether it is on the primary line.
         primary: bool,
+        /// Its place on the line.
+        position: u64,
+        /// Its members by rank.
+        members: Vec<SiteIncarnation>,
     },
+    /// A new view of any group, for those who watch from outside.
+    GroupView(Arc<GroupView>),
     /// A new view of a group with members here. Comes to every local member that the view lists.
     View {
         /// The view.
@@ -139,20 +195,31 @@ pub enum Event {
         /// Who came from the same previous view together with this site.
         transitional: Vec<MemberId>,
     },
-    /// A local member is no longer in its group: it left, was expelled, or its side died.
+    /// A local member is no longer in its group.
     Left {
         /// The group.
         group: GroupId,
+        /// Its name.
+        name: GroupName,
         /// The member.
         member: MemberId,
         /// The reason, for people.
-        why: String,
+        why: &'static str,
+    },
+    /// A local member of a side that died joins again by itself, as another member.
+    Rejoining {
+        /// The member that it was.
+        was: MemberId,
+        /// The member that it will be.
+        member: MemberId,
+        /// The group.
+        group: GroupName,
     },
     /// A join came to nothing.
     JoinFailed {
-        /// Who wanted to join.
-        process: ProcessId,
-        /// What.
+        /// The member that will not be.
+        member: MemberId,
+        /// What it wanted to join.
         group: GroupName,
         /// Why not.
         error: JoinError,
@@ -168,9 +235,9 @@ pub enum Event {
         /// The local members that it is for.
         to: LocalMembers,
         /// In which order.
-        order: multicast::Order,
+        order: Order,
         /// Set if the caster waits for a reply: hand it to `reply`.
-        reply_to: Option<multicast::call::ReplyTo>,
+        reply_to: Option<ReplyTo>,
         /// The message.
         payload: Bytes,
     },
@@ -188,7 +255,7 @@ pub enum Event {
         /// Which.
         call: CallId,
         /// How it ended.
-        outcome: multicast::call::Outcome,
+        outcome: Result<Outcome, CallFailed>,
     },
     /// Local members may not cast (a view change), or may again.
     Blocked {
@@ -209,6 +276,11 @@ pub enum Event {
         /// The number `flush` returned.
         flush: u64,
     },
+    /// A connection to this site is wanted at once.
+    Reconnect(SiteId),
+    /// Peers have seen a later life of this store: it is an old copy. The driver takes a new store and starts
+    /// again in a life above this one.
+    Surpassed(Incarnation),
     /// For the log: something an operator may want to know.
     Note(String),
     /// The site has left the core-set and may stop.
@@ -216,6 +288,9 @@ pub enum Event {
     /// For coverage: a transition of a protocol, by name.
     Trace(&'static str),
 }
+
+/// Names a delivered message that waits for a reply of one member.
+pub type ReplyTo = multicast::call::Ticket;
 
 /// Which local members a delivery is for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -232,12 +307,18 @@ pub enum JoinError {
     /// The cluster refused.
     #[error("{0}")]
     Refused(String),
+    /// This side of a partition may not decide it.
+    #[error("this side of the partition may not decide it; try again when the network has healed")]
+    NotPrimary,
     /// This site is not admitted yet, or cut off.
-    #[error("this site is not in the cluster's view; see `unanimous status`")]
+    #[error("no answer from the cluster in time; see `unanimous status`")]
     NotAdmitted,
     /// Too much is asked at once.
     #[error("too many requests wait; try again")]
     Busy,
+    /// No such process here.
+    #[error("no such process or member at this site")]
+    Unknown,
 }
 
 /// Why a cast was not taken. Nothing was sent.
@@ -253,14 +334,36 @@ pub enum CastError {
     #[error("members have not caught up; cast again when there is room")]
     Full,
     /// The message is larger than a message may be.
-    #[error("the message is too large")]
+    #[error("the message is too large (a gbcast carries 32 KiB, other casts 64 MiB)")]
     TooLarge,
     /// This side of a partition may only read.
     #[error("this side of the partition may only read")]
     ReadOnly,
     /// No such group is known.
-    #[error("no such group")]
+    #[error("no such group; `unanimous groups` lists them")]
     NoSuchGroup,
+    /// The group's consistency does not offer this order.
+    #[error("a weak or strong group has mbcast only")]
+    NotOffered,
+    /// Too many calls or casts are open.
+    #[error("too many casts wait; try again")]
+    Busy,
+    /// Nothing waits for this reply any more.
+    #[error("nothing waits for this reply: it was given already, or its caller is gone")]
+    NotAwaited,
+}
+
+impl From<multicast::CastError> for CastError {
+    fn from(error: multicast::CastError) -> CastError {
+        match error {
+            multicast::CastError::Blocked => CastError::Blocked,
+            multicast::CastError::Full => CastError::Full,
+            multicast::CastError::TooLarge => CastError::TooLarge,
+            multicast::CastError::NotMember => CastError::NotMember,
+            multicast::CastError::ReadOnly => CastError::ReadOnly,
+            multicast::CastError::NotOffered => CastError::NotOffered,
+        }
+    }
 }
 
 /// A site's state, as this site sees it.

@@ -1,19 +1,32 @@
 //! Floor 6: one site as one pure state machine.
 //!
-//! A [`Node`] joins the floors below: a link to every other site, failure detection, the core-set's kernel
-//! and tables, the member interface, and an endpoint for every group that has members here. The simulator
-//! and the running site drive the same `Node`.
-//!
-//! # Call order
-//!
-//! After any `handle_*` or request call, drain [`Node::poll_store`], [`Node::poll_transmit`] and
-//! [`Node::poll_event`] until each returns `None`, then arm one timer for [`Node::poll_timeout`].
+//! A [`Node`] joins the floors below: a link to every other site, failure detection, the core-set's kernel and
+//! tables, the member interface, and an endpoint for every group that has members here. The simulator and the
+//! running site drive the same `Node`; its type doc states the call order.
 
 #![forbid(unsafe_code)]
 
 pub mod api;
+mod groups;
+mod node;
+mod peers;
+
+use membership::step::Why;
 
 pub use api::{
-    CallId, CastError, CastOptions, Channel, Config, Connection, Event, GroupSummary, JoinError,
-    JoinOptions, Path, Record, SiteState, SiteSummary, Status, Store, Ticket, Transmit,
+    CallFailed, CallId, CastError, CastOptions, Casted, Channel, Config, Connection, Event, GroupSummary,
+    JoinError, JoinOptions, LocalMembers, Record, ReplyKind, ReplyTo, SiteState, SiteSummary, Status, Store,
+    Ticket, Transmit,
 };
+pub use node::{Node, StartError};
+pub use peers::Refused;
+
+/// Why a member is no longer there, for people.
+fn why_text(why: Option<Why>) -> &'static str {
+    match why {
+        Some(Why::Left) => "left",
+        Some(Why::Failed) => "failed",
+        Some(Why::Partitioned) => "partitioned",
+        None => "no longer listed",
+    }
+}

@@ -65,16 +65,13 @@ struct Peer {
     via: Option<SiteId>,
     /// The driver's queue to the site is full: nothing is polled from the link.
     choked: bool,
+    /// Somebody waits for room for data.
+    wants_room: bool,
 }
 
 impl Peers {
     pub(crate) fn new(me: SiteIncarnation, config: link::Config, bugs: Bugs) -> Peers {
         Peers { me, config, bugs, peers: BTreeMap::new(), bare: VecDeque::new(), inbound: VecDeque::new() }
-    }
-
-    /// Every site that was ever heard or spoken to.
-    pub(crate) fn known(&self) -> impl Iterator<Item = SiteId> + '_ {
-        self.peers.keys().copied()
     }
 
     /// The life of a site, as its link or its connection knows it.
@@ -125,14 +122,31 @@ impl Peers {
     }
 
     /// Queues a whole frame on the link to a site.
-    pub(crate) fn send(&mut self, now: Time, to: SiteId, frame: Bytes, class: Class) -> Result<(), SendError> {
+    pub(crate) fn send(
+        &mut self,
+        now: Time,
+        to: SiteId,
+        frame: Bytes,
+        class: Class,
+    ) -> Result<(), SendError> {
         self.peer(now, to).link.send(frame, class)
+    }
+
+    /// Whether the link to a site has room for data.
+    pub(crate) fn is_writable(&self, site: SiteId) -> bool {
+        self.peers.get(&site).is_none_or(|peer| peer.link.is_writable(Class::Data))
+    }
+
+    /// [`Inbound::Writable`] follows when the link has room for data again.
+    pub(crate) fn want_room(&mut self, site: SiteId) {
+        if let Some(peer) = self.peers.get_mut(&site) {
+            peer.wants_room = true;
+        }
     }
 
     /// Sends a small frame by itself, at once: it may be lost.
     pub(crate) fn send_bare(&mut self, to: SiteId, channel: Channel, by: Option<SiteId>, frame: Bytes) {
         let connected = self.is_connected(to);
-        let by = by.or_else(|| self.peers.get(&to).and_then(|peer| peer.via).filter(|_| !connected));
         let transmit = match by {
             Some(neighbour) if neighbour != to => {
                 let envelope = Envelope::new(self.me, to);
@@ -148,16 +162,17 @@ impl Peers {
         self.queue_bare(transmit);
     }
 
-    pub(crate) fn handle_packet(
-        &mut self,
-        now: Time,
-        from: SiteId,
-        packet: Bytes,
-    ) -> Result<(), Refused> {
+    pub(crate) fn handle_packet(&mut self, now: Time, from: SiteId, packet: Bytes) -> Result<(), Refused> {
         self.receive(now, from, None, packet)
     }
 
-    fn receive(&mut self, now: Time, from: SiteId, via: Option<SiteId>, packet: Bytes) -> Result<(), Refused> {
+    fn receive(
+        &mut self,
+        now: Time,
+        from: SiteId,
+        via: Option<SiteId>,
+        packet: Bytes,
+    ) -> Result<(), Refused> {
         let header = Header::parse(&packet, frame::PACKET_BYTES_MAX)?;
         match header.kind {
             Kind::LinkData | Kind::LinkAck => {
@@ -208,11 +223,11 @@ impl Peers {
             return Some(transmit);
         }
         for (&to, peer) in &mut self.peers {
-            if peer.choked {
+            if peer.choked && peer.via.is_none() {
                 continue;
             }
-            // A direct connection carries the link even while a detour is named: it is back.
-            let via = if peer.connected.is_some() { None } else { peer.via };
+            // A detour goes before a connection that may be up in name only.
+            let via = peer.via;
             if peer.connected.is_none() && via.is_none() {
                 continue;
             }
@@ -230,6 +245,7 @@ impl Peers {
             connected: None,
             via: None,
             choked: false,
+            wants_room: false,
         })
     }
 
@@ -241,6 +257,11 @@ impl Peers {
                 LinkEvent::Reset { old: _, new } => Inbound::NewLife { life: new },
                 LinkEvent::Writable => Inbound::Writable { site },
             });
+        }
+        let roomy = peer.link.pending_bytes() <= self.config.send_bytes_max / 2;
+        if peer.wants_room && roomy {
+            peer.wants_room = false;
+            self.inbound.push_back(Inbound::Writable { site });
         }
         let Some(from) = peer.link.peer_life() else { return };
         while let Some(frame) = peer.link.poll_deliver() {
@@ -263,7 +284,12 @@ impl Peers {
         };
         if let Some(next) = next {
             let packet = relayed.to_bytes();
-            self.queue_bare(Transmit { to: next, channel: Channel::Stream, header: packet, body: Bytes::new() });
+            self.queue_bare(Transmit {
+                to: next,
+                channel: Channel::Stream,
+                header: packet,
+                body: Bytes::new(),
+            });
         }
     }
 

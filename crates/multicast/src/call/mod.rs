@@ -62,6 +62,8 @@ pub struct Delivery {
     pub view: ViewId,
     /// Which member cast it.
     pub sender: MemberId,
+    /// In which order it was delivered.
+    pub order: crate::Order,
     /// Envelope and payload.
     pub body: Bytes,
 }

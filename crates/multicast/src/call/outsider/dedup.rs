@@ -61,6 +61,8 @@ pub struct Opened {
     pub view: ViewId,
     /// Which member cast or carried it.
     pub sender: MemberId,
+    /// In which order it was delivered.
+    pub order: crate::Order,
     /// The envelope.
     pub envelope: Envelope,
     /// The payload, a slice of the delivered body.
@@ -191,9 +193,9 @@ impl Dedup {
 
     /// The group's data plane has delivered something.
     pub fn handle_delivery(&mut self, now: Time, delivery: Delivery) -> Result<(), DedupError> {
-        let Delivery { group, view, sender, body } = delivery;
+        let Delivery { group, view, sender, order, body } = delivery;
         let (envelope, payload) = Envelope::parse(body)?;
-        let opened = Opened { group, view, sender, envelope, payload };
+        let opened = Opened { group, view, sender, order, envelope, payload };
         match opened.envelope.kind {
             Kind::DedupState => self.take_state(&opened.payload)?,
             Kind::Gone => {

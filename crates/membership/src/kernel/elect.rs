@@ -1,0 +1,377 @@
+//! Who starts a change, and the broadcast election: C4 to C9.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet};
+
+use wire::{Bug, SiteId, ViewId};
+
+use super::compose::Present;
+use super::learn::Learning;
+use super::message::{Body, Header, Status};
+use super::output::{Delay, Timer, Transition};
+use super::quorum::{is_acceptor, is_quorum};
+use super::tables::Tables;
+use super::{Kernel, Owed, Role, TRIES_MAX, WAITS_MAX};
+use crate::step::{Peer, Request, Step};
+
+/// An election under way.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Electing {
+    pub attempt: ViewId,
+    pub asked: BTreeSet<SiteId>,
+    pub refused: BTreeSet<SiteId>,
+    pub statuses: BTreeMap<SiteId, (Peer, Status)>,
+}
+
+impl<T: Tables> Kernel<T> {
+    /// C4, C5: starts a change if one is wanted and this site's turn has come; else waits for its turn.
+    pub(super) fn consider(&mut self) {
+        let free = matches!(self.role, Role::Idle) && self.owed.is_none() && !self.retired;
+        if !free || !self.is_wanted() || !self.is_hopeful() {
+            self.backoff = false;
+            return;
+        }
+        let place = self.place();
+        if place == 0 && self.tries == 0 {
+            self.begin();
+        } else if !self.backoff {
+            self.backoff = true;
+            self.arm(Timer::Backoff, Delay::Backoff { place, tries: self.tries });
+        }
+    }
+
+    pub(super) fn backoff_ran_out(&mut self) {
+        if std::mem::take(&mut self.backoff) {
+            self.begin();
+        }
+    }
+
+    // C4
+    fn is_wanted(&self) -> bool {
+        let Some(line) = &self.line else { return false };
+        let Some(view) = &self.view else { return true };
+        if self.ran_out || view.step.position < line.step.position {
+            return true;
+        }
+        let another_life =
+            |peer: Peer| self.newest_life(peer.site).is_some_and(|life| life.incarnation > peer.incarnation);
+        let mut requests = self.pending.iter().map(|(id, kind)| Request { id: *id, kind: kind.clone() });
+        requests.any(|r| view.tables.settled(r.id).is_none() && view.tables.wants(&r, view.step.primary))
+            || view.step.members.iter().any(|m| another_life(m.peer))
+            || self.heard.iter().any(|site| self.is_foreign(*site))
+    }
+
+    /// A site that is heard, knows a line, and is not in this view with us (C17).
+    fn is_foreign(&self, site: SiteId) -> bool {
+        let Some(glimpse) = self.seen.get(&site) else { return false };
+        let Some(view) = &self.view else { return false };
+        if glimpse.line.is_none() {
+            return false;
+        }
+        let went_on = |id: ViewId| self.record.values().any(|step| step.id == id && !step.lists(self.me));
+        !view.step.lists(glimpse.peer) || glimpse.view.is_some_and(|id| id > view.step.id && went_on(id))
+    }
+
+    /// Whether an attempt might succeed: a quorum of the line is heard, or who is silent is established as
+    /// failed. Without hope a site waits instead of writing promises for ever.
+    fn is_hopeful(&self) -> bool {
+        self.quorum_heard() || self.silent_established(&|site| self.heard.contains(&site))
+    }
+
+    pub(super) fn quorum_heard(&self) -> bool {
+        let Some(line) = &self.line else { return false };
+        let heard = |peer: Peer| peer.site == self.me.site || self.heard.contains(&peer.site);
+        is_quorum(&line.step, self.config.bugs, heard)
+    }
+
+    /// C9.3's guard: those of my view (of the line, if viewless) that are not there are established as failed.
+    /// Without it a coordinator that merely did not hear in time would split the view.
+    fn silent_established(&self, there: &dyn Fn(SiteId) -> bool) -> bool {
+        let Some(line) = &self.line else { return false };
+        let members = &self.view.as_ref().unwrap_or(line).step.members;
+        line.step.position > 0
+            && members
+                .iter()
+                .filter(|m| m.peer.site != self.me.site && !there(m.peer.site))
+                .all(|m| self.established(m.peer).is_some())
+    }
+
+    // C5
+    fn place(&self) -> u32 {
+        let Some(line) = &self.line else { return u32::MAX };
+        let key = |site: SiteId, position: u64| {
+            (Reverse(position), line.step.rank(site).unwrap_or(usize::MAX), site)
+        };
+        let mine = key(self.me.site, line.step.position);
+        let before = self.heard.iter().filter(|site| {
+            let said = self.seen.get(site).and_then(|g| g.line).map(|l| l.1);
+            let in_view = self.view.as_ref().is_some_and(|v| v.step.rank(**site).is_some());
+            // A member of my view has my line until it says otherwise.
+            let position = if in_view { Some(said.unwrap_or(0).max(line.step.position)) } else { said };
+            position.is_some_and(|position| key(**site, position) < mine)
+        });
+        u32::try_from(before.count()).unwrap_or(u32::MAX)
+    }
+
+    fn begin(&mut self) {
+        self.backoff = false;
+        self.ran_out = false;
+        self.tries = (self.tries + 1).min(TRIES_MAX);
+        match self.direct_attempt() {
+            Some((attempt, step)) => {
+                self.trace(Transition::DirectAttempt);
+                self.propose(attempt, step);
+            }
+            None => self.elect(),
+        }
+    }
+
+    /// C6: rank 0 may skip the election, with the lowest number of the instance and only once: strictly above
+    /// what it promised.
+    fn direct_attempt(&self) -> Option<(ViewId, Step)> {
+        let (line, view) = (self.line.as_ref()?, self.view.as_ref()?);
+        let first = view.step.members.first()?.peer == self.me;
+        let current = view.step.position == line.step.position;
+        let attempt = ViewId { epoch: view.step.id.epoch + 1, attempt: 0, coordinator: self.me.life() };
+        let twice = self.config.bugs.has(Bug::AttemptZeroTwice) && attempt == self.promised;
+        if !first || !current || !(attempt > self.promised || twice) {
+            return None;
+        }
+        // A foreign view must be asked what it promised; a restarted site without a view may simply come in.
+        let foreign_view =
+            |site: &SiteId| self.is_foreign(*site) && self.seen.get(site).is_some_and(|g| g.view.is_some());
+        if self.heard.iter().any(foreign_view) || (view.step.primary && !self.quorum_heard()) {
+            return None;
+        }
+        let present = self.presumed_present(&view.step);
+        let branches = view.tables.branch().into_iter().collect();
+        let order = &view.step.members;
+        let step = self.compose(attempt, line, view.step.primary, order, &present, branches)?;
+        Some((attempt, step))
+    }
+
+    /// Who is taken to be there without being asked: the view, less the established failed, in their newest
+    /// lives, and restarted sites that have no view.
+    fn presumed_present(&self, view: &Step) -> BTreeMap<SiteId, Present> {
+        let mut present = BTreeMap::new();
+        for member in &view.members {
+            if self.established(member.peer).is_none() {
+                present.insert(member.peer.site, Present { peer: member.peer, view: Some(view.id) });
+            }
+        }
+        for site in &self.heard {
+            let Some(glimpse) = self.seen.get(site) else { continue };
+            if glimpse.line.is_some() && glimpse.view.is_none() && !view.lists(glimpse.peer) {
+                present.insert(*site, Present { peer: glimpse.peer, view: None });
+            }
+        }
+        present
+    }
+
+    // C7
+    fn elect(&mut self) {
+        let Some(line) = &self.line else { return };
+        let known = line.step.id.epoch.max(self.view.as_ref().map_or(0, |v| v.step.id.epoch));
+        let lowest = ViewId { epoch: known + 1, attempt: 1, coordinator: self.me.life() };
+        let floor = self.promised.max(self.raised);
+        let attempt = if lowest > floor {
+            lowest
+        } else {
+            match floor.attempt.checked_add(1) {
+                Some(attempt) => ViewId { epoch: floor.epoch, attempt, ..lowest },
+                None => ViewId { epoch: floor.epoch.saturating_add(1), ..lowest },
+            }
+        };
+        let joiner = |site: &SiteId| self.seen.get(site).is_some_and(|g| g.line.is_none());
+        let mut asked: BTreeSet<SiteId> = self.heard.iter().filter(|s| !joiner(s)).copied().collect();
+        asked.insert(self.me.site);
+        self.trace(Transition::Election);
+        for site in &asked {
+            self.send(*site, Body::CoordFail { attempt });
+        }
+        let (refused, statuses) = (BTreeSet::new(), BTreeMap::new());
+        self.role = Role::Electing(Electing { attempt, asked, refused, statuses });
+        self.arm(Timer::Collect(attempt), Delay::Rounds(2));
+    }
+
+    // C8
+    pub(super) fn on_coord_fail(&mut self, header: &Header, attempt: ViewId) {
+        let Some(line) = self.line.clone() else { return };
+        let from = header.from;
+        if header.line.is_none_or(|(_, position)| position < line.step.position) {
+            self.tell_line(from.site); // C3
+            return;
+        }
+        if attempt > self.promised && attempt.epoch > line.step.id.epoch {
+            self.trace(Transition::Promise);
+            if from != self.me {
+                self.trace(match (&self.role, &self.owed) {
+                    (Role::Electing(_), _) => Transition::CoordFailWhileElecting,
+                    (Role::Initiating(_), _) => Transition::CoordFailWhileInitiating,
+                    (Role::Idle, Some(_)) => Transition::CoordFailWhileOwed,
+                    (Role::Idle, None) => Transition::CoordFailWhileIdle,
+                });
+                self.outbid(attempt);
+                self.owe(attempt);
+            }
+            self.promise(attempt);
+            self.send_status(from.site, attempt);
+        } else if attempt == self.promised {
+            self.send_status(from.site, attempt);
+        } else {
+            self.trace(Transition::Refuse);
+            self.send(from.site, Body::Refuse { attempt, promised: self.promised });
+        }
+    }
+
+    fn send_status(&mut self, to: SiteId, attempt: ViewId) {
+        let Some(line) = &self.line else { return };
+        let status = Status {
+            attempt,
+            line: line.step.clone(),
+            accepted: self.accepted.as_ref().map(|(a, step)| (*a, (**step).clone())),
+            view: self.view.as_ref().map(|v| v.step.id),
+            pending: self.pending().collect(),
+            branch: self.view.as_ref().and_then(|v| v.tables.branch()),
+            hears: self.seen.values().map(|g| g.peer).collect(),
+        };
+        self.send(to, Body::Status(status));
+    }
+
+    /// An own attempt below a promised one is over.
+    pub(super) fn outbid(&mut self, attempt: ViewId) {
+        let own = match &self.role {
+            Role::Idle => return,
+            Role::Electing(electing) => electing.attempt,
+            Role::Initiating(initiating) => initiating.attempt,
+        };
+        if own < attempt {
+            self.trace(Transition::Outbid);
+            self.role = Role::Idle;
+        }
+    }
+
+    /// From now on somebody's commit is awaited, though never twice for one attempt (C14).
+    pub(super) fn owe(&mut self, attempt: ViewId) {
+        if attempt > self.in_vain && self.owed.is_none_or(|owed| owed.attempt < attempt) {
+            self.owed = Some(Owed { attempt, waits_left: WAITS_MAX, asked: false });
+            self.arm(Timer::Commit(attempt), Delay::Rounds(5));
+        }
+    }
+
+    pub(super) fn on_status(&mut self, from: Peer, status: &Status) {
+        self.take_pending(&status.pending);
+        let Role::Electing(electing) = &mut self.role else { return };
+        if electing.attempt == status.attempt {
+            electing.statuses.insert(from.site, (from, status.clone()));
+            self.compose_if_answered();
+        }
+    }
+
+    pub(super) fn compose_if_answered(&mut self) {
+        let Role::Electing(electing) = &self.role else { return };
+        let answered =
+            |site: &SiteId| electing.statuses.contains_key(site) || electing.refused.contains(site);
+        if electing.asked.iter().all(answered) {
+            self.finish_election();
+        }
+    }
+
+    pub(super) fn collect_ran_out(&mut self, attempt: ViewId) {
+        let Role::Electing(electing) = &self.role else { return };
+        if electing.attempt != attempt {
+            return;
+        }
+        for site in &electing.asked {
+            if !electing.statuses.contains_key(site) && !electing.refused.contains(site) {
+                self.heard.remove(site);
+            }
+        }
+        self.finish_election();
+    }
+
+    // C9
+    fn finish_election(&mut self) {
+        let Role::Electing(electing) = std::mem::replace(&mut self.role, Role::Idle) else { return };
+        let Electing { attempt, mut statuses, .. } = electing;
+        drop_surpassed(&mut statuses); // C13
+        if self.promised != attempt || !statuses.contains_key(&self.me.site) {
+            self.trace(Transition::Abandon);
+            return;
+        }
+        // C9.1: the promises span all instances, so that the attempt may go on at a line learned from them.
+        let newest =
+            statuses.values().max_by_key(|(_, s)| s.line.position).map(|(p, s)| (p.site, s.line.clone()));
+        if let Some((site, newest)) = newest
+            && self.learn(newest.id, &newest) == Learning::Lacking
+        {
+            self.send(site, Body::MsgQuery { attempt: newest.id, full: true });
+            self.trace(Transition::Abandon);
+            return;
+        }
+        let Some(line) = self.line.clone() else { return };
+        if attempt.epoch <= line.step.id.epoch {
+            self.trace(Transition::Abandon);
+            return;
+        }
+        match self.choose(attempt, &line.step, &statuses) {
+            Some(step) => self.propose(attempt, step),
+            None => self.trace(Transition::Abandon),
+        }
+    }
+
+    // C9.2, C9.3
+    fn choose(
+        &mut self,
+        attempt: ViewId,
+        line: &Step,
+        statuses: &BTreeMap<SiteId, (Peer, Status)>,
+    ) -> Option<Step> {
+        let voted = |peer: Peer| statuses.get(&peer.site).is_some_and(|(p, _)| is_acceptor(line, *p));
+        let quorum = is_quorum(line, self.config.bugs, voted);
+        if quorum && !self.config.bugs.has(Bug::ForcedValueIgnored) {
+            let reports = statuses.values().filter(|(_, s)| s.line.id == line.id);
+            let forced = reports.filter_map(|(_, s)| s.accepted.as_ref()).max_by_key(|(at, _)| *at);
+            if let Some((_, step)) = forced {
+                self.trace(Transition::ForcedValue);
+                let mut step = step.clone();
+                if self.config.bugs.has(Bug::ForcedValueRenamed) {
+                    step.id = attempt;
+                }
+                return Some(step);
+            }
+        }
+        if !quorum && !self.silent_established(&|site| statuses.contains_key(&site)) {
+            return None;
+        }
+        self.trace(if quorum { Transition::ComposePrimary } else { Transition::ComposeNonPrimary });
+        let present: BTreeMap<SiteId, Present> = statuses
+            .iter()
+            .map(|(site, (peer, status))| (*site, Present { peer: *peer, view: status.view }))
+            .collect();
+        let mut branches: Vec<_> = statuses.values().filter_map(|(_, s)| s.branch.clone()).collect();
+        branches.sort_by_key(|branch| branch.view);
+        branches.dedup_by_key(|branch| branch.view);
+        if branches.len() > 1 || present.values().any(|p| p.view.is_some() && p.view != self.view_id()) {
+            self.trace(Transition::Merge);
+        }
+        let base = self.line.clone()?;
+        self.compose(attempt, &base, quorum, &base.step.members, &present, branches)
+    }
+
+    pub(super) fn view_id(&self) -> Option<ViewId> {
+        self.view.as_ref().map(|v| v.step.id)
+    }
+}
+
+/// C13: an answer from a life that another answerer has seen surpassed is not counted.
+fn drop_surpassed(statuses: &mut BTreeMap<SiteId, (Peer, Status)>) {
+    let mut newest: BTreeMap<SiteId, Peer> = BTreeMap::new();
+    for peer in statuses.values().flat_map(|(_, s)| &s.hears) {
+        let known = newest.entry(peer.site).or_insert(*peer);
+        if known.incarnation < peer.incarnation {
+            *known = *peer;
+        }
+    }
+    statuses.retain(|site, (peer, _)| newest.get(site).is_none_or(|p| p.incarnation <= peer.incarnation));
+}

@@ -1,0 +1,193 @@
+//! Requests: what was seen is pending until the line settles it. C15, C16, C18.
+
+use std::collections::BTreeMap;
+
+use wire::{SiteId, SiteIncarnation};
+
+use super::message::{Body, Header};
+use super::output::{Delay, Output, Timer};
+use super::tables::Tables;
+use super::{Busy, Kernel, PENDING_PER_ORIGIN_MAX};
+use crate::step::{Request, RequestId, RequestKind, Why};
+
+impl<T: Tables> Kernel<T> {
+    /// Asks for something. It goes to every mserver of the view and is pending there until the line settles it.
+    /// `Busy` changes nothing.
+    pub fn submit(&mut self, kind: RequestKind) -> Result<RequestId, Busy> {
+        let request = self.new_request(kind)?;
+        let id = request.id;
+        self.spread(&request, None);
+        self.turn();
+        Ok(id)
+    }
+
+    /// Takes a request that the member interface, or an attached site, has numbered. Said again, it is spread
+    /// again, or answered if the line has settled it. `Busy` changes nothing.
+    pub fn submit_request(&mut self, request: &Request) -> Result<(), Busy> {
+        let settled = self.line.as_ref().and_then(|line| line.tables.settled(request.id));
+        if let Some(outcome) = settled {
+            self.outputs.0.push_back(Output::Settled { request: request.id, outcome, on_line: true });
+            return Ok(());
+        }
+        if !self.pending.contains_key(&request.id) {
+            if self.pending_of(request.id.origin) >= PENDING_PER_ORIGIN_MAX {
+                return Err(Busy);
+            }
+            self.pending.insert(request.id, request.kind.clone());
+        }
+        self.spread(request, None);
+        self.turn();
+        Ok(())
+    }
+
+    /// C15: detection established, by two witnesses or by one and an unanswered request to refute, that a life
+    /// is over (`Failed`) or cannot be heard by all (`Partitioned`). Kept until a step settles it.
+    pub fn establish(&mut self, life: SiteIncarnation, why: Why) {
+        let known = self.pending.values().any(|kind| matches!(kind, RequestKind::Fail(l, _) if *l == life));
+        let newest = self.newest_life(life.site);
+        if life.site == self.me.site || known || newest.is_some_and(|n| n.incarnation > life.incarnation) {
+            return;
+        }
+        if why == Why::Failed {
+            self.heard.remove(&life.site);
+        }
+        if let Ok(request) = self.new_request(RequestKind::Fail(life, why)) {
+            self.spread(&request, None);
+        }
+        self.turn();
+    }
+
+    /// C18: begins to leave. The site goes when it has learned of it, or after a while without.
+    pub fn leave(&mut self) {
+        if self.leaving || self.retired {
+            return;
+        }
+        self.leaving = true;
+        let alone = self.view.as_ref().is_none_or(|v| v.step.members.len() == 1);
+        match self.new_request(RequestKind::Leave(self.me.life())) {
+            Ok(request) if !alone => {
+                self.spread(&request, None);
+                self.arm(Timer::Leave, Delay::Rounds(5));
+            }
+            // Nobody is there to go on without it: it keeps the line on its disk.
+            Ok(_) | Err(Busy) => self.left(),
+        }
+        self.turn();
+    }
+
+    pub(super) fn leave_ran_out(&mut self) {
+        if self.leaving {
+            self.left();
+        }
+    }
+
+    /// Asks sites where they are: those given, and the members of the view.
+    pub fn search(&mut self, sites: &[SiteId]) {
+        let members = self.view.iter().flat_map(|v| &v.step.members).map(|m| m.peer.site);
+        let founders = self.config.founders.iter().copied();
+        let mut all: Vec<SiteId> = sites.iter().copied().chain(members).chain(founders).collect();
+        all.sort();
+        all.dedup();
+        all.retain(|site| *site != self.me.site);
+        if !self.retired {
+            for site in all {
+                self.send(site, Body::Query);
+            }
+        }
+        self.turn();
+    }
+
+    // C16: the joiner can receive before it asks.
+    pub(super) fn ask_to_join(&mut self) {
+        if self.new_request(RequestKind::Join(self.me)).is_ok() {
+            self.ask_again_to_join();
+        }
+    }
+
+    pub(super) fn ask_again_to_join(&mut self) {
+        if self.line.is_some() {
+            return;
+        }
+        let me = self.me.site;
+        let sponsors: Vec<SiteId> = self.config.known.iter().chain(&self.config.founders).copied().collect();
+        let own: Vec<Request> = self.pending().filter(|r| r.id.origin == self.me.life()).collect();
+        for site in sponsors.into_iter().filter(|site| *site != me) {
+            for request in &own {
+                self.send(site, Body::Submit(request.clone()));
+            }
+        }
+        self.arm(Timer::Join, Delay::Rounds(5));
+    }
+
+    pub(super) fn on_submit(&mut self, header: &Header, request: &Request) {
+        let from = header.from;
+        if self.line.is_none() {
+            return;
+        }
+        if let RequestKind::Join(peer) = &request.kind
+            && let Some(view) = self.view.clone()
+            && view.step.lists(*peer)
+        {
+            // It was let in and has not heard of it: its sponsor may have died between Commit and Init.
+            self.send_learned(from.site, &view.step);
+            return;
+        }
+        let settled = self.line.as_ref().is_some_and(|l| l.tables.settled(request.id).is_some());
+        if settled {
+            self.help_laggard(header);
+            return;
+        }
+        let new = self.take_pending(std::slice::from_ref(request));
+        let outsider = self.view.as_ref().is_some_and(|v| !v.step.lists(from));
+        if new && outsider {
+            self.spread(request, Some(from.site));
+        }
+    }
+
+    /// Keeps requests that are not settled on the line; whether any is new. Beyond the bound an origin's
+    /// requests stay where they are, and come again.
+    pub(super) fn take_pending(&mut self, requests: &[Request]) -> bool {
+        let mut counts: BTreeMap<SiteIncarnation, usize> = BTreeMap::new();
+        let mut any = false;
+        for request in requests {
+            let id = request.id;
+            let settled = self.line.as_ref().is_some_and(|l| l.tables.settled(id).is_some());
+            if settled || self.pending.contains_key(&id) {
+                continue;
+            }
+            let count = counts.entry(id.origin).or_insert_with(|| self.pending_of(id.origin));
+            if *count < PENDING_PER_ORIGIN_MAX {
+                *count += 1;
+                self.pending.insert(id, request.kind.clone());
+                any = true;
+            }
+        }
+        any
+    }
+
+    fn pending_of(&self, origin: SiteIncarnation) -> usize {
+        let (first, last) = (RequestId { origin, n: 0 }, RequestId { origin, n: u64::MAX });
+        self.pending.range(first..=last).count()
+    }
+
+    fn new_request(&mut self, kind: RequestKind) -> Result<Request, Busy> {
+        let origin = self.me.life();
+        if self.pending_of(origin) >= PENDING_PER_ORIGIN_MAX {
+            return Err(Busy);
+        }
+        self.requests += 1;
+        let request = Request { id: RequestId { origin, n: self.requests }, kind };
+        self.pending.insert(request.id, request.kind.clone());
+        Ok(request)
+    }
+
+    fn spread(&mut self, request: &Request, except: Option<SiteId>) {
+        let members: Vec<SiteId> =
+            self.view.iter().flat_map(|v| &v.step.members).map(|m| m.peer.site).collect();
+        for site in members {
+            if site != self.me.site && Some(site) != except {
+                self.send(site, Body::Submit(request.clone()));
+            }
+        }
+    }
+}

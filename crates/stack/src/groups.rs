@@ -1,0 +1,488 @@
+//! The groups with members at this site, and the calls around their casts: for each group the data plane
+//! (`multicast::Endpoint`), the table that knows outsiders' casts, and the contact that carries them.
+
+mod deliver;
+mod outside;
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use membership::group::{GroupRequest, GroupView};
+use multicast::call::outsider::DedupLimits;
+use multicast::call::{
+    Answerer, CallOptions, Caller, ClientId, Contact, Dedup, Envelope, Passage, PointMessage, ProcessList,
+    Replies, Switch, Ticket, causal,
+};
+use multicast::{Cast, Endpoint, MessageNumber, Order};
+use wire::{GroupId, GroupName, MemberId, ProcessId, SiteId, SiteIncarnation, Time, ViewId};
+
+use crate::api::{CallId, CastError, CastOptions, Casted, Event, ReplyKind};
+
+/// Casts that the site itself makes for a group (outsiders' casts, tables for joiners) and that wait for the
+/// end of a view change or for room; beyond it contacts say that they are busy.
+const OWN_CASTS_MAX: usize = 8_192;
+/// Frames of groups whose first view has not come yet are kept by their endpoints; so many such groups at most.
+const EARLY_GROUPS_MAX: usize = 1_024;
+
+/// Something for the node to do.
+#[derive(Debug)]
+pub(crate) enum Action {
+    /// Send a group's frame.
+    Frame { to: Arc<[SiteId]>, frame: Bytes },
+    /// Send a message beside the groups' order.
+    Point { to: SiteId, message: PointMessage },
+    /// Ask the core-set.
+    Submit(GroupRequest),
+    /// A site keeps a view change waiting.
+    Suspect(SiteId),
+}
+
+pub(crate) struct Groups {
+    me: SiteIncarnation,
+    config: multicast::Config,
+    groups: BTreeMap<GroupId, Group>,
+    names: BTreeMap<GroupName, GroupId>,
+    caller: Caller,
+    answerer: Answerer,
+    switch: Switch,
+    /// Casts that wait for other groups to be stable before this one may go.
+    switching: BTreeMap<causal::Ticket, GroupId>,
+    clients: BTreeMap<(ProcessId, GroupId), outside::Outsider>,
+    next_stream: u32,
+    next_call: u64,
+    next_flush: u64,
+    /// Calls of members, by the caller's number.
+    calls: BTreeMap<u64, (ProcessId, CallId)>,
+    /// Groups to which something was done since they were last settled.
+    dirty: BTreeSet<GroupId>,
+    actions: VecDeque<Action>,
+    events: VecDeque<Event>,
+}
+
+struct Group {
+    name: GroupName,
+    endpoint: Endpoint,
+    dedup: Dedup,
+    contact: Contact,
+    /// The view that the members have been shown.
+    shown: Option<Arc<GroupView>>,
+    /// Transitional sets of views on their way through the table.
+    transitional: BTreeMap<ViewId, Vec<MemberId>>,
+    /// The members at this site, as of the shown view.
+    local: Vec<MemberId>,
+    own_casts: VecDeque<OwnCast>,
+    /// Carried casts by their number, until they are stable.
+    carried: BTreeMap<MessageNumber, (ClientId, u64)>,
+    /// The highest number that is stable.
+    stable: MessageNumber,
+    /// The highest number that was cast.
+    newest: MessageNumber,
+    flushes: Vec<(ProcessId, u64, MessageNumber)>,
+    /// Own causal casts whose stability the switch waits for.
+    marks: VecDeque<(MessageNumber, causal::Mark)>,
+    blocked: bool,
+    wants_room: bool,
+}
+
+struct OwnCast {
+    order: multicast::call::outsider::Order,
+    body: Bytes,
+    report: Option<(ClientId, u64)>,
+}
+
+impl Groups {
+    pub(crate) fn new(me: SiteIncarnation, config: multicast::Config) -> Groups {
+        Groups {
+            me,
+            config,
+            groups: BTreeMap::new(),
+            names: BTreeMap::new(),
+            caller: Caller::new(me),
+            answerer: Answerer::new(),
+            switch: Switch::new(),
+            switching: BTreeMap::new(),
+            clients: BTreeMap::new(),
+            next_stream: 0,
+            next_call: 1,
+            next_flush: 1,
+            calls: BTreeMap::new(),
+            dirty: BTreeSet::new(),
+            actions: VecDeque::new(),
+            events: VecDeque::new(),
+        }
+    }
+
+    pub(crate) fn poll_action(&mut self) -> Option<Action> {
+        self.actions.pop_front()
+    }
+
+    pub(crate) fn poll_event(&mut self) -> Option<Event> {
+        self.events.pop_front()
+    }
+
+    /// The member through which a process is in a group.
+    pub(crate) fn member(&self, process: ProcessId, group: &GroupName) -> Option<(GroupId, MemberId)> {
+        let id = *self.names.get(group)?;
+        let member = self.groups.get(&id)?.local.iter().find(|member| member.process == process)?;
+        Some((id, *member))
+    }
+
+    /// The members through which a process is in groups.
+    pub(crate) fn members(&self, process: ProcessId) -> Vec<MemberId> {
+        let local = self.groups.values().flat_map(|group| &group.local);
+        local.filter(|member| member.process == process).copied().collect()
+    }
+
+    /// A view from the member interface.
+    pub(crate) fn handle_view(&mut self, now: Time, view: Arc<GroupView>) {
+        let id = view.group;
+        let here = view.members.iter().any(|member| member.id.process.birth == self.me);
+        if here || self.groups.contains_key(&id) {
+            self.group(id, Some(&view.name));
+            self.with(id, |group| {
+                // Another group's view cannot come here, and one that is too large was refused by the tables.
+                let _ = group.endpoint.handle_view(now, Arc::clone(&view));
+            });
+        }
+        self.tell_outsiders(now, &view);
+    }
+
+    /// A change has begun (M12).
+    pub(crate) fn handle_start_change(&mut self, now: Time, id: ViewId, sites: &[SiteId]) {
+        let groups: Vec<GroupId> = self.groups.keys().copied().collect();
+        for group in groups {
+            self.with(group, |group| group.endpoint.handle_start_change(now, id, sites));
+        }
+    }
+
+    /// A frame from the link with a site.
+    pub(crate) fn handle_frame(&mut self, now: Time, from: SiteId, frame: Bytes) -> Result<(), String> {
+        let id = Endpoint::group_of(&frame).ok_or("not a group's frame")?;
+        if !self.groups.contains_key(&id) {
+            let early = self.groups.values().filter(|group| group.shown.is_none()).count();
+            if early >= EARLY_GROUPS_MAX {
+                return Err("too many groups without a view".to_owned());
+            }
+            self.group(id, None);
+        }
+        let mut taken = Ok(());
+        self.with(id, |group| {
+            taken = group.endpoint.handle_frame(now, from, frame).map_err(|error| error.to_string());
+        });
+        taken
+    }
+
+    /// A message beside the groups' order.
+    pub(crate) fn handle_point(&mut self, now: Time, from: SiteId, body: Bytes) -> Result<(), String> {
+        match PointMessage::decode(body).map_err(|error| error.to_string())? {
+            PointMessage::Answer(answer) => {
+                self.caller.handle_answer(&answer);
+                self.collect(now);
+            }
+            // Copies serve the coordinator-cohort tool, which comes with the toolkit.
+            PointMessage::Copy(_) => {}
+            PointMessage::Carry(carry) => {
+                let id = carry.group;
+                match self.groups.get_mut(&id) {
+                    Some(group) => {
+                        group.contact.handle_carry(now, from, carry, &mut self.caller);
+                        self.dirty.insert(id);
+                    }
+                    None => self.refuse_carry(from, &carry),
+                }
+            }
+            PointMessage::ClientGone { group: id, client } => {
+                if let Some(group) = self.groups.get_mut(&id) {
+                    group.contact.handle_client_gone(client, &mut self.caller);
+                    self.dirty.insert(id);
+                }
+            }
+            PointMessage::Verdict { group, client, sequence, verdict } => {
+                self.handle_verdict(now, from, group, client, sequence, verdict);
+            }
+        }
+        Ok(())
+    }
+
+    /// The life of a site is over.
+    pub(crate) fn handle_life_ended(&mut self, now: Time, life: SiteIncarnation) {
+        let groups: Vec<GroupId> = self.groups.keys().copied().collect();
+        for id in groups {
+            if let Some(group) = self.groups.get_mut(&id) {
+                group.dedup.handle_life_ended(life);
+            }
+            self.dirty.insert(id);
+        }
+        self.handle_contact_died(now, life.site);
+    }
+
+    /// Whether the link to a site takes data.
+    pub(crate) fn handle_link(&mut self, site: SiteId, writable: bool) {
+        let groups: Vec<GroupId> = self.groups.keys().copied().collect();
+        for id in groups {
+            self.with(id, |group| match writable {
+                true => group.endpoint.handle_link_writable(site),
+                false => group.endpoint.handle_link_full(site),
+            });
+        }
+    }
+
+    /// The interface says that a member has left: for it the group is over at once.
+    pub(crate) fn handle_left(&mut self, id: GroupId, member: MemberId, why: &'static str) {
+        if let Some(group) = self.groups.get_mut(&id)
+            && group.local.contains(&member)
+        {
+            group.local.retain(|local| *local != member);
+            let name = group.name.clone();
+            self.events.push_back(Event::Left { group: id, name, member, why });
+        }
+    }
+
+    /// The members here do not take what is delivered (`true`), or do again.
+    pub(crate) fn hold(&mut self, now: Time, group: &GroupName, hold: bool) {
+        if let Some(id) = self.names.get(group).copied() {
+            self.with(id, |group| group.endpoint.hold_acks(now, hold));
+        }
+    }
+
+    pub(crate) fn handle_timeout(&mut self, now: Time) {
+        let groups: Vec<GroupId> = self.groups.keys().copied().collect();
+        for id in groups {
+            self.with(id, |group| {
+                group.endpoint.handle_timeout(now);
+                group.dedup.handle_timeout(now);
+            });
+        }
+        self.caller.handle_timeout(now);
+        self.outsiders_time_out(now);
+        self.collect(now);
+    }
+
+    pub(crate) fn poll_timeout(&self) -> Option<Time> {
+        let groups = self.groups.values().flat_map(|group| {
+            [group.endpoint.poll_timeout(), group.dedup.poll_timeout()].into_iter().flatten()
+        });
+        let clients = self.clients.values().filter_map(|outsider| outsider.client.poll_timeout());
+        groups.chain(clients).chain(self.caller.poll_timeout()).min()
+    }
+
+    /// Casts for a member.
+    pub(crate) fn cast(
+        &mut self,
+        now: Time,
+        (id, member): (GroupId, MemberId),
+        options: &CastOptions,
+        payload: &Bytes,
+    ) -> Result<Casted, CastError> {
+        if options.order == Order::Cbcast && !self.may_switch(id)? {
+            return Err(CastError::Full);
+        }
+        let mut envelope = Envelope { exclude_self: options.exclude_self, ..Envelope::default() };
+        if !options.only.is_empty() {
+            let list = ProcessList::create(options.only.iter().copied()).map_err(|_| CastError::Busy)?;
+            envelope.list = Some(list);
+        }
+        let call = match options.replies {
+            Replies::None => None,
+            Replies::All | Replies::Majority | Replies::Count(_) => {
+                let wanted = CallOptions { replies: options.replies, time_out: options.timeout };
+                let number = self.caller.open(now, id, &wanted).map_err(|_| CastError::Busy)?;
+                self.caller.seal(number, &mut envelope);
+                Some(number)
+            }
+        };
+        let body = envelope.wrap(payload);
+        let Some(group) = self.groups.get_mut(&id) else { return Err(CastError::NotMember) };
+        match group.cast(now, member, options.order, options.safe, body) {
+            Ok(number) => {
+                if options.order == Order::Cbcast {
+                    group.marks.push_back((number, self.switch.note(id)));
+                }
+                self.dirty.insert(id);
+                Ok(match call {
+                    Some(number) => {
+                        let call = CallId(self.next_call);
+                        self.next_call += 1;
+                        self.calls.insert(number, (member.process, call));
+                        Casted::Call(call)
+                    }
+                    None => Casted::Done,
+                })
+            }
+            Err(error) => {
+                if let Some(number) = call {
+                    self.caller.cancel(number);
+                }
+                Err(error)
+            }
+        }
+    }
+
+    /// Answers a message that wants a reply. A refusal changes nothing.
+    pub(crate) fn reply(
+        &mut self,
+        now: Time,
+        ticket: Ticket,
+        kind: ReplyKind,
+        body: Bytes,
+    ) -> Result<(), CastError> {
+        let taken = match kind {
+            ReplyKind::Reply => self.answerer.reply(ticket, body),
+            ReplyKind::Null => self.answerer.null_reply(ticket),
+            ReplyKind::Abort => self.answerer.abort_reply(ticket, body),
+        };
+        self.collect(now);
+        taken.map_err(|_| CastError::NotAwaited)
+    }
+
+    /// `Event::Flushed` with the returned number follows when all that was cast at this site is at every member.
+    pub(crate) fn flush(&mut self, process: ProcessId, id: GroupId) -> u64 {
+        let flush = self.next_flush;
+        self.next_flush += 1;
+        if let Some(group) = self.groups.get_mut(&id) {
+            group.flushes.push((process, flush, group.newest));
+            group.tell_flushed(&mut self.events);
+        }
+        flush
+    }
+
+    /// Forgets a process: its calls, and what it cast from outside.
+    pub(crate) fn forget(&mut self, now: Time, process: ProcessId) {
+        let calls: Vec<u64> = self
+            .calls
+            .iter()
+            .filter(|(_, (owner, _))| *owner == process)
+            .map(|(number, _)| *number)
+            .collect();
+        for number in calls {
+            self.calls.remove(&number);
+            self.caller.cancel(number);
+        }
+        for group in self.groups.values_mut() {
+            group.flushes.retain(|(owner, _, _)| *owner != process);
+        }
+        self.outsider_gone(now, process);
+    }
+
+    fn group(&mut self, id: GroupId, name: Option<&GroupName>) {
+        let (me, config) = (self.me, &self.config);
+        if let Some(name) = name {
+            self.names.insert(name.clone(), id);
+        }
+        let group = self.groups.entry(id).or_insert_with(|| Group {
+            name: unnamed(),
+            endpoint: Endpoint::new(config.clone(), id, me),
+            dedup: Dedup::new(me, DedupLimits::default(), config.bugs),
+            contact: Contact::new(me, id),
+            shown: None,
+            transitional: BTreeMap::new(),
+            local: Vec::new(),
+            own_casts: VecDeque::new(),
+            carried: BTreeMap::new(),
+            stable: MessageNumber(0),
+            newest: MessageNumber(0),
+            flushes: Vec::new(),
+            marks: VecDeque::new(),
+            blocked: false,
+            wants_room: false,
+        });
+        if let Some(name) = name {
+            group.name = name.clone();
+        }
+    }
+
+    /// Whether a causal cast may go to this group now; else `Writable` follows when it may.
+    fn may_switch(&mut self, id: GroupId) -> Result<bool, CastError> {
+        if self.switching.values().any(|waiting| *waiting == id) {
+            return Ok(false);
+        }
+        match self.switch.pass(id).map_err(|_| CastError::Busy)? {
+            Passage::Go => Ok(true),
+            Passage::MustFlush { ticket, .. } => {
+                self.switching.insert(ticket, id);
+                Ok(false)
+            }
+        }
+    }
+
+    /// Does something with a group; what follows from it waits for [`Groups::settle`], so that batches grow.
+    fn with(&mut self, id: GroupId, act: impl FnOnce(&mut Group)) {
+        if let Some(group) = self.groups.get_mut(&id) {
+            act(group);
+            self.dirty.insert(id);
+        }
+    }
+}
+
+/// A group whose first view has not come has no name yet.
+fn unnamed() -> GroupName {
+    GroupName::parse("?").expect("a question mark is a name")
+}
+
+impl Group {
+    fn cast(
+        &mut self,
+        now: Time,
+        member: MemberId,
+        order: Order,
+        safe: bool,
+        body: Bytes,
+    ) -> Result<MessageNumber, CastError> {
+        let taken = match order {
+            Order::Gbcast => self.endpoint.gbcast(now, member, body),
+            Order::Mbcast | Order::Fbcast | Order::Cbcast | Order::Abcast => {
+                self.endpoint.cast(now, member, Cast { order, safe, payload: body })
+            }
+        };
+        match taken {
+            Ok(number) => {
+                self.newest = self.newest.max(number);
+                Ok(number)
+            }
+            Err(error) => {
+                self.wants_room |= error == multicast::CastError::Full;
+                Err(error.into())
+            }
+        }
+    }
+
+    fn tell_flushed(&mut self, events: &mut VecDeque<Event>) {
+        let stable = self.stable;
+        self.flushes.retain(|&(process, flush, number)| {
+            if number <= stable {
+                events.push_back(Event::Flushed { process, flush });
+            }
+            number > stable
+        });
+    }
+
+    /// Casts what the site itself has to say, as far as the group takes it.
+    fn cast_own(&mut self, now: Time) {
+        let Some(&member) = self.local.first() else {
+            self.own_casts.clear();
+            return;
+        };
+        while let Some(OwnCast { order, body, report }) = self.own_casts.pop_front() {
+            use multicast::call::outsider::Order as Carried;
+            let (as_order, safe) = match order {
+                Carried::Total => (Order::Abcast, false),
+                Carried::Safe => (Order::Abcast, true),
+                Carried::Group => (Order::Gbcast, false),
+            };
+            match self.cast(now, member, as_order, safe, body.clone()) {
+                Ok(number) => {
+                    if let Some(report) = report {
+                        self.carried.insert(number, report);
+                    }
+                }
+                Err(CastError::Full | CastError::Blocked) => {
+                    self.own_casts.push_front(OwnCast { order, body, report });
+                    return;
+                }
+                // It will never be taken: the carrier's client turns to another contact in time.
+                Err(_) => {}
+            }
+        }
+    }
+}

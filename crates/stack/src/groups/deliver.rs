@@ -1,0 +1,314 @@
+//! From what a group's data plane reports to what its members see.
+
+use std::sync::Arc;
+
+use multicast::call::outsider::{ContactOutput, DedupOutput, Judgement};
+use multicast::call::{self, Installed, PointMessage};
+use multicast::{Delivery, Event as Report};
+use wire::{GroupId, MemberId, SiteIncarnation, Time};
+
+use super::{Action, Group, Groups, OWN_CASTS_MAX, OwnCast};
+use crate::api::{Event, LocalMembers};
+
+impl Groups {
+    /// Everything that follows from what was done to groups, until nothing does any more.
+    pub(crate) fn settle(&mut self, now: Time) {
+        self.collect(now);
+        while let Some(id) = self.dirty.pop_first() {
+            self.settle_group(now, id);
+        }
+    }
+
+    fn settle_group(&mut self, now: Time, id: GroupId) {
+        let Some(mut group) = self.groups.remove(&id) else { return };
+        let mut over = false;
+        loop {
+            let mut idle = true;
+            while let Some(transmit) = group.endpoint.poll_transmit(now) {
+                idle = false;
+                self.actions.push_back(Action::Frame { to: transmit.to, frame: transmit.frame });
+            }
+            while let Some(report) = group.endpoint.poll_event() {
+                idle = false;
+                over |= self.report(now, &mut group, id, report);
+            }
+            while let Some(output) = group.dedup.poll_output() {
+                idle = false;
+                self.show(now, &mut group, id, output);
+            }
+            while let Some(output) = group.contact.poll_output() {
+                idle = false;
+                match output {
+                    ContactOutput::Cast { order, body, cast } => group.queue_own(order, body, cast),
+                    ContactOutput::Send(transmit) => self.point(transmit),
+                }
+            }
+            if idle {
+                break;
+            }
+            group.cast_own(now);
+        }
+        if over {
+            self.names.retain(|_, named| *named != id);
+            self.answerer.handle_left(id);
+            self.switch.handle_left(id);
+        } else {
+            self.groups.insert(id, group);
+        }
+        self.poll_switch();
+        self.collect(now);
+    }
+
+    /// One report of the data plane. Says whether the group is over for this site.
+    fn report(&mut self, now: Time, group: &mut Group, id: GroupId, report: Report) -> bool {
+        match report {
+            Report::Deliver(delivery) => self.delivered(now, group, id, delivery),
+            Report::View { view, transitional } => {
+                let mut together: Vec<SiteIncarnation> =
+                    transitional.iter().map(|member| member.process.birth).collect();
+                together.sort_unstable();
+                together.dedup();
+                group.transitional.insert(view.id, transitional);
+                group.dedup.handle_view(Installed { view, together: together.into() });
+                self.switch.handle_installed(id);
+                group.marks.clear();
+            }
+            Report::Ended { view } => {
+                for member in std::mem::take(&mut group.local) {
+                    let why = view.left.iter().find(|(left, _)| *left == member).map(|(_, why)| *why);
+                    let why = crate::why_text(why);
+                    self.events.push_back(Event::Left { group: id, name: group.name.clone(), member, why });
+                }
+                group.contact.handle_view(&Installed { view, together: Arc::new([]) }, &mut self.caller);
+                return true;
+            }
+            Report::TransitionalSignal { transitional } => {
+                self.events.push_back(Event::TransitionalSignal { group: id, members: transitional });
+            }
+            Report::Blocked => {
+                group.blocked = true;
+                self.events.push_back(Event::Blocked { group: id, blocked: true });
+            }
+            Report::Unblocked { after: _ } => {
+                group.blocked = false;
+                self.events.push_back(Event::Blocked { group: id, blocked: false });
+                group.cast_own(now);
+            }
+            Report::Writable => {
+                group.cast_own(now);
+                if std::mem::take(&mut group.wants_room) {
+                    self.events.push_back(Event::Writable { group: id });
+                }
+            }
+            Report::Stable { number } => {
+                group.stable = group.stable.max(number);
+                let rest = group.carried.split_off(&multicast::MessageNumber(number.0 + 1));
+                for (client, sequence) in std::mem::replace(&mut group.carried, rest).into_values() {
+                    group.contact.handle_settled(client, sequence);
+                }
+                let mut mark = None;
+                while let Some((_, of)) = group.marks.pop_front_if(|(cast, _)| *cast <= number) {
+                    mark = Some(of);
+                }
+                if let Some(mark) = mark {
+                    self.switch.handle_stable(id, mark);
+                }
+                group.tell_flushed(&mut self.events);
+            }
+            Report::Suspect(site) => self.actions.push_back(Action::Suspect(site)),
+            Report::Slow(site) => self.expel_slow(group, id, site),
+            Report::RequestRefresh => {
+                self.actions
+                    .push_back(Action::Submit(membership::group::GroupRequest::Refresh { group: id }));
+            }
+            Report::Trace(transition) => self.events.push_back(Event::Trace(trace_name(transition))),
+        }
+        false
+    }
+
+    fn delivered(&mut self, now: Time, group: &mut Group, id: GroupId, delivery: Delivery) {
+        let Delivery { view, sender, order, payload, .. } = delivery;
+        let body = call::Delivery { group: id, view, sender, order, body: payload };
+        if let Err(error) = group.dedup.handle_delivery(now, body) {
+            let note = format!("dropped a message of {sender} in {}: {error}", group.name);
+            self.events.push_back(Event::Note(note));
+        }
+    }
+
+    fn show(&mut self, now: Time, group: &mut Group, id: GroupId, output: DedupOutput) {
+        match output {
+            DedupOutput::Deliver(opened) => {
+                let envelope = &opened.envelope;
+                let Some(view) = group.shown.clone() else { return };
+                let from = match envelope.outsider {
+                    Some(origin) => MemberId { process: origin.client.process, join: 0 },
+                    None => opened.sender,
+                };
+                let deliver = |to: LocalMembers, reply_to| Event::Deliver {
+                    group: id,
+                    view: opened.view,
+                    from,
+                    to,
+                    order: opened.order,
+                    reply_to,
+                    payload: opened.payload.clone(),
+                };
+                let for_all = envelope.list.is_none() && !envelope.exclude_self && envelope.call.is_none();
+                if for_all {
+                    self.events.push_back(deliver(LocalMembers::All, None));
+                } else {
+                    for &member in group.local.iter().filter(|m| envelope.is_for(**m, opened.sender)) {
+                        let ticket = self.answerer.handle_delivery(id, member, opened.sender, envelope);
+                        self.events.push_back(deliver(LocalMembers::Only(vec![member]), ticket));
+                    }
+                }
+                if opened.sender.process.birth == self.me {
+                    match envelope.outsider {
+                        Some(_) => {
+                            group.contact.handle_judged(&opened, Judgement::First, &view, &mut self.caller);
+                        }
+                        None => self.caller.handle_delivery(opened.sender, envelope, &view),
+                    }
+                }
+            }
+            DedupOutput::Judged(opened, judgement) => {
+                let Some(view) = group.shown.clone() else { return };
+                if judgement == Judgement::Repeated {
+                    for &member in &group.local {
+                        if opened.envelope.is_for(member, opened.sender) {
+                            self.answerer.handle_repeated(id, member, opened.sender, &opened.envelope);
+                        }
+                    }
+                }
+                group.contact.handle_judged(&opened, judgement, &view, &mut self.caller);
+            }
+            DedupOutput::View(installed) => self.show_view(group, id, &installed),
+            DedupOutput::Cast(body) => {
+                group.queue_own(call::outsider::Order::Total, body, None);
+                group.cast_own(now);
+            }
+            DedupOutput::MustRejoin => {
+                for &member in &group.local {
+                    let leave = membership::group::GroupRequest::Leave { group: id, member };
+                    self.actions.push_back(Action::Submit(leave));
+                }
+                let note = format!(
+                    "the state of {} did not come in time: its members here must join again",
+                    group.name
+                );
+                self.events.push_back(Event::Note(note));
+            }
+        }
+    }
+
+    fn show_view(&mut self, group: &mut Group, id: GroupId, installed: &Installed) {
+        let view = &installed.view;
+        let here: Vec<MemberId> =
+            view.members.iter().map(|member| member.id).filter(|m| m.process.birth == self.me).collect();
+        for member in group.local.iter().filter(|member| !here.contains(member)) {
+            let why = view.left.iter().find(|(left, _)| left == member).map(|(_, why)| *why);
+            let why = crate::why_text(why);
+            let (name, member) = (group.name.clone(), *member);
+            self.events.push_back(Event::Left { group: id, name, member, why });
+        }
+        group.local = here;
+        group.shown = Some(Arc::clone(view));
+        let later = group.transitional.split_off(&view.id);
+        group.transitional = later;
+        let transitional = group.transitional.remove(&view.id).unwrap_or_default();
+        self.caller.handle_view(view);
+        self.answerer.handle_view(view);
+        group.contact.handle_view(installed, &mut self.caller);
+        self.events.push_back(Event::View { view: Arc::clone(view), transitional });
+    }
+
+    fn expel_slow(&mut self, group: &Group, id: GroupId, site: wire::SiteId) {
+        let Some(view) = &group.shown else { return };
+        for member in view.members.iter().filter(|member| member.id.site() == site) {
+            let expel = membership::group::GroupRequest::Expel { group: id, member: member.id };
+            self.actions.push_back(Action::Submit(expel));
+        }
+        self.events.push_back(Event::Note(format!(
+            "{site} is too slow for {}: its members are asked to leave",
+            group.name
+        )));
+    }
+
+    pub(super) fn point(&mut self, transmit: call::Transmit) {
+        self.actions.push_back(Action::Point { to: transmit.to, message: transmit.message });
+    }
+
+    /// Hands over what calls have come to.
+    pub(super) fn collect(&mut self, now: Time) {
+        while let Some(transmit) = self.answerer.poll_transmit() {
+            // An answer to a call of this site's own does not need the network.
+            match transmit.message {
+                PointMessage::Answer(answer) if transmit.to == self.me.site => {
+                    self.caller.handle_answer(&answer);
+                }
+                message => self.actions.push_back(Action::Point { to: transmit.to, message }),
+            }
+        }
+        while let Some(number) = self.caller.poll_ended() {
+            if let Some((process, call)) = self.calls.remove(&number) {
+                if let Some(outcome) = self.caller.collect(number) {
+                    self.events.push_back(Event::CallDone { process, call, outcome: Ok(outcome) });
+                }
+                continue;
+            }
+            let groups: Vec<GroupId> = self.groups.keys().copied().collect();
+            for id in groups {
+                let Some(group) = self.groups.get_mut(&id) else { continue };
+                if group.contact.handle_ended(number, &mut self.caller) {
+                    self.dirty.insert(id);
+                    break;
+                }
+            }
+        }
+        self.poll_outsiders(now);
+    }
+
+    fn poll_switch(&mut self) {
+        while let Some(multicast::call::causal::Event::Done(ticket)) = self.switch.poll_event() {
+            if let Some(group) = self.switching.remove(&ticket) {
+                self.events.push_back(Event::Writable { group });
+            }
+        }
+    }
+}
+
+impl Group {
+    /// Queues a cast of the site's own. At the bound it is dropped: its client asks again.
+    fn queue_own(
+        &mut self,
+        order: call::outsider::Order,
+        body: bytes::Bytes,
+        report: Option<(call::ClientId, u64)>,
+    ) {
+        if self.own_casts.len() < OWN_CASTS_MAX {
+            self.own_casts.push_back(OwnCast { order, body, report });
+        }
+    }
+}
+
+fn trace_name(transition: multicast::Transition) -> &'static str {
+    use multicast::Transition;
+    match transition {
+        Transition::FlushStart => "flush: started",
+        Transition::Cascade => "flush: cascade",
+        Transition::Fetch => "flush: fetched what was missing",
+        Transition::Install => "flush: installed with others",
+        Transition::InstallAlone => "flush: installed alone",
+        Transition::SequencerChange => "order: another sequencer",
+        Transition::Fragment => "multicast: a message in fragments",
+        Transition::WindowFull => "multicast: window full",
+        Transition::LinkFull => "multicast: link full",
+        Transition::SafeAfterSignal => "safe: delivered after the signal",
+        Transition::UnorderedAtCut => "order: unordered at the cut",
+        Transition::Gbcast => "gbcast: delivered",
+        Transition::EarlyFrame => "multicast: kept for a later view",
+        Transition::LateFrame => "multicast: dropped, of an earlier view",
+        Transition::FlushTimeout => "flush: time-out",
+        Transition::CutNotClosed => "flush: cut not closed",
+    }
+}

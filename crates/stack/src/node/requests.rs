@@ -1,0 +1,112 @@
+//! What the processes of a site ask of its node.
+
+use bytes::Bytes;
+use membership::group::GroupRequest;
+use membership::interface::{Join, WishError};
+use wire::{GroupName, MemberId, ProcessId, Time};
+
+use super::Node;
+use crate::api::{CastError, CastOptions, Casted, Event, JoinError, JoinOptions, ReplyKind, ReplyTo};
+
+impl Node {
+    /// A process is born: its id.
+    pub fn open_process(&mut self) -> ProcessId {
+        self.interface.handle_born()
+    }
+
+    /// A process ends. Its groups see its members as `left` if `in_order`, else as `failed`.
+    pub fn close_process(&mut self, now: Time, process: ProcessId, in_order: bool) {
+        if in_order {
+            for member in self.groups.members(process) {
+                // A member that the interface no longer knows has left already.
+                let _ = self.interface.leave(now, member);
+            }
+        }
+        self.interface.handle_died(now, process);
+        self.groups.forget(now, process);
+    }
+
+    /// Asks to join a group. The process is a member when a view lists it ([`Event::View`]);
+    /// [`Event::JoinFailed`] says if that will not be.
+    pub fn join(
+        &mut self,
+        now: Time,
+        process: ProcessId,
+        group: GroupName,
+        options: JoinOptions,
+    ) -> Result<MemberId, JoinError> {
+        let join = Join { role: options.role, create: options.create, options: options.rules };
+        self.interface.join(now, process, group, join).map_err(|error| match error {
+            WishError::Busy => JoinError::Busy,
+            WishError::Unknown => JoinError::Unknown,
+        })
+    }
+
+    /// Leaves a group. For the process it is over at once.
+    pub fn leave(&mut self, now: Time, process: ProcessId, group: &GroupName) -> Result<(), CastError> {
+        let (_, member) = self.groups.member(process, group).ok_or(CastError::NotMember)?;
+        self.interface.leave(now, member).map_err(|_| CastError::NotMember)
+    }
+
+    /// Casts to a group, as a member or from outside.
+    pub fn cast(
+        &mut self,
+        now: Time,
+        process: ProcessId,
+        group: &GroupName,
+        options: &CastOptions,
+        payload: &Bytes,
+    ) -> Result<Casted, CastError> {
+        if let Some(member) = self.groups.member(process, group) {
+            return self.groups.cast(now, member, options, payload);
+        }
+        let view = self.group_view(group).ok_or(CastError::NoSuchGroup)?;
+        self.groups.cast_from_outside(now, process, &view, options, payload)
+    }
+
+    /// Answers a message that wants a reply.
+    pub fn reply(
+        &mut self,
+        now: Time,
+        to: ReplyTo,
+        kind: ReplyKind,
+        payload: Bytes,
+    ) -> Result<(), CastError> {
+        self.groups.reply(now, to, kind, payload)
+    }
+
+    /// [`Event::Flushed`] with the number returned follows when all that was cast here to the group is at every
+    /// member. What was cast from outside is there when its call is done.
+    pub fn flush(&mut self, process: ProcessId, group: &GroupName) -> Result<u64, CastError> {
+        let (group, _) = self.groups.member(process, group).ok_or(CastError::NotMember)?;
+        Ok(self.groups.flush(process, group))
+    }
+
+    /// The members of a group at this site do not take what is delivered (`true`), or do again: meanwhile nothing
+    /// more is acknowledged, so that senders wait.
+    pub fn hold(&mut self, now: Time, group: &GroupName, hold: bool) {
+        self.groups.hold(now, group, hold);
+    }
+
+    /// Moves a member to rank 0 of its group.
+    pub fn reorder(&mut self, now: Time, group: &GroupName, member: MemberId) -> Result<(), CastError> {
+        let view = self.group_view(group).ok_or(CastError::NoSuchGroup)?;
+        if !view.members.iter().any(|listed| listed.id == member) {
+            return Err(CastError::NotMember);
+        }
+        let request = GroupRequest::Reorder { group: view.group, member };
+        self.interface.request(now, request).map(drop).map_err(|_| CastError::Busy)
+    }
+
+    /// Begins to leave the cluster in order: [`Event::MayStop`] says when the site may stop.
+    pub fn leave_cluster(&mut self, now: Time) {
+        if std::mem::replace(&mut self.leaving, true) {
+            return;
+        }
+        self.detector.announce_shutdown();
+        match &mut self.service {
+            Some(service) => service.leave(now),
+            None => self.events.push_back(Event::MayStop),
+        }
+    }
+}

@@ -1,0 +1,99 @@
+//! What a node knows of its cluster, for people and metrics.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use membership::group::GroupView;
+use membership::service::Service;
+use wire::{GroupName, SiteId};
+
+use super::Node;
+use crate::api::{GroupSummary, SiteState, SiteSummary, Status};
+
+impl Node {
+    /// The cluster, as this site sees it.
+    pub fn status(&self) -> Status {
+        let learned = self.service.as_ref().and_then(Service::view);
+        let mut sites: BTreeMap<SiteId, SiteSummary> = BTreeMap::new();
+        let me = (self.config.me.site, self.config.name.clone());
+        for (site, name) in self.config.known.iter().cloned().chain([me]) {
+            let summary = SiteSummary { site, name, state: SiteState::Down, incarnation: None, rank: None };
+            sites.insert(site, summary);
+        }
+        if let Some(learned) = learned {
+            for (site, info) in learned.tables.site_table() {
+                sites.entry(site).or_insert_with(|| unnamed(site)).name = info.name.clone();
+            }
+        }
+        for (rank, life) in self.members.iter().enumerate() {
+            let summary = sites.entry(life.site).or_insert_with(|| unnamed(life.site));
+            summary.state = SiteState::Up;
+            summary.incarnation = Some(life.incarnation);
+            summary.rank = Some(rank);
+        }
+        for life in self.detector.suspected() {
+            if let Some(summary) = sites.get_mut(&life.site)
+                && summary.rank.is_some()
+            {
+                summary.state = SiteState::Suspected;
+            }
+        }
+        Status {
+            view: self.view_id(),
+            primary: learned.is_some_and(|learned| learned.step.primary),
+            position: learned.map_or(0, |learned| learned.step.position),
+            sites: sites.into_values().collect(),
+            groups: self.group_views().into_iter().map(|view| GroupSummary { view }).collect(),
+            waiting_for: self.waiting_for(),
+        }
+    }
+
+    /// The current view of a group, by name.
+    pub fn group_view(&self, name: &GroupName) -> Option<Arc<GroupView>> {
+        let tables = &self.service.as_ref().and_then(Service::view)?.tables;
+        tables.group_view(tables.group_named(name)?)
+    }
+
+    /// The current views of all groups, by name.
+    pub fn group_views(&self) -> Vec<Arc<GroupView>> {
+        let learned = self.service.as_ref().and_then(Service::view);
+        let mut views: Vec<_> = learned.map(|l| l.tables.group_views().collect()).unwrap_or_default();
+        views.sort_by(|a: &Arc<GroupView>, b| a.name.cmp(&b.name));
+        views
+    }
+
+    /// In one line, what a site that can't serve waits for.
+    fn waiting_for(&self) -> Option<String> {
+        let service = self.service.as_ref()?;
+        let name = |site: SiteId| {
+            let known = self.config.known.iter().find(|(known, _)| *known == site);
+            known.map_or_else(|| site.to_string(), |(_, name)| name.clone())
+        };
+        let missing = |sites: &mut dyn Iterator<Item = SiteId>| {
+            let absent: Vec<String> = sites
+                .filter(|site| *site != self.config.me.site && !self.heard.contains(site))
+                .map(name)
+                .collect();
+            absent.join(", ")
+        };
+        match (service.view(), service.kernel().line()) {
+            (Some(view), _) if view.step.primary => None,
+            (Some(_), Some(line)) => {
+                let absent = missing(&mut line.step.members.iter().map(|m| m.peer.site));
+                Some(format!("this side has no majority; it waits for {absent}"))
+            }
+            (None, Some(line)) => {
+                let absent = missing(&mut line.step.members.iter().map(|m| m.peer.site));
+                Some(format!("waiting for a majority of the last view; not heard: {absent}"))
+            }
+            (Some(_) | None, None) => {
+                let absent = missing(&mut self.config.founders.iter().copied());
+                Some(format!("waiting for the founders; not heard: {absent}"))
+            }
+        }
+    }
+}
+
+fn unnamed(site: SiteId) -> SiteSummary {
+    SiteSummary { site, name: site.to_string(), state: SiteState::Down, incarnation: None, rank: None }
+}
