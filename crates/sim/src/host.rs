@@ -8,19 +8,9 @@ use std::sync::Arc;
 use bytes::Bytes;
 use membership::group::{GroupOptions, GroupView};
 pub use multicast::Order;
-pub use multicast::call::Replies;
-use wire::{
-    GroupId, GroupName, Incarnation, MemberId, ProcessId, SiteId, SiteIncarnation, StoreId, Time, ViewId,
-};
-
-/// How a packet travels.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Channel {
-    /// On the pair's connection: in order while it lasts.
-    Stream,
-    /// By itself.
-    Datagram,
-}
+pub use multicast::call::{Replies, Ticket};
+pub use stack::{Channel, Connection};
+use wire::{GroupId, GroupName, MemberId, ProcessId, SiteId, SiteIncarnation, StoreId, Time, ViewId};
 
 /// A packet that leaves a host.
 #[derive(Clone, Debug)]
@@ -40,19 +30,6 @@ pub struct Write {
     pub ticket: u64,
     /// The record.
     pub record: Bytes,
-}
-
-/// What a host learns of its connection to another site.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Connection {
-    /// Established with this life of the site.
-    Up(Incarnation),
-    /// Broken; what was in flight may be lost.
-    Closed,
-    /// The machine answers, nobody listens.
-    Refused,
-    /// Nothing answers.
-    Silent,
 }
 
 /// What a host is started with.
@@ -95,15 +72,13 @@ pub enum Request {
     /// A process joins a group, with these rules if that creates it.
     Join(ProcessId, GroupName, GroupOptions),
     /// A member leaves.
-    Leave(MemberId, GroupId),
+    Leave(ProcessId, GroupName),
     /// A process has died.
     Gone(ProcessId),
-    /// A member casts.
-    Cast(MemberId, GroupId, Cast),
-    /// A process that is no member casts to a group.
-    CastFromOutside(ProcessId, GroupName, Cast),
-    /// A member replies to the message with this token.
-    Reply(MemberId, u64, Bytes),
+    /// A process casts to a group, as a member or from outside.
+    Cast(ProcessId, GroupName, Cast),
+    /// A member replies to a message.
+    Reply(Ticket, Bytes),
     /// A process asks to be told when all it cast so far in a group is everywhere.
     Flush(ProcessId, GroupName),
     /// The site leaves the core-set in order to stop.
@@ -168,8 +143,8 @@ pub enum Event {
         to: Option<Vec<MemberId>>,
         /// In which order it was cast.
         order: Order,
-        /// Names the message in a reply, if one is wanted.
-        reply: Option<u64>,
+        /// What to reply with, if a reply of one member is wanted.
+        reply: Option<Ticket>,
         /// The message.
         payload: Bytes,
     },
@@ -234,6 +209,8 @@ pub trait Host: Sized {
 
     /// A site starts. An error is a disk record that cannot be read: the site stays down.
     fn start(config: &Self::Config, boot: Boot, now: Time) -> Result<Self, String>;
+    /// A process is born at the site.
+    fn open_process(&mut self) -> ProcessId;
     /// A packet has arrived.
     fn handle_packet(&mut self, now: Time, from: SiteId, channel: Channel, bytes: Bytes);
     /// The connection to a site has changed.

@@ -11,6 +11,7 @@ pub mod dice;
 pub mod faults;
 pub mod history;
 pub mod host;
+pub mod node;
 pub mod payload;
 pub mod property;
 mod quiet;

@@ -348,7 +348,7 @@ impl<H: Host> Run<H> {
 
     fn happened(&mut self, happening: Happening) {
         match happening {
-            Happening::Started(life) => self.workload.started(life),
+            Happening::Started(life) => self.workload.started(&mut self.world, life),
             Happening::Died(life) => {
                 self.core.remove(&life);
                 self.workload.died(self.world.now(), life);

@@ -53,7 +53,6 @@ pub struct Workload {
     work: Work,
     names: Vec<GroupName>,
     processes: BTreeMap<ProcessId, Process>,
-    born: BTreeMap<SiteIncarnation, u64>,
     blocked: BTreeMap<(usize, GroupId), bool>,
     messages: usize,
     taken: u64,
@@ -76,7 +75,6 @@ impl Workload {
             names: work.groups.iter().map(name).collect(),
             work,
             processes: BTreeMap::new(),
-            born: BTreeMap::new(),
             blocked: BTreeMap::new(),
             messages: 0,
             taken: 0,
@@ -117,9 +115,9 @@ impl Workload {
     }
 
     /// A site started: its processes are born.
-    pub fn started(&mut self, life: SiteIncarnation) {
+    pub fn started<H: Host>(&mut self, world: &mut World<H>, life: SiteIncarnation) {
         for _ in 0..self.work.processes {
-            self.bear(life);
+            self.bear(world, index(life.site));
         }
     }
 
@@ -135,17 +133,16 @@ impl Workload {
         self.winding_up = true;
     }
 
-    fn bear(&mut self, life: SiteIncarnation) {
-        let local = self.born.entry(life).or_default();
-        *local += 1;
+    fn bear<H: Host>(&mut self, world: &mut World<H>, site: usize) {
+        let Some(id) = world.open_process(site) else { return };
         let process = Process {
-            site: index(life.site),
+            site,
             parts: vec![Part::Out; self.names.len()],
             unflushed: vec![Vec::new(); self.names.len()],
             flushes: BTreeMap::new(),
             calls: BTreeMap::new(),
         };
-        self.processes.insert(ProcessId { birth: life, local: *local }, process);
+        self.processes.insert(id, process);
     }
 
     fn memberships(&self) -> impl Iterator<Item = (ProcessId, usize, &Membership)> {
@@ -220,7 +217,7 @@ impl Workload {
 
     fn leave<H: Host>(&mut self, world: &mut World<H>, id: ProcessId, group: usize, membership: &Membership) {
         let site = self.processes[&id].site;
-        let request = Request::Leave(membership.member, membership.view.group);
+        let request = Request::Leave(id, membership.view.name.clone());
         if membership.leaving || !matches!(world.request(site, request), Some(Answer::Taken(_))) {
             return;
         }
@@ -237,7 +234,7 @@ impl Workload {
             self.memberships().filter(|(p, _, _)| *p == id).map(|(_, _, m)| m.member).collect();
         members.into_iter().for_each(|member| self.see(world.now(), What::Left(member)));
         self.processes.remove(&id);
-        self.bear(id.birth);
+        self.bear(world, site);
         world.reached().insert((Kind::Workload, "process death"));
     }
 
@@ -278,7 +275,7 @@ impl Workload {
             replies: if gbcast { Replies::None } else { self.replies() },
             payload: self.payload(),
         };
-        let request = Request::Cast(membership.member, group, cast.clone());
+        let request = Request::Cast(id, membership.view.name.clone(), cast.clone());
         let answer = world.request(site, request);
         self.was_cast(world, membership.member, membership.view.name.clone(), cast, answer)
     }
@@ -289,7 +286,7 @@ impl Workload {
         let payload = self.payload();
         let cast = Cast { order, safe: false, exclude_self: false, only: Vec::new(), replies, payload };
         let name = self.names[group].clone();
-        let request = Request::CastFromOutside(id, name.clone(), cast.clone());
+        let request = Request::Cast(id, name.clone(), cast.clone());
         let answer = world.request(self.processes[&id].site, request);
         world.reached().insert((Kind::Workload, "outsider's cast"));
         self.was_cast(world, MemberId { process: id, join: 0 }, name, cast, answer);
@@ -377,8 +374,8 @@ impl Workload {
                     }
                     self.see(at, What::Deliver { member: *member, message, group, view, from });
                 }
-                if let Some(token) = reply {
-                    self.reply(world, index(life.site), token, &members);
+                if let Some(ticket) = reply.filter(|_| self.dice.chance(900)) {
+                    world.request(index(life.site), Request::Reply(ticket, Bytes::from_static(b"yes")));
                 }
             }
             Event::Signal { group } => {
@@ -461,12 +458,6 @@ impl Workload {
         let here = self.memberships().filter(|(id, _, m)| id.birth == life && m.view.group == group);
         let members = here.map(|(_, _, m)| m.member);
         members.filter(|member| to.as_ref().is_none_or(|to| to.contains(member))).collect()
-    }
-
-    fn reply<H: Host>(&mut self, world: &mut World<H>, site: usize, token: u64, members: &[MemberId]) {
-        for member in members.iter().filter(|_| self.dice.chance(900)) {
-            world.request(site, Request::Reply(*member, token, Bytes::from_static(b"yes")));
-        }
     }
 
     /// Whether everybody who wants to be somewhere is there, and those who are together agree.

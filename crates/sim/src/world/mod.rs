@@ -16,7 +16,7 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::time::Duration;
 
-use wire::{Incarnation, SiteId, SiteIncarnation, Time};
+use wire::{Incarnation, ProcessId, SiteId, SiteIncarnation, Time};
 
 use crate::coverage::{Kind, Reached};
 use crate::dice::{Concern, Dice};
@@ -370,6 +370,11 @@ impl<H: Host> World<H> {
         for slot in &mut self.slots {
             slot.doom = None;
         }
+    }
+
+    /// A process is born at a running site.
+    pub fn open_process(&mut self, site: usize) -> Option<ProcessId> {
+        self.slots[site].host.as_mut().map(|host| host.open_process())
     }
 
     /// A local process asks a running site for something; none if the site is dead or paused.

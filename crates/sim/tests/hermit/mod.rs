@@ -26,6 +26,7 @@ pub struct Hermit {
     life: SiteIncarnation,
     others: Vec<SiteId>,
     groups: BTreeMap<MemberId, Arc<GroupView>>,
+    born: u64,
     views: u64,
     wakes_at: Time,
     transmits: VecDeque<Transmit>,
@@ -55,8 +56,13 @@ impl Hermit {
         self.events.push_back(Event::View { view, transitional: vec![member] });
     }
 
-    fn cast(&mut self, member: MemberId, cast: Cast) -> Answer {
-        let Some(view) = self.groups.get(&member) else { return Answer::Refused("no member") };
+    fn member(&self, process: ProcessId, name: &GroupName) -> Option<(MemberId, Arc<GroupView>)> {
+        let found = self.groups.iter().find(|(member, view)| member.process == process && view.name == *name);
+        found.map(|(member, view)| (*member, view.clone()))
+    }
+
+    fn cast(&mut self, process: ProcessId, name: &GroupName, cast: Cast) -> Answer {
+        let Some((member, view)) = self.member(process, name) else { return Answer::Refused("no member") };
         if cast.exclude_self || !(cast.only.is_empty() || cast.only.contains(&member)) {
             return Answer::Taken(0);
         }
@@ -70,8 +76,9 @@ impl Hermit {
         Answer::Taken(0)
     }
 
-    fn leave(&mut self, member: MemberId) {
-        if let Some(view) = self.groups.remove(&member) {
+    fn leave(&mut self, process: ProcessId, name: &GroupName) {
+        if let Some((member, view)) = self.member(process, name) {
+            self.groups.remove(&member);
             self.events.push_back(Event::Left { group: view.group, member });
         }
     }
@@ -87,12 +94,18 @@ impl Host for Hermit {
             life: boot.life,
             others,
             groups: BTreeMap::new(),
+            born: 0,
             views: 0,
             wakes_at: now,
             transmits: VecDeque::new(),
             writes: VecDeque::new(),
             events: VecDeque::new(),
         })
+    }
+
+    fn open_process(&mut self) -> ProcessId {
+        self.born += 1;
+        ProcessId { birth: self.life, local: self.born }
     }
 
     fn handle_packet(&mut self, _: Time, from: SiteId, channel: Channel, bytes: Bytes) {
@@ -123,10 +136,9 @@ impl Host for Hermit {
     fn handle_request(&mut self, _: Time, request: Request) -> Answer {
         match request {
             Request::Join(process, name, options) => self.view(process, name, options),
-            Request::Leave(member, _) => self.leave(member),
+            Request::Leave(process, name) => self.leave(process, &name),
             Request::Gone(process) => self.groups.retain(|member, _| member.process != process),
-            Request::Cast(member, _, cast) => return self.cast(member, cast),
-            Request::CastFromOutside(..) => return Answer::Refused("hermits do not listen"),
+            Request::Cast(process, name, cast) => return self.cast(process, &name, cast),
             Request::Reply(..) | Request::Flush(..) => return Answer::Later,
             Request::Stop => self.events.push_back(Event::MayStop),
         }
