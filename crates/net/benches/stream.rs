@@ -1,6 +1,8 @@
 //! Links against a bare TLS stream on the loopback, in turns and in one process: bytes at 64 KiB a packet, and
 //! packets a second at 64 B. `cargo bench -p unanimous-net`.
 
+#![allow(clippy::disallowed_methods, reason = "a bench has a clock")]
+
 #[path = "../tests/support/mod.rs"]
 mod support;
 

@@ -286,7 +286,7 @@ impl Serial {
 
     /// Reads the hexadecimal form that [`Serial`]'s `Display` writes.
     pub fn parse(text: &str) -> Option<Serial> {
-        if text.is_empty() || text.len() % 2 != 0 || !text.is_ascii() {
+        if text.is_empty() || !text.len().is_multiple_of(2) || !text.is_ascii() {
             return None;
         }
         let bytes: Option<Vec<u8>> =

@@ -22,7 +22,7 @@ macro_rules! counters {
         impl Metrics {
             /// Gives every counter without a label, with its name and what it counts.
             pub fn each(&self, mut f: impl FnMut(&'static str, &'static str, u64)) {
-                $(f(stringify!($name), concat!($($doc),*), self.$name.get());)*
+                $(f(stringify!($name), concat!($($doc),*).trim_ascii(), self.$name.get());)*
             }
         }
     };

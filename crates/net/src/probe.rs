@@ -346,7 +346,7 @@ mod tests {
             socket.receive(&mut sealed.clone(), from());
         }
         assert_eq!(metrics.probes_replayed.get(), 2);
-        assert!(matches!(inputs.try_recv(), Some(Input::Probe(SiteId(2), p)) if p == &b"are you there"[..]));
+        assert!(matches!(inputs.try_recv(), Some(Input::Probe(SiteId(2), p)) if p == b"are you there"[..]));
         assert!(inputs.try_recv().is_none());
 
         for length in 0..HEADER_BYTES + 1 + TAG_BYTES {

@@ -208,5 +208,6 @@ async fn a_write_that_makes_no_progress_breaks_the_connection() {
         a.until(|input| if let Input::Down { reason, .. } = input { Some(reason) } else { None }).await,
         Down::Silent
     );
-    assert_eq!(a.metrics.writes_stuck.get(), 1);
+    // The connection made after it may be stuck by now, too.
+    assert!(a.metrics.writes_stuck.get() >= 1);
 }

@@ -245,9 +245,12 @@ impl Core {
                 let waiter = Waiter::Replies(answer);
                 self.cast(group, Cast { process, options, payloads: [payload].into(), waiter });
             }
-            Command::Reply { process: _, to, kind, payload, answer } => {
-                let taken = self.node.reply(now, to, kind, payload).map_err(RequestError::from);
-                drop(answer.send(taken));
+            Command::Reply { process, to, kind, payload, answer } => {
+                let taken = match to.member.process == process {
+                    true => self.node.reply(now, to, kind, payload),
+                    false => Err(CastError::NotAwaited),
+                };
+                drop(answer.send(taken.map_err(RequestError::from)));
             }
             Command::Flush { process, group, answer } => match self.node.flush(process, &group) {
                 Ok(flush) => drop(self.flushes.insert(flush, answer)),

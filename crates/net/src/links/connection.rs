@@ -35,6 +35,9 @@ const READ_BYTES: usize = 256 * 1024;
 /// Less room than this in the buffer is not worth a read: a TLS record is 16 KiB.
 const READ_ROOM_BYTES: usize = 16 * 1024;
 
+/// After a batch of this size the reader lets others run.
+const YIELD_BYTES: usize = 128 * 1024;
+
 /// What rustls may hold back while the socket is not writable.
 pub(crate) const TLS_WRITE_BYTES: usize = 256 * 1024;
 
@@ -144,6 +147,10 @@ impl Reader {
             let input = Input::Packets(self.peer.site, packets);
             if !self.peer.hand_over(self.running.id, |inputs| inputs.send_budgeted(input, permit)) {
                 return Down::Closed;
+            }
+            if bytes >= YIELD_BYTES {
+                // A fast peer must not keep this thread from everything else.
+                tokio::task::yield_now().await;
             }
         }
     }

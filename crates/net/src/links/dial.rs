@@ -45,7 +45,7 @@ pub(crate) async fn run(shared: Arc<Shared>, peer: Arc<Peer>) {
         let id = shared.connection_id();
         if peer.begin_dial(id) {
             shared.metrics.dials.count();
-            dial(&shared, &peer, id, &addresses).await;
+            dial(&shared, &peer, id, &addresses, attempt == 1).await;
             peer.end_dial(id);
         }
     }
@@ -59,12 +59,18 @@ async fn sleep_undisturbed(peer: &Peer, pause: Duration) -> bool {
     }
 }
 
-async fn dial(shared: &Arc<Shared>, peer: &Arc<Peer>, id: ConnectionId, addresses: &[SocketAddr]) {
+async fn dial(
+    shared: &Arc<Shared>,
+    peer: &Arc<Peer>,
+    id: ConnectionId,
+    addresses: &[SocketAddr],
+    first: bool,
+) {
     let mut refused = 0;
     for address in addresses {
         match connect(shared, peer, id, *address).await {
             Some(Ok(tcp)) => {
-                if shake_hands(shared, peer, id, tcp).await {
+                if shake_hands(shared, peer, id, tcp, first).await {
                     return;
                 }
             }
@@ -91,7 +97,9 @@ async fn connect(
     let mut connect = std::pin::pin!(connect);
     loop {
         tokio::select! {
-            result = &mut connect => return Some(result.unwrap_or(Err(io::ErrorKind::TimedOut.into()))),
+            result = &mut connect => {
+                return Some(result.unwrap_or(Err(io::ErrorKind::TimedOut.into())).and_then(not_oneself));
+            }
             () = peer.changed.notified() => {
                 if !peer.is_dialing(id) {
                     peer.changed.notify_one();
@@ -102,8 +110,22 @@ async fn connect(
     }
 }
 
+/// On one machine a dial to a port where nobody listens may meet itself, if that port is drawn for its own end.
+fn not_oneself(tcp: TcpStream) -> io::Result<TcpStream> {
+    match tcp.local_addr()? == tcp.peer_addr()? {
+        true => Err(io::ErrorKind::ConnectionRefused.into()),
+        false => Ok(tcp),
+    }
+}
+
 /// True if the peer needs no further address now: there is a connection, or its own is coming.
-async fn shake_hands(shared: &Arc<Shared>, peer: &Arc<Peer>, id: ConnectionId, tcp: TcpStream) -> bool {
+async fn shake_hands(
+    shared: &Arc<Shared>,
+    peer: &Arc<Peer>,
+    id: ConnectionId,
+    tcp: TcpStream,
+    first: bool,
+) -> bool {
     let handshake = shared.handshake_out(peer, id, tcp);
     let result = tokio::time::timeout(shared.config.handshake_timeout, handshake)
         .await
@@ -116,7 +138,10 @@ async fn shake_hands(shared: &Arc<Shared>, peer: &Arc<Peer>, id: ConnectionId, t
         }
         Err(Failure::Refused(why)) => {
             shared.metrics.refuse(why);
-            tracing::debug!(peer = %peer.site, %why, "dial failed");
+            match first {
+                true => tracing::warn!(peer = %peer.site, %why, "cannot link; trying again"),
+                false => tracing::debug!(peer = %peer.site, %why, "cannot link"),
+            }
             false
         }
     }

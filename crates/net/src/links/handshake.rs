@@ -3,7 +3,7 @@
 //! ```text
 //!  dialer    → length, hello
 //!  accepter  → length, verdict, rest     0 Welcome: the hello; 1 Busy; 2 Refused: why, for a human
-//!  dialer    → length, "ok"
+//!  dialer    → length, "ok"                Confirm: the first packet of the connection itself
 //! ```
 
 use std::net::SocketAddr;
@@ -21,7 +21,7 @@ use wire::{Incarnation, SiteId};
 
 use super::Shared;
 use super::connection::{self, SOCKET_READ_BYTES, Stream, TLS_WRITE_BYTES};
-use super::peer::{Answer, ConnectionId, Established, Peer};
+use super::peer::{Answer, CONFIRM, ConnectionId, Established, Peer};
 use crate::Refusal;
 use crate::cert::{CertError, Identity, Role, Serial};
 use crate::probe::{Keys, Session};
@@ -34,7 +34,6 @@ const HELLO_BYTES_MAX: usize = 16 * 1024;
 const WELCOME: u8 = 0;
 const BUSY: u8 = 1;
 const REFUSED: u8 = 2;
-const CONFIRM: &[u8] = b"ok";
 
 /// What both sides of a handshake need.
 pub(crate) struct Tls {
@@ -104,10 +103,6 @@ impl Shared {
             Some(_) | None => return Err(Refusal::BadHello.into()),
         };
         let incarnation = self.check_hello(peer.site, &hello)?;
-        if !peer.is_dialing(id) {
-            return Err(Failure::Crossed);
-        }
-        write(&mut stream, &[CONFIRM]).await?;
         self.establish(peer, stream, Some(remote), Made { id, incarnation, hello, serial })
     }
 

@@ -246,6 +246,14 @@ impl Links {
         }
     }
 
+    /// Dials a site at once, if there is no connection with it and it is this site's to dial.
+    pub fn reconnect(&self, site: SiteId) {
+        let listed = self.shared.listed.read().unwrap_or_else(PoisonError::into_inner);
+        if let Some(peer) = listed.get(&site) {
+            self.shared.peer(peer.site).dial_now();
+        }
+    }
+
     /// Breaks every connection whose certificate has been revoked since. Gives their number.
     pub fn drop_revoked(&self) -> usize {
         let trust = &self.shared.trust;

@@ -7,6 +7,7 @@
 //! up. The accepter uses the connection from the Confirm on, the dialer from the Welcome on. A dialer that has given
 //! up never confirms, so a crossed dial cannot replace the connection that beat it. A site dials only while it
 //! has no connection, so a confirmed new connection means that the peer has lost the old one: it replaces it.
+//! The Confirm is the first packet of the dialer's queue, so that nothing can come between the decision and it.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -32,6 +33,9 @@ enum Dial {
     Connecting(ConnectionId),
     HelloSent(ConnectionId),
 }
+
+/// The dialer's last word in the handshake.
+pub(crate) const CONFIRM: &[u8] = b"ok";
 
 /// What an accepter says to a Hello.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -131,6 +135,12 @@ impl Peer {
         }
     }
 
+    /// Ends the pause before the next dial.
+    pub(crate) fn dial_now(&self) {
+        self.state().table += 1;
+        self.changed.notify_one();
+    }
+
     /// The addresses and the number of this version of them.
     pub(crate) fn addresses(&self) -> (Vec<SocketAddr>, u64) {
         let state = self.state();
@@ -216,6 +226,15 @@ impl Peer {
         if !(dialed && state.up.is_none() || accepted) || new.incarnation < state.newest {
             return None;
         }
+        if dialed && state.accepting.is_some() && self.me > self.site {
+            // Both dials were welcomed: the lower site had its answer before our Hello came. Its Confirm is on
+            // its way; if it is not, the dialer tries again.
+            return None;
+        }
+        let mut outbox = Outbox::new(new.queue_bytes_max);
+        if dialed {
+            assert!(outbox.push(0, CONFIRM, Bytes::new()), "an empty queue takes any packet");
+        }
         state.dial = Dial::Idle;
         state.accepting = None;
         state.newest = new.incarnation;
@@ -224,14 +243,8 @@ impl Peer {
         }
         let (stop, stopped) = watch::channel(false);
         let wake = Arc::new(Notify::new());
-        state.up = Some(Up {
-            id: new.id,
-            serial: new.serial,
-            outbox: Outbox::new(new.queue_bytes_max),
-            wake: wake.clone(),
-            stop,
-            probes: new.probes,
-        });
+        state.up =
+            Some(Up { id: new.id, serial: new.serial, outbox, wake: wake.clone(), stop, probes: new.probes });
         self.metrics.connections_up.count();
         // Under the lock, so that inputs of one connection never stand between those of another.
         self.inputs.send(Input::Up { site: self.site, incarnation: new.incarnation, hello: new.hello });
@@ -383,6 +396,23 @@ mod tests {
         assert!(low.establish(new(1, 1)).is_some());
         assert!(high.establish(new(1, 1)).is_some());
         assert!(high.establish(new(2, 1)).is_none());
+    }
+
+    #[test]
+    fn of_two_welcomed_dials_only_the_lower_sites_is_confirmed() {
+        let (low, _low_inputs) = peer(1, 2);
+        let (high, _high_inputs) = peer(2, 1);
+        let (c1, c2) = (ConnectionId(1), ConnectionId(2));
+        assert!(low.begin_dial(c1) && high.begin_dial(c2));
+        assert!(low.may_send_hello(c1) && high.may_send_hello(c2));
+        assert_eq!(high.answer(c1, Incarnation(1)), Answer::Welcome);
+        assert!(low.establish(new(1, 1)).is_some());
+        // The higher site's Hello comes late, and the Welcome to it overtakes the lower site's Confirm.
+        assert_eq!(low.answer(c2, Incarnation(1)), Answer::Welcome);
+        assert!(high.establish(new(2, 1)).is_none());
+        assert!(high.establish(new(1, 1)).is_some());
+        low.end_accept(c2);
+        assert!(low.take(c1).is_some_and(|confirm| confirm.bytes() > 0));
     }
 
     #[test]

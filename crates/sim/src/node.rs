@@ -1,0 +1,217 @@
+//! The production machine as a [`Host`]: a [`stack::Node`], and its words in those that the properties
+//! understand.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use membership::step::Peer;
+use stack::{CastError, CastOptions, Casted, Config, JoinOptions, LocalMembers, Node, ReplyKind};
+use wire::{Bugs, ClusterId, ProcessId, SiteId, Time};
+
+use crate::host::{Answer, Boot, Cast, Channel, Connection, Event, Host, Request, Transmit, Write};
+
+/// What all nodes of a run are told.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// How fast a silent site is to be found.
+    pub detection_max: Duration,
+    /// Bytes of one sender's messages that may be unstable.
+    pub window_bytes_max: usize,
+    /// Bugs to re-introduce.
+    pub bugs: Bugs,
+}
+
+impl Default for Settings {
+    fn default() -> Settings {
+        Settings { detection_max: Duration::from_millis(1000), window_bytes_max: 64 << 10, bugs: Bugs::NONE }
+    }
+}
+
+/// A node, and the time at which it was last given something.
+pub struct Site {
+    node: Node,
+    now: Time,
+    unsettled: bool,
+}
+
+/// A call's replies are waited for so long.
+const CALL_WITHIN: Duration = Duration::from_secs(5);
+
+impl Site {
+    /// The node, to be looked at.
+    pub fn node(&self) -> &Node {
+        &self.node
+    }
+
+    fn given(&mut self, now: Time) -> &mut Node {
+        self.now = now;
+        self.unsettled = true;
+        &mut self.node
+    }
+
+    fn cast(&mut self, now: Time, process: ProcessId, group: &wire::GroupName, cast: Cast) -> Answer {
+        let options = CastOptions {
+            order: cast.order,
+            safe: cast.safe,
+            exclude_self: cast.exclude_self,
+            only: cast.only,
+            replies: cast.replies,
+            timeout: CALL_WITHIN,
+        };
+        match self.given(now).cast(now, process, group, &options, &cast.payload) {
+            Ok(Casted::Done) => Answer::Taken(0),
+            Ok(Casted::Call(call)) => Answer::Taken(call.0),
+            Err(CastError::Full | CastError::Blocked | CastError::Busy) => Answer::Later,
+            Err(
+                CastError::NotMember
+                | CastError::TooLarge
+                | CastError::ReadOnly
+                | CastError::NoSuchGroup
+                | CastError::NotOffered
+                | CastError::NotAwaited,
+            ) => Answer::Refused("the cast was refused"),
+        }
+    }
+}
+
+impl Host for Site {
+    type Config = Settings;
+
+    fn start(settings: &Settings, boot: Boot, now: Time) -> Result<Site, String> {
+        let me = Peer { site: boot.life.site, incarnation: boot.life.incarnation, store: boot.store };
+        let name = |site: &SiteId| format!("site-{}", site.0);
+        let others = boot.sites.iter().filter(|site| **site != me.site);
+        let config = Config {
+            cluster: ClusterId(1),
+            cluster_epoch: 0,
+            me,
+            name: name(&me.site),
+            founders: boot.sites[..boot.founders].to_vec(),
+            known: others.map(|site| (*site, name(site))).collect(),
+            addresses: Vec::new(),
+            mserver: true,
+            window_bytes_max: settings.window_bytes_max,
+            slow_member_after: Duration::from_secs(30),
+            detection_max: settings.detection_max,
+            bugs: settings.bugs,
+            trace: true,
+        };
+        let node = Node::start(config, boot.record.as_ref(), now, boot.seed).map_err(|e| e.to_string())?;
+        Ok(Site { node, now, unsettled: true })
+    }
+
+    fn open_process(&mut self) -> ProcessId {
+        self.node.open_process()
+    }
+
+    fn handle_packet(&mut self, now: Time, from: SiteId, _: Channel, bytes: Bytes) {
+        // A refused packet changes nothing; the driver counts it.
+        let _ = self.given(now).handle_packet(now, from, bytes);
+    }
+
+    fn handle_connection(&mut self, now: Time, site: SiteId, connection: Connection) {
+        self.given(now).handle_connection(now, site, connection);
+    }
+
+    fn handle_stored(&mut self, now: Time, ticket: u64) {
+        self.given(now).handle_stored(now, stack::Ticket(ticket));
+    }
+
+    fn handle_timeout(&mut self, now: Time) {
+        self.given(now).handle_timeout(now);
+    }
+
+    fn handle_request(&mut self, now: Time, request: Request) -> Answer {
+        let node = self.given(now);
+        let taken = match request {
+            Request::Join(process, group, rules) => {
+                let options = JoinOptions { rules, ..JoinOptions::default() };
+                node.join(now, process, group, options).is_ok().then_some(0)
+            }
+            Request::Leave(process, group) => node.leave(now, process, &group).is_ok().then_some(0),
+            Request::Gone(process) => {
+                node.close_process(now, process, false);
+                Some(0)
+            }
+            Request::Cast(process, group, cast) => return self.cast(now, process, &group, cast),
+            Request::Reply(ticket, bytes) => {
+                node.reply(now, ticket, ReplyKind::Reply, bytes).is_ok().then_some(0)
+            }
+            Request::Flush(process, group) => node.flush(process, &group).ok(),
+            Request::Stop => {
+                node.leave_cluster(now);
+                Some(0)
+            }
+        };
+        taken.map_or(Answer::Refused("refused"), Answer::Taken)
+    }
+
+    fn poll_write(&mut self) -> Option<Write> {
+        if std::mem::take(&mut self.unsettled) {
+            self.node.settle(self.now);
+        }
+        let store = self.node.poll_store()?;
+        Some(Write { ticket: store.ticket.0, record: store.record })
+    }
+
+    fn poll_transmit(&mut self) -> Option<Transmit> {
+        let packet = self.node.poll_transmit(self.now)?;
+        let bytes =
+            if packet.body.is_empty() { packet.header } else { [packet.header, packet.body].concat().into() };
+        Some(Transmit { to: packet.to, channel: packet.channel, bytes })
+    }
+
+    fn poll_event(&mut self) -> Option<Event> {
+        loop {
+            if let Some(event) = translate(self.node.poll_event()?) {
+                return Some(event);
+            }
+        }
+    }
+
+    fn poll_timeout(&self) -> Option<Time> {
+        self.node.poll_timeout()
+    }
+}
+
+/// An event in the simulator's words; none if no property asks for it.
+fn translate(event: stack::Event) -> Option<Event> {
+    Some(match event {
+        stack::Event::Admitted { view, primary, position, members } => {
+            let sites = members.iter().map(|life| life.site).collect();
+            Event::Core { view: Some(view), primary, position, sites }
+        }
+        stack::Event::View { view, transitional } => Event::View { view, transitional },
+        stack::Event::Left { group, member, name: _, why: _ } => Event::Left { group, member },
+        stack::Event::Rejoining { was, group, member: _ } => Event::Rejoining { was, group },
+        stack::Event::JoinFailed { member, group, error: _ } => {
+            Event::JoinFailed { process: member.process, group }
+        }
+        stack::Event::Deliver { group, view, from, to, order, reply_to, payload } => {
+            let to = match to {
+                LocalMembers::All => None,
+                LocalMembers::Only(members) => Some(members),
+            };
+            Event::Deliver { group, view, from, to, order, reply: reply_to, payload }
+        }
+        stack::Event::TransitionalSignal { group, members: _ } => Event::Signal { group },
+        stack::Event::CallDone { process, call, outcome } => match outcome {
+            Ok(outcome) => {
+                let complete = !outcome.timed_out && outcome.missing.is_empty() && outcome.failed.is_empty();
+                let replied = outcome.replies.into_iter().map(|(member, _)| member).collect();
+                Event::CallDone { process, call: call.0, complete, replied }
+            }
+            Err(stack::CallFailed::NotSent) => Event::NotSent { process, call: call.0 },
+            Err(stack::CallFailed::Unknown) => return None,
+        },
+        stack::Event::Blocked { group, blocked } => Event::Blocked { group, blocked },
+        stack::Event::Flushed { process, flush } => Event::Flushed { process, flush },
+        stack::Event::Note(note) => Event::Note(note),
+        stack::Event::MayStop => Event::MayStop,
+        stack::Event::Surpassed(_) => Event::MayStop,
+        stack::Event::Trace(name) => Event::Transition(name),
+        stack::Event::GroupView(_) | stack::Event::Writable { .. } | stack::Event::Reconnect(_) => {
+            return None;
+        }
+    })
+}

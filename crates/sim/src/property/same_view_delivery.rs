@@ -1,0 +1,42 @@
+//! Same View Delivery [CKV 4.2.2]: whoever is delivered a message is delivered it in the same view. Unlike
+//! Sending View Delivery this binds outsiders' casts too.
+
+use std::collections::BTreeMap;
+
+use super::Breach;
+use crate::history::History;
+
+pub(super) fn check(history: &History) -> Result<(), Breach> {
+    let mut views = BTreeMap::new();
+    for (member, _, stay) in history.stays().filter(|(_, _, stay)| stay.synchronous()) {
+        for delivery in &stay.deliveries {
+            let Some(message) = delivery.message else { continue };
+            let first = *views.entry(message).or_insert(stay.view.id);
+            if first != stay.view.id {
+                let how = format!(
+                    "message {message} was delivered in {first} and, to {}, in {}",
+                    member.id, stay.view.id
+                );
+                return Err(Breach::at(delivery.at, how));
+            }
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::script::Script;
+    use super::check;
+    use crate::host::Order;
+
+    #[test]
+    fn one_message_in_two_views_is_noticed() {
+        let mut script = Script::new();
+        // Member 9 has no view: it is outside.
+        script.view(1, &[1, 2]).cast(9, 0, Order::Abcast).delivers(1, &[0]);
+        script.kept(check);
+        script.view(2, &[1, 2]).delivers(2, &[0]);
+        script.broken(check);
+    }
+}

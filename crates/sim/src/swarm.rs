@@ -1,0 +1,344 @@
+//! What a seed chooses: how large the cluster, which faults and how often, which groups and what is cast in them.
+//!
+//! Swarm testing [Groce et al. 2012]: a seed leaves most faults out, so that those it has are not drowned by the
+//! others. Beside the plain draw there are profiles that stress one thing; the seed's remainder chooses.
+
+use std::time::Duration;
+
+use membership::group::{Consistency, GroupOptions, Lives, Merges};
+
+use crate::dice::{Concern, Dice};
+use crate::host::Order;
+use crate::world::{self, disk, network};
+
+/// What a seed stresses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Profile {
+    /// Whatever the dice say.
+    Mixed,
+    /// Sites die while they coordinate, in the middle of what they say.
+    Coordinators,
+    /// The cluster parts and meets again.
+    Partitions,
+    /// One change on top of another.
+    Cascades,
+    /// The eldest of a group dies while it orders messages.
+    Sequencers,
+    /// Sites die and come back from disks that lose and fail.
+    Disks,
+    /// Links between two live sites are cut, for long.
+    Links,
+    /// Processes outside cast to groups whose members come and go.
+    Outsiders,
+    /// One link at a time is cut and nobody dies: nobody may be removed (schedule 9).
+    OneBadLink,
+}
+
+impl Profile {
+    /// Every profile; a seed's remainder by their number chooses.
+    pub const ALL: [Profile; 9] = [
+        Profile::Mixed,
+        Profile::Coordinators,
+        Profile::Partitions,
+        Profile::Cascades,
+        Profile::Sequencers,
+        Profile::Disks,
+        Profile::Links,
+        Profile::Outsiders,
+        Profile::OneBadLink,
+    ];
+
+    /// The profile of a seed.
+    pub fn of(seed: u64) -> Profile {
+        Profile::ALL[(seed % Profile::ALL.len() as u64) as usize]
+    }
+}
+
+/// A kind of fault.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Fault {
+    /// A site's process dies.
+    Crash,
+    /// A site's machine dies.
+    PowerCut,
+    /// A site dies in the middle of what it sends.
+    CrashWhileSending,
+    /// All sites die.
+    CrashAll,
+    /// A site is stopped for a while.
+    Pause,
+    /// One way between two sites is cut.
+    CutOneWay,
+    /// Both ways between two sites are cut.
+    CutLink,
+    /// The sites part into two sides.
+    Partition,
+    /// One site can send, and hears nothing.
+    Deaf,
+    /// A link is slow.
+    SlowLink,
+    /// A connection breaks.
+    BreakConnection,
+    /// A site dies and its disk is emptied.
+    Wipe,
+    /// A site leaves in order to stop, and starts again later.
+    OrderlyStop,
+}
+
+impl Fault {
+    /// Every kind.
+    pub const ALL: [Fault; 13] = [
+        Fault::Crash,
+        Fault::PowerCut,
+        Fault::CrashWhileSending,
+        Fault::CrashAll,
+        Fault::Pause,
+        Fault::CutOneWay,
+        Fault::CutLink,
+        Fault::Partition,
+        Fault::Deaf,
+        Fault::SlowLink,
+        Fault::BreakConnection,
+        Fault::Wipe,
+        Fault::OrderlyStop,
+    ];
+
+    /// Its name in the coverage table.
+    pub fn name(self) -> &'static str {
+        match self {
+            Fault::Crash => "crash",
+            Fault::PowerCut => "power cut",
+            Fault::CrashWhileSending => "crash while sending, armed",
+            Fault::CrashAll => "crash of all",
+            Fault::Pause => "pause",
+            Fault::CutOneWay => "one way cut",
+            Fault::CutLink => "link cut",
+            Fault::Partition => "partition",
+            Fault::Deaf => "deaf site",
+            Fault::SlowLink => "slow link",
+            Fault::BreakConnection => "break",
+            Fault::Wipe => "disk emptied",
+            Fault::OrderlyStop => "orderly stop",
+        }
+    }
+}
+
+/// A group that processes will join.
+#[derive(Clone, Debug)]
+pub struct GroupPlan {
+    /// Its name.
+    pub name: String,
+    /// Its rules.
+    pub options: GroupOptions,
+}
+
+/// What the application does.
+#[derive(Clone, Debug)]
+pub struct Work {
+    /// Processes at each site.
+    pub processes: u64,
+    /// The groups.
+    pub groups: Vec<GroupPlan>,
+    /// The orders in use; one that stands twice is used twice as often.
+    pub orders: Vec<Order>,
+    /// So many casts of a thousand are safe.
+    pub safe_per_mille: u32,
+    /// So many casts of a thousand ask for replies.
+    pub replies_per_mille: u32,
+    /// So many casts of a thousand are for some members only.
+    pub some_per_mille: u32,
+    /// So many acts of a thousand are an outsider's cast.
+    pub outside_per_mille: u32,
+    /// So many acts of a thousand change a membership.
+    pub churn_per_mille: u32,
+    /// The largest message.
+    pub bytes_max: u64,
+    /// The mean time between two acts.
+    pub every: Duration,
+}
+
+/// All that a seed chose.
+#[derive(Clone, Debug)]
+pub struct Swarm {
+    /// What it stresses.
+    pub profile: Profile,
+    /// Sites, network, disks, clocks.
+    pub world: world::Model,
+    /// The faults in use; one that stands twice strikes twice as often.
+    pub faults: Vec<Fault>,
+    /// The mean time between two faults.
+    pub fault_every: Duration,
+    /// The mean time until a fault ends.
+    pub fault_lasts: Duration,
+    /// So many transitions of a thousand doom their site.
+    pub doom_per_mille: u32,
+    /// What the application does.
+    pub work: Work,
+    /// How long the first phase lasts.
+    pub faulty_for: Duration,
+    /// How long the second phase may last.
+    pub heal_within: Duration,
+}
+
+impl Swarm {
+    /// Draws the options of a seed.
+    pub fn draw(seed: u64) -> Swarm {
+        let mut dice = Dice::new(seed, Concern::Swarm);
+        let profile = Profile::of(seed);
+        let mut swarm = Swarm {
+            profile,
+            world: draw_world(&mut dice),
+            faults: draw_faults(&mut dice),
+            fault_every: Duration::from_millis(dice.between(400, 2500)),
+            fault_lasts: Duration::from_millis(dice.between(200, 2500)),
+            doom_per_mille: 0,
+            work: draw_work(&mut dice),
+            faulty_for: Duration::from_millis(dice.between(9_000, 14_000)),
+            heal_within: Duration::from_secs(120),
+        };
+        swarm.stress(&mut dice);
+        swarm
+    }
+
+    fn stress(&mut self, dice: &mut Dice) {
+        match self.profile {
+            Profile::Mixed => {}
+            Profile::Coordinators => {
+                self.faults = vec![Fault::CrashWhileSending, Fault::CrashWhileSending, Fault::Crash];
+                self.doom_per_mille = *dice.pick(&[5, 20, 60]);
+                self.work.churn_per_mille = 60;
+            }
+            Profile::Partitions => {
+                self.faults = vec![Fault::Partition, Fault::Partition, Fault::Crash, Fault::CutOneWay];
+                self.fault_lasts = Duration::from_millis(dice.between(1000, 4000));
+                self.world.sites = self.world.sites.max(4);
+            }
+            Profile::Cascades => {
+                self.faults.extend([Fault::Crash, Fault::Crash, Fault::BreakConnection, Fault::Pause]);
+                self.fault_every = Duration::from_millis(dice.between(80, 400));
+                self.fault_lasts = Duration::from_millis(dice.between(100, 600));
+                self.work.churn_per_mille = 100;
+            }
+            Profile::Sequencers => {
+                self.faults = vec![Fault::Crash, Fault::CrashWhileSending, Fault::CutOneWay, Fault::Pause];
+                self.work.orders = vec![Order::Abcast, Order::Abcast, Order::Abcast, Order::Cbcast];
+                self.work.safe_per_mille = *dice.pick(&[0, 300, 700]);
+                self.work.every = Duration::from_millis(6);
+            }
+            Profile::Disks => {
+                self.faults = vec![Fault::Crash, Fault::PowerCut, Fault::CrashAll, Fault::CrashWhileSending];
+                self.faults.extend((dice.chance(300)).then_some(Fault::Wipe));
+                self.world.disk.write_mean = Duration::from_millis(dice.between(2, 40));
+                self.world.disk.slow_per_mille = 100;
+                self.world.disk.error_per_mille = 10;
+                self.doom_per_mille = *dice.pick(&[0, 20]);
+            }
+            Profile::Links => {
+                self.faults =
+                    vec![Fault::CutLink, Fault::CutLink, Fault::CutOneWay, Fault::Deaf, Fault::SlowLink];
+                self.fault_lasts = Duration::from_millis(dice.between(2000, 9000));
+                self.world.sites = self.world.sites.max(4);
+            }
+            Profile::Outsiders => {
+                self.work.outside_per_mille = 300;
+                self.work.churn_per_mille = 40;
+                self.faults.extend([Fault::Crash, Fault::BreakConnection, Fault::Pause]);
+            }
+            Profile::OneBadLink => {
+                self.faults = vec![Fault::CutOneWay, Fault::CutLink];
+                self.fault_lasts = Duration::from_millis(dice.between(1000, 4000));
+                self.fault_every = self.faulty_for / 2;
+                self.world.sites = self.world.sites.max(4);
+                self.world.network.late_per_mille = 0;
+                self.world.network.loss_per_mille = self.world.network.loss_per_mille.min(10);
+                self.world.disk = disk::Model { error_per_mille: 0, slow_per_mille: 0, ..self.world.disk };
+            }
+        }
+    }
+}
+
+fn draw_world(dice: &mut Dice) -> world::Model {
+    let sites = dice.between(3, 9) as usize;
+    world::Model {
+        sites,
+        founders: if dice.chance(700) { sites.min(3) } else { sites },
+        network: network::Model {
+            latency_min: Duration::from_micros(dice.between(20, 500)),
+            latency_mean: Duration::from_micros(dice.between(50, 3000)),
+            late_per_mille: *dice.pick(&[0, 10, 100]),
+            loss_per_mille: *dice.pick(&[0, 0, 10, 100, 300]),
+            double_per_mille: *dice.pick(&[0, 0, 10, 100]),
+            patience_max: Duration::from_millis(dice.between(300, 8000)),
+        },
+        disk: disk::Model {
+            write_mean: Duration::from_micros(dice.between(100, 8000)),
+            slow_per_mille: *dice.pick(&[0, 0, 20]),
+            error_per_mille: *dice.pick(&[0, 0, 0, 5]),
+        },
+        drift_ppm_max: *dice.pick(&[0, 100, 20_000]),
+    }
+}
+
+fn draw_faults(dice: &mut Dice) -> Vec<Fault> {
+    let mut faults: Vec<Fault> = Fault::ALL.into_iter().filter(|_| dice.chance(350)).collect();
+    if faults.is_empty() {
+        faults.push(Fault::Crash);
+    }
+    faults
+}
+
+fn draw_work(dice: &mut Dice) -> Work {
+    let groups = dice.between(1, 4);
+    let mut orders: Vec<Order> = [Order::Mbcast, Order::Fbcast, Order::Cbcast, Order::Abcast]
+        .into_iter()
+        .filter(|_| dice.chance(500))
+        .collect();
+    orders.push(*dice.pick(&[Order::Fbcast, Order::Cbcast, Order::Abcast]));
+    // A gbcast is a view change: now and then.
+    let orders = orders.repeat(20).into_iter().chain(dice.chance(500).then_some(Order::Gbcast)).collect();
+    Work {
+        processes: dice.between(1, 2),
+        groups: (0..groups).map(|n| draw_group(n, dice)).collect(),
+        orders,
+        safe_per_mille: *dice.pick(&[0, 100, 500]),
+        replies_per_mille: *dice.pick(&[0, 50, 200]),
+        some_per_mille: *dice.pick(&[0, 0, 50, 200]),
+        outside_per_mille: *dice.pick(&[0, 0, 50]),
+        churn_per_mille: *dice.pick(&[2, 10, 30]),
+        bytes_max: *dice.pick(&[16, 64, 1000, 5000]),
+        every: Duration::from_millis(dice.between(6, 12)),
+    }
+}
+
+fn draw_group(n: u64, dice: &mut Dice) -> GroupPlan {
+    let consistency = *dice.pick(&[
+        Consistency::VirtuallySynchronous,
+        Consistency::VirtuallySynchronous,
+        Consistency::VirtuallySynchronous,
+        Consistency::VirtuallySynchronous,
+        Consistency::Strong,
+        Consistency::Weak,
+    ]);
+    let lives = dice.pick(&[Lives::Primary, Lives::Primary, Lives::All, Lives::AtLeast(2)]).clone();
+    let merges = dice.pick(&[Merges::SameName, Merges::SameName, Merges::SameName, Merges::Never]).clone();
+    let aggregate_ms = *dice.pick(&[0, 0, 0, 20]);
+    let options = GroupOptions { consistency, lives, merges, aggregate_ms, ..GroupOptions::default() };
+    // The first group is always one of the kind that is promised most.
+    let options = if n == 0 { GroupOptions::default() } else { options };
+    GroupPlan { name: format!("group-{n}"), options }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_seed_has_three_to_nine_sites_and_some_fault() {
+        for seed in 0..500 {
+            let swarm = Swarm::draw(seed);
+            assert!((3..=9).contains(&swarm.world.sites));
+            assert!(swarm.world.founders <= swarm.world.sites);
+            assert!(!swarm.faults.is_empty() && !swarm.work.orders.is_empty());
+        }
+    }
+}
