@@ -324,6 +324,14 @@ impl Cluster {
                     alive.iter().copied().filter(|life| !self.lives[life].views.is_empty()).collect();
                 if !waiting.is_empty() {
                     let life = waiting[self.below(waiting.len())];
+                    let (late, again) = (self.chance(15), self.chance(10));
+                    let views = &mut self.lives.get_mut(&life).expect("a known life").views;
+                    if late && views.len() > 1 {
+                        let newer = views[1].clone(); // an older view after a newer one, which is repeated
+                        views.push_front(newer);
+                    } else if again {
+                        views.push_front(views[0].clone()); // one view twice (schedule 14)
+                    }
                     self.view(life);
                     if self.chance(70) {
                         self.poll(life);
