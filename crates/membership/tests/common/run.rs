@@ -83,7 +83,7 @@ impl Run {
             late_one_in,
             double_one_in,
             healed: false,
-            oracle: Oracle::default(),
+            oracle: Oracle::counting(),
             transitions: BTreeMap::new(),
             steps: 0,
         };
