@@ -3,7 +3,7 @@
 use minicbor::{Decode, Encode};
 use wire::{GroupId, GroupName, MemberId, ProcessId, SiteId, SiteIncarnation, ViewId};
 
-use crate::step::Why;
+use crate::step::{RequestId, Why};
 
 /// How much agreement a group asks for [Neely 94, IV].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode)]
@@ -320,24 +320,12 @@ pub enum Reason {
 /// A group as one side of a partition brings it to a merge.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode)]
 pub struct BranchGroup {
-    /// The group.
-    #[n(0)]
-    pub id: GroupId,
-    /// Its name.
-    #[n(1)]
-    pub name: GroupName,
-    /// Its rules.
-    #[n(2)]
-    pub options: GroupOptions,
     /// Its last view on that side.
-    #[n(3)]
-    pub view: ViewId,
-    /// Whether it lived there.
-    #[n(4)]
-    pub lives: bool,
-    /// The members there by rank, with their roles.
-    #[n(5)]
-    pub members: Vec<(MemberId, Option<String>)>,
+    #[n(0)]
+    pub view: GroupView,
+    /// The Refresh requests that were granted on that side: a later step there does not grant them again.
+    #[n(1)]
+    pub refreshed: Vec<RequestId>,
 }
 
 /// What one side of a partition brings to a merge. It is part of the step that merges, so that whoever must

@@ -1,7 +1,7 @@
 //! What a site without an mserver says to the mserver that it is attached to, and what it hears from it.
 
 use minicbor::{Decode, Encode};
-use wire::{GroupId, GroupName, MemberId, SiteIncarnation, ViewId};
+use wire::{GroupId, MemberId, SiteIncarnation, ViewId};
 
 use crate::group::{GroupRequest, GroupView, Outcome};
 use crate::step::RequestId;
@@ -19,10 +19,10 @@ pub enum Message {
     /// To the interface: what became of a Submit.
     #[n(2)]
     SubmitAnswer(#[n(0)] SubmitAnswer),
-    /// To the interface: a view of a group with members at your site.
+    /// To the interface: the views that a step has for your site.
     #[n(3)]
     Direct(#[n(0)] Direct),
-    /// To the mserver: that view is here.
+    /// To the mserver: those views are here.
     #[n(4)]
     DirectAck(#[n(0)] DirectAck),
     /// To the interface: I am your mserver; this is where I stand.
@@ -98,25 +98,25 @@ pub enum Answer {
     Busy,
 }
 
-/// A group view for a site.
+/// The group views that one step has for a site.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 #[cbor(map)]
 pub struct Direct {
-    /// The view; its id is the id of the step that made it.
+    /// The step.
     #[n(0)]
-    pub view: GroupView,
+    pub step: ViewId,
+    /// Its views of groups with members at the site, now or before.
+    #[n(1)]
+    pub views: Vec<GroupView>,
 }
 
-/// A view has arrived.
+/// The views of a step have arrived.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 #[cbor(map)]
 pub struct DirectAck {
-    /// The group.
+    /// The step.
     #[n(0)]
-    pub group: GroupId,
-    /// The view.
-    #[n(1)]
-    pub view: ViewId,
+    pub step: ViewId,
 }
 
 /// "I am your mserver."
@@ -129,8 +129,11 @@ pub struct Attached {
     /// Whether it is on the line.
     #[n(1)]
     pub primary: bool,
-    /// Claimed members that the tables do not hold.
+    /// Whether the tables list this life of the site as attached through this mserver.
     #[n(2)]
+    pub known: bool,
+    /// Claimed members that the tables do not hold, or whose views cannot be told without a gap.
+    #[n(3)]
     pub unknown: Vec<Unknown>,
 }
 
@@ -153,14 +156,11 @@ pub struct StartChange {
     /// The group.
     #[n(0)]
     pub group: GroupId,
-    /// The group's name.
-    #[n(1)]
-    pub name: GroupName,
     /// The attempt.
-    #[n(2)]
+    #[n(1)]
     pub attempt: ViewId,
     /// The members that the attempt would leave.
-    #[n(3)]
+    #[n(2)]
     pub members: Vec<MemberId>,
 }
 

@@ -1,6 +1,6 @@
 //! The tables as bytes: on disk and in Init.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use minicbor::{Decode, Encode};
 use wire::{SiteIncarnation, ViewId};
@@ -41,28 +41,34 @@ struct Record {
 
 impl GroupTables {
     /// The tables as bytes.
-    pub fn encode(&self) -> Vec<u8> {
-        let record = Record {
+    pub fn to_bytes(&self) -> Vec<u8> {
+        minicbor::to_vec(self).expect("a Vec takes every byte")
+    }
+
+    /// The tables in these bytes. An error changes nothing.
+    pub fn from_bytes(bytes: &[u8]) -> Result<GroupTables, BadTables> {
+        let record: Record = minicbor::decode(bytes).map_err(|e| BadTables::Unreadable(e.to_string()))?;
+        GroupTables::of(record)
+    }
+
+    fn record(&self) -> Record {
+        Record {
             view: self.view,
             primary: self.primary,
             core: self.core.clone(),
             sites: self.sites.clone(),
             settled: self.settled.clone(),
             groups: self.groups.values().map(|e| Group::clone(&e.group)).collect(),
-        };
-        minicbor::to_vec(&record).expect("a Vec takes every byte")
+        }
     }
 
-    /// The tables in these bytes. An error changes nothing.
-    pub fn decode(bytes: &[u8]) -> Result<GroupTables, BadTables> {
-        let record: Record = minicbor::decode(bytes).map_err(|e| BadTables::Unreadable(e.to_string()))?;
+    fn of(record: Record) -> Result<GroupTables, BadTables> {
         let mut tables = GroupTables {
             view: record.view,
             primary: record.primary,
             core: record.core,
             sites: record.sites,
             settled: record.settled,
-            groups: BTreeMap::new(),
             ..GroupTables::default()
         };
         for group in record.groups {
@@ -82,7 +88,26 @@ impl GroupTables {
         if members.len() != group.members.len() || members.iter().any(|m| self.group_of(*m).is_some()) {
             return Err(BadTables::Contradiction("a member in two places"));
         }
+        if group.last.as_ref().is_none_or(|view| (view.group, view.id) != (group.id, group.view)) {
+            return Err(BadTables::Contradiction("a group without its view"));
+        }
         self.put(group);
         Ok(())
+    }
+}
+
+impl<C> Encode<C> for GroupTables {
+    fn encode<W: minicbor::encode::Write>(
+        &self,
+        e: &mut minicbor::Encoder<W>,
+        ctx: &mut C,
+    ) -> Result<(), minicbor::encode::Error<W::Error>> {
+        self.record().encode(e, ctx)
+    }
+}
+
+impl<'b, C> Decode<'b, C> for GroupTables {
+    fn decode(d: &mut minicbor::Decoder<'b>, ctx: &mut C) -> Result<Self, minicbor::decode::Error> {
+        GroupTables::of(Record::decode(d, ctx)?).map_err(minicbor::decode::Error::custom)
     }
 }

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use minicbor::{Decode, Encode};
 use wire::{GroupId, GroupName, MemberId, SiteIncarnation, ViewId};
 
-use crate::group::{GroupMember, GroupOptions, GroupStatistics, GroupView, Lives};
-use crate::step::Why;
+use crate::group::{BranchGroup, GroupMember, GroupOptions, GroupStatistics, GroupView, Lives};
+use crate::step::{RequestId, Why};
 
 /// A group.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
@@ -34,6 +34,12 @@ pub(super) struct Group {
     pub(super) absent: BTreeSet<MemberId>,
     #[n(8)]
     pub(super) counts: Counts,
+    /// The newest view as it was given; none in a draft of a new group.
+    #[n(9)]
+    pub(super) last: Option<GroupView>,
+    /// Refresh requests granted on this branch.
+    #[n(10)]
+    pub(super) refreshed: BTreeSet<RequestId>,
 }
 
 /// What is counted for the statistics.
@@ -61,7 +67,27 @@ impl Group {
             members: Vec::new(),
             absent: BTreeSet::new(),
             counts: Counts::default(),
+            last: None,
+            refreshed: BTreeSet::new(),
         }
+    }
+
+    /// The group as a side of a partition has it.
+    pub(super) fn of_branch(brought: &BranchGroup) -> Group {
+        let view = &brought.view;
+        let mut group = Group::new(view.group, view.name.clone(), view.options.clone());
+        group.adopt(view);
+        group.members = view.members.iter().map(|m| (m.id, m.role.clone())).collect();
+        group.refreshed = brought.refreshed.iter().copied().collect();
+        group
+    }
+
+    /// Takes over the flags of a view that was given elsewhere.
+    pub(super) fn adopt(&mut self, view: &GroupView) {
+        self.view = view.id;
+        self.primary = view.primary;
+        self.lives = view.lives;
+        self.last = Some(view.clone());
     }
 
     pub(super) fn holds(&self, member: MemberId) -> bool {
@@ -107,14 +133,9 @@ impl Group {
         }
     }
 
-    /// The newest view as it stands.
-    pub(super) fn standing_view(&self) -> GroupView {
-        let from_here = |(id, role): &(MemberId, Option<String>)| GroupMember {
-            id: *id,
-            role: role.clone(),
-            previous: Some(self.view),
-        };
-        self.view_of(self.members.iter().map(from_here).collect(), Vec::new(), Vec::new())
+    /// The newest view.
+    pub(super) fn given_view(&self) -> &GroupView {
+        self.last.as_ref().expect("a group in the tables has had a view")
     }
 
     fn view_of(
@@ -140,7 +161,7 @@ impl Group {
 /// A group while a step works on it.
 #[derive(Clone, Debug)]
 pub(super) struct Draft {
-    /// The group before the step; none if the step makes it, or brings it from another side.
+    /// The group before the step, on the side that goes on; none if the step makes it.
     pub(super) before: Option<Arc<Group>>,
     /// The group as the step makes it.
     pub(super) now: Group,
@@ -152,6 +173,8 @@ pub(super) struct Draft {
     pub(super) named: bool,
     /// It comes from a side that had died, and had its last view there.
     pub(super) was_dead: bool,
+    /// Nobody is to be told.
+    pub(super) is_silent: bool,
 }
 
 impl Draft {
@@ -169,11 +192,15 @@ impl Draft {
             left: BTreeMap::new(),
             named: false,
             was_dead: false,
+            is_silent: false,
         }
     }
 
     /// Ends the draft: the group as it is after the step, and its view if it gets one.
     pub(super) fn finish(mut self, step: ViewId, primary: bool) -> (Group, Option<Arc<GroupView>>) {
+        if primary {
+            self.now.refreshed.clear();
+        }
         self.now.primary = primary;
         self.now.lives = !self.now.members.is_empty() && self.now.lives_now(primary);
         // A side that died has had its last view; it is frozen until it meets the line.
@@ -190,7 +217,7 @@ impl Draft {
             .map(|(m, why)| (*m, *why))
             .collect();
         let never_was = self.before.is_none() && new.is_empty() && left.is_empty();
-        if never_was || !self.is_changed(&joined, &left) {
+        if never_was || self.is_silent || !self.is_changed(&joined, &left) {
             return (self.now, None);
         }
         self.now.view = step;
@@ -202,8 +229,9 @@ impl Draft {
             previous: self.previous.get(id).copied().or(before.filter(|_| old.contains(id))),
         };
         let members = self.now.members.iter().map(member).collect();
-        let view = Arc::new(self.now.view_of(members, joined, left));
-        (self.now, Some(view))
+        let view = self.now.view_of(members, joined, left);
+        self.now.last = Some(view.clone());
+        (self.now, Some(Arc::new(view)))
     }
 
     fn is_changed(&self, joined: &[MemberId], left: &[(MemberId, Why)]) -> bool {

@@ -20,6 +20,7 @@ use siphasher::sip::SipHasher13;
 use wire::{GroupId, GroupName, MemberId, ProcessId, SiteId, SiteIncarnation, ViewId};
 
 use crate::group::{Branch, BranchGroup, GroupOptions, GroupStatistics, GroupView, Outcome, SiteInfo};
+use crate::kernel::{Applied as Made, Tables};
 use crate::step::{Request, RequestId, Step};
 
 pub use codec::BadTables;
@@ -42,16 +43,10 @@ pub const ADDRESSES_MAX: usize = 16;
 pub const SITE_BYTES_MAX: usize = 256;
 
 /// What a step did to the tables.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Applied {
-    /// A view for each group that changed, by group id; at most one a group and step.
-    pub views: Vec<Arc<GroupView>>,
-    /// What became of each request of the step that was not settled before, in the step's order.
-    pub outcomes: Vec<(RequestId, Outcome)>,
-}
+pub type Applied = Made<Arc<GroupView>>;
 
 /// The replicated tables. Cloning shares the groups. Two tables are equal if they hold the same; the hash is
-/// the [`digest`](GroupTables::digest).
+/// the [`digest`](Tables::digest).
 #[derive(Clone, Debug, Default)]
 pub struct GroupTables {
     /// The step after which these are the tables.
@@ -103,64 +98,6 @@ impl GroupTables {
         GroupTables::default()
     }
 
-    /// Applies a step that continues these tables' own side. Requests already settled here are passed over.
-    pub fn apply(&mut self, step: &Step) -> Applied {
-        self.apply_merging(step, &[])
-    }
-
-    /// Applies a step to the tables of its base and what the sides that meet in it bring (A6, C17). The
-    /// result is a function of these tables, the step and the branches in any order.
-    pub fn apply_merging(&mut self, step: &Step, branches: &[Branch]) -> Applied {
-        change::apply(self, step, branches)
-    }
-
-    /// Whether a step of this kind would do anything with the request: what a dead side may not decide stays
-    /// pending and must not make steps for ever (C4).
-    pub fn would_act(&self, request: &Request, primary: bool) -> bool {
-        if self.settled.get(request.id).is_some() {
-            return false;
-        }
-        primary || change::would_act(self, request)
-    }
-
-    /// What became of a request, if it is settled in these tables. Outcomes of requests long past are told as
-    /// `Done` or as refused for being stale.
-    pub fn settled(&self, id: RequestId) -> Option<Outcome> {
-        self.settled.get(id)
-    }
-
-    /// A stable digest of everything in the tables.
-    pub fn digest(&self) -> u64 {
-        digest_of(&(
-            (self.view, self.primary),
-            self.core.iter().copied().collect::<Vec<_>>(),
-            &self.sites,
-            &self.settled,
-            (self.groups.len() as u64, self.sum),
-        ))
-    }
-
-    /// What this side brings to a merge; none if these are tables of the line.
-    pub fn branch(&self) -> Option<Branch> {
-        if self.primary || self.view == ViewId::default() {
-            return None;
-        }
-        let group = |e: &Entry| BranchGroup {
-            id: e.group.id,
-            name: e.group.name.clone(),
-            options: e.group.options.clone(),
-            view: e.group.view,
-            lives: e.group.lives,
-            members: e.group.members.clone(),
-        };
-        Some(Branch {
-            view: self.view,
-            sites: self.core.iter().copied().collect(),
-            attached: self.sites.attached(),
-            groups: self.groups.values().map(group).collect(),
-        })
-    }
-
     /// The id of the step after which these are the tables.
     pub fn view(&self) -> ViewId {
         self.view
@@ -171,15 +108,14 @@ impl GroupTables {
         self.primary
     }
 
-    /// The current view of a group, as it stands: nobody in `joined` and `left`, and every member comes from
-    /// this view. For those who ask, and for a site that lost the view itself.
+    /// The newest view of a group, as it was given.
     pub fn group_view(&self, group: GroupId) -> Option<Arc<GroupView>> {
-        self.groups.get(&group).map(|e| Arc::new(e.group.standing_view()))
+        self.groups.get(&group).map(|e| Arc::new(e.group.given_view().clone()))
     }
 
-    /// The current views of all groups, by id.
+    /// The newest views of all groups, by id.
     pub fn group_views(&self) -> impl Iterator<Item = Arc<GroupView>> + '_ {
-        self.groups.values().map(|e| Arc::new(e.group.standing_view()))
+        self.groups.values().map(|e| Arc::new(e.group.given_view().clone()))
     }
 
     /// The id of the group of that name.
@@ -247,6 +183,11 @@ impl GroupTables {
         self.core.contains(&life) || self.sites.is_attached(life)
     }
 
+    /// The core members of the newest step.
+    pub fn core(&self) -> impl Iterator<Item = SiteIncarnation> + '_ {
+        self.core.iter().copied()
+    }
+
     /// How many groups there are.
     pub fn len(&self) -> usize {
         self.groups.len()
@@ -286,6 +227,54 @@ impl GroupTables {
             }
         }
         Some(group)
+    }
+}
+
+impl Tables for GroupTables {
+    type View = Arc<GroupView>;
+
+    /// Each changed group has one view, by group id. Requests settled before are passed over.
+    fn apply(&mut self, step: &Step) -> Applied {
+        change::apply(self, step)
+    }
+
+    fn digest(&self) -> u64 {
+        digest_of(&(
+            (self.view, self.primary),
+            self.core.iter().copied().collect::<Vec<_>>(),
+            &self.sites,
+            &self.settled,
+            (self.groups.len() as u64, self.sum),
+        ))
+    }
+
+    /// The outcomes of requests long past are told as `Done` or as refused for being stale.
+    fn settled(&self, id: RequestId) -> Option<Outcome> {
+        self.settled.get(id)
+    }
+
+    fn wants(&self, request: &Request, primary: bool) -> bool {
+        self.settled.get(request.id).is_none() && (primary || change::would_act(self, request))
+    }
+
+    fn branch(&self) -> Option<Branch> {
+        if self.primary || self.view == ViewId::default() {
+            return None;
+        }
+        let group = |e: &Entry| BranchGroup {
+            view: e.group.given_view().clone(),
+            refreshed: e.group.refreshed.iter().copied().collect(),
+        };
+        Some(Branch {
+            view: self.view,
+            sites: self.core.iter().copied().collect(),
+            attached: self.sites.attached(),
+            groups: self.groups.values().map(group).collect(),
+        })
+    }
+
+    fn views(&self) -> Vec<Arc<GroupView>> {
+        self.group_views().collect()
     }
 }
 

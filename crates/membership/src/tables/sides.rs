@@ -7,13 +7,14 @@
 //! again under new join numbers, with the state of the living.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use wire::{GroupId, GroupName, MemberId, SiteIncarnation, ViewId};
 
 use super::change::Change;
 use super::group::{Draft, Group};
 use super::{GroupTables, MEMBERS_MAX};
-use crate::group::{Branch, GroupOptions, Merges};
+use crate::group::{Branch, Merges};
 use crate::step::Why;
 
 /// Where the truth about a site comes from: 0 is the tables, `k` the branch `k - 1`.
@@ -22,10 +23,8 @@ type Source = usize;
 /// A group as one side has it, with the members that this side speaks for.
 struct Side {
     source: Source,
-    id: GroupId,
-    options: GroupOptions,
-    view: ViewId,
-    lives: bool,
+    /// The group there, with all who were in it.
+    group: Arc<Group>,
     members: Vec<(MemberId, Option<String>)>,
 }
 
@@ -81,28 +80,20 @@ fn families(
         members.iter().filter(|(m, _)| speaks_for(m) && seen.insert(*m)).cloned().collect()
     };
     for entry in tables.groups.values() {
-        let Group { id, name, options, view, lives, members, .. } = &*entry.group;
-        names.insert(*id, name.clone());
-        let (options, members) = (options.clone(), mine(0, members));
-        let side = Side { source: 0, id: *id, options, view: *view, lives: *lives, members };
-        families.entry(name.clone()).or_default().push(side);
+        let group = entry.group.clone();
+        names.insert(group.id, group.name.clone());
+        let members = mine(0, &group.members);
+        families.entry(group.name.clone()).or_default().push(Side { source: 0, group, members });
     }
     for (k, branch) in branches.iter().enumerate() {
-        for group in &branch.groups {
+        for brought in &branch.groups {
+            let group = Arc::new(Group::of_branch(brought));
             // A group that was given another name at an earlier meeting is known by its id.
             let name = names.entry(group.id).or_insert_with(|| group.name.clone()).clone();
             let members = mine(k + 1, &group.members);
-            if members.is_empty() {
-                continue;
+            if !members.is_empty() {
+                families.entry(name).or_default().push(Side { source: k + 1, group, members });
             }
-            families.entry(name).or_default().push(Side {
-                source: k + 1,
-                id: group.id,
-                options: group.options.clone(),
-                view: group.view,
-                lives: group.lives,
-                members,
-            });
         }
     }
     families
@@ -114,28 +105,26 @@ fn settle_family(
     mut sides: Vec<Side>,
     taken: &BTreeSet<GroupName>,
 ) {
-    if let [only] = &sides[..]
-        && only.source == 0
-        && change.tables.groups[&only.id].group.members == only.members
-    {
-        return; // untouched by the meeting
-    }
     let Some(base) = base_of(&sides) else {
-        end(change, name, &sides[0]); // only the tables' own side can be empty
+        end(change, &sides[0]); // only the tables' own side can be empty
         return;
     };
     let base = sides.remove(base);
     let mut draft = draft_of(change, name, &base);
     let mut apart = Vec::new();
     for side in sides {
-        if side.lives && base.lives && merges(&base, &side) {
+        let lives = side.lives() && base.lives();
+        if lives && merges(&base, &side) {
             enter(&mut draft, &base, &side);
-        } else if side.lives && base.lives && !side.members.is_empty() {
+        } else if lives && !side.members.is_empty() {
             apart.push(side);
             continue;
+        } else if side.group.id == base.group.id {
+            // Its members are told by the view that they are not in it.
+            draft.previous.extend(side.members.iter().map(|(m, _)| (*m, side.group.view)));
         }
-        if side.id != base.id {
-            end(change, name, &side);
+        if side.group.id != base.group.id {
+            end(change, &side);
         }
     }
     drop_missing(change, &mut draft);
@@ -148,7 +137,7 @@ fn settle_family(
 /// The side that goes on: the line's, if it lives; else the largest that lives; else, when all had died, the
 /// same among the dead, since nobody changed anything since.
 fn base_of(sides: &[Side]) -> Option<usize> {
-    let weight = |side: &Side| (side.lives, side.source == 0, side.members.len());
+    let weight = |side: &Side| (side.lives(), side.source == 0, side.members.len());
     let candidates = sides.iter().enumerate().filter(|(_, s)| !s.members.is_empty());
     // Of equals the first: branches stand in the order of their views.
     candidates.rev().max_by_key(|(_, s)| weight(s)).map(|(k, _)| k)
@@ -156,26 +145,25 @@ fn base_of(sides: &[Side]) -> Option<usize> {
 
 fn merges(base: &Side, other: &Side) -> bool {
     let has = |side: &Side, role: &str| side.members.iter().any(|(_, r)| r.as_deref() == Some(role));
-    match &base.options.merges {
+    match &base.group.options.merges {
         Merges::Never => false,
         Merges::SameName => true,
         Merges::ContainingRole(role) => has(base, role) || has(other, role),
     }
 }
 
-/// The draft of the group that goes on, with the base side's members.
+/// The draft of the group that goes on, with the base side's members. What is counted, and who is absent, is
+/// known to the tables.
 fn draft_of(change: &Change<'_>, name: &GroupName, base: &Side) -> Draft {
-    let mut draft = match change.tables.groups.get(&base.id) {
-        Some(entry) => Draft::of(entry.group.clone()),
-        None => Draft::fresh(Group::new(base.id, name.clone(), base.options.clone())),
-    };
-    draft.now.members.clear();
-    if base.source != 0 {
-        draft.now.view = base.view;
-        draft.was_dead = !base.lives;
-        draft.previous.extend(base.members.iter().map(|(m, _)| (*m, base.view)));
+    let mut draft = Draft::of(base.group.clone());
+    draft.now.name = name.clone();
+    draft.now.members = base.members.clone();
+    if base.source != 0
+        && let Some(known) = change.tables.groups.get(&base.group.id)
+    {
+        draft.now.absent = known.group.absent.clone();
+        draft.now.counts = known.group.counts;
     }
-    draft.now.members.extend(base.members.iter().cloned());
     draft
 }
 
@@ -186,8 +174,8 @@ fn enter(draft: &mut Draft, base: &Side, side: &Side) {
             return; // the rest is dropped, and refused as `Full` when it joins again
         }
         draft.now.members.push((*member, role.clone()));
-        if side.id == base.id && side.source != 0 {
-            draft.previous.insert(*member, side.view);
+        if side.group.id == base.group.id {
+            draft.previous.insert(*member, side.group.view);
         }
     }
 }
@@ -199,7 +187,8 @@ fn drop_missing(change: &mut Change<'_>, draft: &mut Draft) {
         before.members.iter().enumerate().map(|(rank, (m, _))| (*m, rank)).collect();
     draft.now.members.sort_by_key(|(m, _)| ranks.get(m).copied().unwrap_or(usize::MAX));
     let kept: BTreeSet<MemberId> = draft.now.members.iter().map(|(m, _)| *m).collect();
-    for member in ranks.into_keys().filter(|m| !kept.contains(m)) {
+    let told: Vec<MemberId> = draft.previous.keys().copied().collect();
+    for member in ranks.into_keys().chain(told).filter(|m| !kept.contains(m)) {
         let life = member.process.birth;
         change.displace(member);
         draft.left.insert(member, change.why_gone(life));
@@ -213,33 +202,41 @@ fn drop_missing(change: &mut Change<'_>, draft: &mut Draft) {
 /// A living side that does not merge goes on as a group of its own. It keeps its id if it can: if the side
 /// was cut from a group that goes on without it, it becomes another group.
 fn go_apart(change: &mut Change<'_>, name: &GroupName, side: Side, taken: &BTreeSet<GroupName>) {
-    let keeps_id = change.drafted(side.id).is_none();
-    let id = if keeps_id { side.id } else { change.new_group_id() };
-    let name = change.side_name(name, side.view, taken);
-    let mut draft = Draft::fresh(Group::new(id, name, side.options.clone()));
-    if keeps_id {
-        draft.previous.extend(side.members.iter().map(|(m, _)| (*m, side.view)));
-    }
+    let keeps_id = change.drafted(side.group.id).is_none();
+    let id = if keeps_id { side.group.id } else { change.new_group_id() };
+    let name = change.side_name(name, side.group.view, taken);
+    let mut draft = if keeps_id {
+        Draft::of(side.group.clone())
+    } else {
+        Draft::fresh(Group::new(id, GroupName::clone(&name), side.group.options.clone()))
+    };
+    draft.now.name = name;
     draft.now.members = side.members;
+    drop_missing(change, &mut draft);
     change.settle(draft);
 }
 
 /// The group of this side ends: its members are in another, or must join again.
-fn end(change: &mut Change<'_>, name: &GroupName, side: &Side) {
-    let ended = change.drafted(side.id).map(|d| d.clone());
-    let mut draft = ended.unwrap_or_else(|| match change.tables.groups.get(&side.id) {
-        Some(entry) => Draft::of(entry.group.clone()),
-        None => Draft::fresh(Group::new(side.id, name.clone(), side.options.clone())),
-    });
-    draft.previous.extend(side.members.iter().map(|(m, _)| (*m, side.view)));
+fn end(change: &mut Change<'_>, side: &Side) {
+    let ended = change.drafted(side.group.id).map(|d| d.clone());
+    let mut draft = ended.unwrap_or_else(|| Draft::of(side.group.clone()));
+    draft.previous.extend(side.members.iter().map(|(m, _)| (*m, side.group.view)));
+    draft.now.members.clear();
     let before = draft.before.iter().flat_map(|b| &b.members);
     let gone: BTreeSet<MemberId> = before.chain(&side.members).map(|(m, _)| *m).collect();
-    draft.now.members.clear();
     for member in gone {
         change.displace(member);
         let here = change.tables.is_present(member.process.birth);
         let why = if here { Why::Left } else { change.why_gone(member.process.birth) };
         draft.left.insert(member, why);
     }
+    // On a branch it had ended before, when the side was cut off.
+    draft.is_silent = !change.is_primary() && side.members.is_empty();
     change.settle(draft);
+}
+
+impl Side {
+    fn lives(&self) -> bool {
+        self.group.lives
+    }
 }
