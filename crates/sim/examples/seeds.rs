@@ -14,7 +14,9 @@ fn main() {
             let number = |s: &str| s.parse().expect("seeds are numbers");
             let done = |report: &sim::Report| {
                 if !report.passed() {
-                    eprintln!("seed {} ({:?}): {}", report.seed, report.profile, report.violations[0]);
+                    for violation in &report.violations {
+                        eprintln!("seed {} ({:?}): {violation}", report.seed, report.profile);
+                    }
                 }
             };
             let options = Options { keep: Keep::Nothing, ..options };
