@@ -40,9 +40,9 @@ pub enum Action {
     Rest,
     /// Send a probe with this number.
     Probe(u64),
-    /// Every try went unanswered, and nothing else was heard meanwhile.
+    /// Every try went unanswered, and nothing else was heard of late.
     Silent,
-    /// Every try went unanswered, yet the other was heard: the way there is cut, or it is deaf.
+    /// Every try went unanswered, yet the other is heard: the way there is cut, or it is deaf.
     OneWay,
 }
 
@@ -111,6 +111,9 @@ impl Monitor {
         }
         self.interval = interval;
         if let Phase::Normal { asked: false, .. } = self.phase {
+            // The first probe is sent whatever is heard: its answer measures the round trip.
+            let measure = self.seq == 0 && interval.is_some();
+            self.phase = Phase::Normal { asked: measure, strict: measure };
             self.due = interval.map(|interval| now + interval.min(first));
         }
     }
@@ -211,7 +214,9 @@ impl Monitor {
             }
             Phase::Await { started, .. } => {
                 self.rest(now);
-                if self.heard_at >= started { Action::OneWay } else { Action::Silent }
+                // What came early in the waiting may have been sent by somebody who died since.
+                let lately = self.heard_at >= started && now.since(self.heard_at) < timing.timeout * 2;
+                if lately { Action::OneWay } else { Action::Silent }
             }
         }
     }
@@ -284,19 +289,21 @@ mod tests {
     }
 
     #[test]
-    fn traffic_suppresses_probes_and_an_answer_ends_the_waiting() {
+    fn traffic_suppresses_probes_after_the_first_and_an_answer_ends_the_waiting() {
         let mut monitor = watching();
         monitor.heard(Time::from_millis(140));
-        assert_eq!(monitor.handle_timeout(Time::from_millis(150), TIMING, true), Action::Rest);
-        assert_eq!(monitor.due(), Some(Time::from_millis(290)));
-        let Action::Probe(seq) = monitor.handle_timeout(Time::from_millis(290), TIMING, true) else {
-            panic!("time to ask");
+        let Action::Probe(seq) = monitor.handle_timeout(Time::from_millis(150), TIMING, true) else {
+            panic!("the first is sent whatever is heard");
         };
         assert_eq!(monitor.state(), State::AytAwait);
-        let answer = monitor.answered(Time::from_millis(293), seq).expect("that probe");
+        let answer = monitor.answered(Time::from_millis(153), seq).expect("that probe");
         assert_eq!(answer.round_trip, Duration::from_millis(3));
         assert_eq!(monitor.state(), State::Normal);
-        assert_eq!(monitor.answered(Time::from_millis(294), seq), None, "once");
+        assert_eq!(monitor.answered(Time::from_millis(154), seq), None, "once");
+        monitor.heard(Time::from_millis(300));
+        assert_eq!(monitor.handle_timeout(Time::from_millis(304), TIMING, true), Action::Rest);
+        assert_eq!(monitor.due(), Some(Time::from_millis(450)));
+        assert!(matches!(monitor.handle_timeout(Time::from_millis(450), TIMING, true), Action::Probe(_)));
     }
 
     #[test]

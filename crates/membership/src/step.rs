@@ -58,15 +58,10 @@ pub struct RequestId {
     /// Where it was made.
     #[n(0)]
     pub origin: SiteIncarnation,
-    /// Its number there, from 1; an mserver's own requests (joins, failures) are numbered from
-    /// [`RequestId::MSERVER`], so that it and the member interface need not share a counter.
+    /// Its number there: an mserver's own requests (joins, failures) from 1, those that its member interface
+    /// numbers from 2^63, so that the two need not share a counter.
     #[n(1)]
     pub n: u64,
-}
-
-impl RequestId {
-    /// Numbers above this one are an mserver's own.
-    pub const MSERVER: u64 = 1 << 63;
 }
 
 /// Something that a step may grant. Applied at most once.

@@ -1,12 +1,12 @@
 //! The four partition rules and the three merge rules (A6) [Neely 94, IV.E.2], each pair a scenario: sites 1,
 //! 2, 3 hold the line, 4 and 5 are cut off and come back.
 
-mod common;
+mod steps;
 
-use common::*;
 use membership::group::{Lives, Merges, Outcome, Reason};
 use membership::kernel::Tables;
 use membership::step::Why;
+use steps::*;
 use wire::MemberId;
 
 /// The group `g` with a member at each of five sites, the one at 5 a `chief`; then the cut.

@@ -107,6 +107,7 @@ pub(crate) struct Inbox {
     mbcast_head: u64,
     /// Bytes of the frames kept.
     bytes: usize,
+    /// Large messages whose end has not come: those at `head`, then those of mbcasts ahead of it.
     streams: Vec<Option<Stream>>,
 }
 
@@ -121,7 +122,7 @@ impl Inbox {
             cursor: (0, BODY, 0),
             mbcast_head: 0,
             bytes: 0,
-            streams: vec![None; STREAMS_MAX],
+            streams: vec![None; 2 * STREAMS_MAX],
         }
     }
 
@@ -204,13 +205,24 @@ impl Inbox {
         let payload = self.batches[index].frame.slice(entry.at..entry.at + entry.header.bytes);
         match entry.header.fragment {
             None => Some((entry.number, payload)),
-            Some(fragment) => Some((fragment.number, self.reassemble(fragment, payload, bytes_max)?)),
+            Some(fragment) => {
+                // mbcasts run ahead of the rest, where the same stream may be another message.
+                let ahead = entry.header.order == Order::Mbcast && !entry.header.safe;
+                let slot = usize::from(fragment.stream) + if ahead { STREAMS_MAX } else { 0 };
+                Some((fragment.number, self.reassemble(slot, fragment, payload, bytes_max)?))
+            }
         }
     }
 
     /// Adds a fragment to its stream. A stream that says what no honest site would is dropped.
-    fn reassemble(&mut self, fragment: Fragment, payload: Bytes, bytes_max: usize) -> Option<Bytes> {
-        let slot = &mut self.streams[usize::from(fragment.stream)];
+    fn reassemble(
+        &mut self,
+        slot: usize,
+        fragment: Fragment,
+        payload: Bytes,
+        bytes_max: usize,
+    ) -> Option<Bytes> {
+        let slot = &mut self.streams[slot];
         if fragment.first {
             *slot = Some(Stream::default());
         }

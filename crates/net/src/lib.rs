@@ -1,1 +1,35 @@
-//! net
+//! Floor 8: everything that touches the world below a site: TLS links, sealed datagrams, the disk, the clock.
+//!
+//! ```text
+//!                    ┌── links  (TCP + TLS 1.3, one connection a pair) ──┐
+//!  send, send_probe ─┤                                                   ├─▶ inputs ─▶ the site's one loop
+//!                    └── probes (UDP, sealed under the pair's TLS keys) ─┤
+//!             store ──── disk   (its own thread) ────────────────────────┘
+//! ```
+//!
+//! Nothing here knows a protocol above the connection: packets are opaque bytes, and numbering, resuming and
+//! detecting belong to the pure crates. Every refusal is typed ([`Refusal`]) and counted ([`Metrics`]).
+
+#![forbid(unsafe_code)]
+// This crate is the driver: it is where the clock, the threads and unordered maps live.
+#![allow(clippy::disallowed_methods, clippy::disallowed_types, reason = "the driver owns clock and threads")]
+
+pub mod cert;
+pub mod clock;
+pub mod disk;
+pub mod input;
+pub mod links;
+pub mod metrics;
+pub mod probe;
+pub mod refusal;
+pub mod tls;
+pub mod trust;
+
+pub use clock::Clock;
+pub use disk::{Disk, DiskError};
+pub use input::{Down, Input, InputSender, Inputs, inputs};
+pub use links::{Batch, Config, Hello, HelloRefused, Links, PeerAddress, SendError};
+pub use metrics::Metrics;
+pub use probe::Via;
+pub use refusal::Refusal;
+pub use trust::{Expect, Trust};

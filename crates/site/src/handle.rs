@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
 use membership::group::GroupView;
-use multicast::call::{Outcome, Ticket};
-use stack::{CastError, CastOptions, JoinError, JoinOptions, ReplyKind, Status};
+use multicast::call::Outcome;
+use stack::{CallFailed, CastError, CastOptions, JoinError, JoinOptions, ReplyKind, ReplyTo, Status};
 use tokio::sync::{mpsc, oneshot};
 use wire::{GroupName, MemberId, ProcessId, ViewId};
 
@@ -31,9 +31,9 @@ pub enum RequestError {
     /// The cast was not taken.
     #[error(transparent)]
     Cast(#[from] CastError),
-    /// No such group, or not a member of it.
-    #[error("{0}")]
-    Group(&'static str),
+    /// A cast from outside came to nothing, or nobody can say.
+    #[error(transparent)]
+    Call(#[from] CallFailed),
 }
 
 /// A way to speak to a running site. Clones share it.
@@ -53,7 +53,7 @@ pub(crate) enum Command {
     Leave { process: ProcessId, group: GroupName, answer: Answer<()> },
     Cast { process: ProcessId, group: GroupName, options: CastOptions, payloads: Vec<Bytes>, answer: Answer<()> },
     Call { process: ProcessId, group: GroupName, options: CastOptions, payload: Bytes, answer: Answer<Outcome> },
-    Reply { process: ProcessId, to: Ticket, kind: ReplyKind, payload: Bytes, answer: Answer<()> },
+    Reply { process: ProcessId, to: ReplyTo, kind: ReplyKind, payload: Bytes, answer: Answer<()> },
     Flush { process: ProcessId, group: GroupName, answer: Answer<()> },
     Watch { process: ProcessId, group: GroupName, on: bool },
     Reorder { group: GroupName, member: MemberId, answer: Answer<()> },
@@ -85,7 +85,7 @@ pub enum ProcessEvent {
         /// In which order.
         order: multicast::Order,
         /// Set if a reply is wanted.
-        reply_to: Option<Ticket>,
+        reply_to: Option<ReplyTo>,
         /// The message.
         payload: Bytes,
     },
@@ -257,7 +257,7 @@ impl Handle {
     }
 
     /// Replies to a message that asked for it.
-    pub async fn reply(&self, process: ProcessId, to: Ticket, kind: ReplyKind, payload: Bytes) -> Result<(), RequestError> {
+    pub async fn reply(&self, process: ProcessId, to: ReplyTo, kind: ReplyKind, payload: Bytes) -> Result<(), RequestError> {
         self.ask(|answer| Command::Reply { process, to, kind, payload, answer }).await
     }
 

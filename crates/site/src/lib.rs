@@ -1,1 +1,20 @@
-//! site
+//! Floor 9: a running site. [`start`] brings one up from its configuration: the node in its one loop, the driver
+//! below it, and above it the session server and the metrics.
+
+#![forbid(unsafe_code)]
+// This crate runs in the world: clocks are allowed here.
+#![allow(clippy::disallowed_methods, reason = "a running site has a clock")]
+
+pub mod config;
+mod core;
+mod handle;
+mod metrics;
+mod notify;
+mod run;
+mod running;
+pub mod session;
+
+pub use config::{ConfigError, SiteConfig};
+pub use handle::{Events, Handle, ProcessEvent, RequestError};
+pub use run::{RunningSite, StartError, Stopped, start};
+pub use running::Running;

@@ -1,7 +1,11 @@
 //! The session server: other programs' way to the site, as `docs/sessions.md` describes it.
 
+mod casts;
 mod connection;
+mod events;
 mod listen;
+mod requests;
 mod translate;
 
+pub use connection::Site;
 pub use listen::{Listener, serve};

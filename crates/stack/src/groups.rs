@@ -72,7 +72,7 @@ struct Group {
     /// The members at this site, as of the shown view.
     local: Vec<MemberId>,
     own_casts: VecDeque<OwnCast>,
-    /// Carried casts by their number, until they are stable.
+    /// Carried casts by their number, until they are delivered.
     carried: BTreeMap<MessageNumber, (ClientId, u64)>,
     /// The highest number that is stable.
     stable: MessageNumber,
@@ -81,7 +81,8 @@ struct Group {
     flushes: Vec<(ProcessId, u64, MessageNumber)>,
     /// Own causal casts whose stability the switch waits for.
     marks: VecDeque<(MessageNumber, causal::Mark)>,
-    blocked: bool,
+    /// Whether the transitional signal has come since the last view.
+    signalled: bool,
     wants_room: bool,
 }
 
@@ -384,7 +385,7 @@ impl Groups {
             newest: MessageNumber(0),
             flushes: Vec::new(),
             marks: VecDeque::new(),
-            blocked: false,
+            signalled: false,
             wants_room: false,
         });
         if let Some(name) = name {
@@ -466,8 +467,8 @@ impl Group {
         while let Some(OwnCast { order, body, report }) = self.own_casts.pop_front() {
             use multicast::call::outsider::Order as Carried;
             let (as_order, safe) = match order {
-                Carried::Total => (Order::Abcast, false),
-                Carried::Safe => (Order::Abcast, true),
+                // Always safe: only what all have, with its place and all before it, may be called settled.
+                Carried::Total | Carried::Safe => (Order::Abcast, true),
                 Carried::Group => (Order::Gbcast, false),
             };
             match self.cast(now, member, as_order, safe, body.clone()) {

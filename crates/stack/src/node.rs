@@ -16,12 +16,12 @@ use std::time::Duration;
 use bytes::Bytes;
 use detect::{Detector, Event as Detected, Path};
 use link::Class;
-use membership::group::{GroupRequest, GroupView, Outcome, SiteInfo, SiteRole};
+use membership::group::{GroupRequest, GroupView, SiteInfo, SiteRole};
 use membership::interface::message::Answer;
 use membership::interface::{self, Host, Interface};
 use membership::kernel::Ticket as WriteTicket;
 use membership::service::{Event as Decided, RecordError, Service};
-use membership::step::{RequestId, Step, Why};
+use membership::step::{Step, Why};
 use membership::tables::GroupTables;
 use wire::frame::{self, Kind};
 use wire::{SiteId, SiteIncarnation, Time, ViewId};
@@ -61,7 +61,6 @@ pub struct Node {
     /// Sites whose links were full when last looked at.
     full: BTreeSet<SiteId>,
     leaving: bool,
-    outcomes: Vec<(RequestId, Outcome)>,
     stores: std::collections::VecDeque<Store>,
     events: std::collections::VecDeque<Event>,
 }
@@ -117,7 +116,6 @@ impl Node {
             heard_due: now,
             full: BTreeSet::new(),
             leaving: false,
-            outcomes: Vec::new(),
             stores: std::collections::VecDeque::new(),
             events: std::collections::VecDeque::new(),
             config,
@@ -426,7 +424,6 @@ impl Node {
             }
             Decided::Settled { request, outcome, on_line: _ } => {
                 self.interface.handle_answer(now, request, Answer::Outcome(outcome));
-                self.outcomes.push((request, outcome));
             }
             Decided::Suspect(life) => self.detector.handle_doubt(now, life.site),
             Decided::Left => self.events.push_back(Event::MayStop),
@@ -447,10 +444,9 @@ impl Node {
         for gone in before.iter().filter(|life| !self.members.contains(life)) {
             self.groups.handle_life_ended(now, *gone);
         }
-        let outcomes = std::mem::take(&mut self.outcomes);
         if let Some(view) = self.service.as_ref().and_then(Service::view) {
-            self.interface.handle_step(now, views, &outcomes, &view.tables);
-            self.host.handle_step(now, views, &outcomes, &view.tables);
+            self.interface.handle_step(now, views, &view.tables);
+            self.host.handle_step(now, views, &view.tables);
         }
         for view in views {
             self.groups.tell_outsiders(now, view);

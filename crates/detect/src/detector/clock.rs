@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use wire::{SiteId, Time};
 
-use super::peer::{Case, Peer};
+use super::peer::Peer;
 use super::{Detector, Event};
 use crate::message::{Body, Sign};
 
@@ -87,7 +87,9 @@ impl Detector {
             self.holds = true;
             return;
         };
-        let measured = self.detection_bound();
+        let watched = self.peers.values().filter(|peer| peer.is_watched() && peer.trip.smoothed().is_some());
+        let Some(longest) = watched.map(|peer| self.timeout_of(peer)).max() else { return };
+        let measured = self.settings.detection_bound(longest);
         if self.holds && measured > bound {
             self.holds = false;
             self.events.push_back(Event::CannotHold { bound, measured });
@@ -116,9 +118,10 @@ fn forgive_case(peer: &mut Peer, now: Time, refutation: Duration) {
     match case.mine {
         Some(Sign::OneWay | Sign::Silence) => peer.case = None,
         Some(Sign::Closed | Sign::Refused) | None => {
-            let resend = case.resend.is_some().then_some(now);
-            let fresh = Case { resend, resends: 0, deadline: now + refutation, ..case.clone() };
-            *case = fresh;
+            case.resend = case.resend.is_some().then_some(now);
+            case.resends = 0;
+            case.deadline = now + refutation;
+            case.patience = case.deadline;
         }
     }
 }

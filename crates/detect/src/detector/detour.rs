@@ -41,8 +41,9 @@ impl Detector {
                 peer.flap.broke(now);
                 let deaf = (!own).then_some(now);
                 let retry = now + RETRY;
+                let (since, bad_link, good, unreachable) = (now, None, 0, false);
                 peer.route =
-                    Route::Broken(Broken { own, deaf, via, since: now, bad_link: None, retry, good: 0 });
+                    Route::Broken(Broken { own, deaf, via, since, unreachable, bad_link, retry, good });
                 None
             }
             Route::Broken(broken) => {
@@ -54,6 +55,13 @@ impl Detector {
             }
         };
         self.via_changed(now, site, before);
+    }
+
+    /// Whether the last inquiry found anybody who reaches the site.
+    pub(super) fn note_unreachable(&mut self, site: SiteId, unreachable: bool) {
+        if let Some(Route::Broken(broken)) = self.peers.get_mut(&site).map(|peer| &mut peer.route) {
+            broken.unreachable = unreachable;
+        }
     }
 
     /// The other end of a path told whether it hears this one.
@@ -121,7 +129,9 @@ impl Detector {
         if broken.bad_link.is_some_and(|at| at <= now) {
             peer.bad_link_after = (peer.bad_link_after * 2).min(BAD_LINK_AFTER_MAX);
             broken.bad_link = Some(now + peer.bad_link_after);
-            let ((_, senior), (_, junior)) = if me < it { (me, it) } else { (it, me) };
+            // A site that nobody reaches is the bad end itself, however senior.
+            let it_goes = me.0 < it.0 || broken.unreachable;
+            let ((_, senior), (_, junior)) = if it_goes { (me, it) } else { (it, me) };
             self.events.push_back(Event::BadLink { junior, senior });
         }
         let Some(peer) = self.peers.get_mut(&site) else { return };

@@ -19,8 +19,11 @@ const HOLD_MAX: Duration = Duration::from_secs(60);
 pub(super) struct Case {
     pub(super) opened: Time,
     pub(super) deadline: Time,
-    /// When to say everything again; none: not any more, or this site is not the one who asks.
+    /// When to say everything again; none: not any more, or this site is no witness.
     pub(super) resend: Option<Time>,
+    /// Until then a silence may be due to a path that is just changing: the suspect was asked to refute by
+    /// every path, and has not had the time.
+    pub(super) patience: Time,
     pub(super) resends: u32,
     /// What this site has seen, once it is a witness.
     pub(super) mine: Option<Sign>,
@@ -35,6 +38,7 @@ impl Case {
             opened: now,
             deadline: now + refutation,
             resend: None,
+            patience: now,
             resends: 0,
             mine: None,
             witnesses: BTreeMap::new(),
@@ -60,6 +64,8 @@ pub(super) struct Broken {
     /// The neighbour that carries packets meanwhile.
     pub(super) via: Option<SiteId>,
     pub(super) since: Time,
+    /// Nobody reaches it: the site is deaf, not the path cut.
+    pub(super) unreachable: bool,
     /// When the loss of the last common neighbour is told.
     pub(super) bad_link: Option<Time>,
     /// When the direct path is tried again.

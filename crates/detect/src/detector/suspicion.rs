@@ -33,13 +33,13 @@ impl Detector {
             case.deadline = case.deadline.min(now + (resend.since(now)) * 2);
         }
         let who = peer.life;
-        if first && asked_by_other {
-            self.tell_inquiry(who, Body::Witness { who, sign });
-        } else {
-            case.resend = Some(resend);
-            self.tell_inquiry(who, Body::Suspect { who, sign });
-            self.ask_to_refute(who);
+        case.resend = Some(resend);
+        if first {
+            case.patience = resend;
         }
+        let said = if asked_by_other { Body::Witness { who, sign } } else { Body::Suspect { who, sign } };
+        self.tell_inquiry(who, said);
+        self.ask_to_refute(who);
         if first {
             self.counters.suspicions += 1;
             self.rewatch(now);
@@ -71,9 +71,6 @@ impl Detector {
             Standing::Watched => {}
         }
         let fresh = peer.news.is_some_and(|at| now.since(at) < timeout);
-        if sign == Sign::OneWay && fresh && peer.is_good_neighbour() {
-            return self.send(from, Body::Hear { who, direct: true });
-        }
         self.witnessed(now, from, who, sign);
         let Some(peer) = self.peers.get_mut(&who.site).filter(|peer| peer.is_watched()) else { return };
         let mine = peer.case.as_ref().and_then(|case| case.mine);
@@ -85,8 +82,9 @@ impl Detector {
         match (mine, connection) {
             (Some(mine), _) => self.send(from, Body::Witness { who, sign: mine }),
             (None, Some(seen)) if sign >= Sign::Closed => self.suspect(now, who.site, seen),
-            // After a refused connection, news may be older than the death: only an answer counts.
-            (None, _) if fresh && sign < Sign::Closed => self.vouch(who.site),
+            // After a refused connection, news may be older than the death, and a deaf site talks: then only
+            // an answer counts.
+            (None, _) if fresh && sign == Sign::Silence => self.vouch(who.site),
             (None, _) => peer.monitor.probe_now(now, sign != Sign::Silence),
         }
     }
@@ -122,13 +120,10 @@ impl Detector {
         peer.news = Some(now);
         peer.monitor.heard(now);
         let Some(case) = &peer.case else { return };
-        let hard = [case.mine].into_iter().flatten().chain(case.witnesses.values().copied());
-        let hard = hard.max() >= Some(Sign::Closed);
-        match case.mine {
-            // Talking does not refute deafness; only an answer does.
-            Some(Sign::OneWay) if !strong => return,
-            Some(_) | None if hard && !strong => return,
-            Some(_) | None => {}
+        // Talking refutes silence. It does not refute deafness, nor a closed connection: it may be older.
+        let mut signs = case.mine.into_iter().chain(case.witnesses.values().copied());
+        if !strong && signs.any(|sign| sign != Sign::Silence) {
+            return;
         }
         self.refuted(now, site, path);
     }
@@ -159,6 +154,9 @@ impl Detector {
         for site in self.inquiry(self.me.site) {
             if site != asker {
                 self.send(site, Body::Alive {});
+                if self.path(site) != Some(Path::Direct) {
+                    self.send_by(site, Path::Direct, Body::Alive {});
+                }
             }
         }
     }
@@ -168,6 +166,9 @@ impl Detector {
         match connection {
             Connection::Up(incarnation) if incarnation == peer.life.incarnation => {
                 peer.connection = Some(connection);
+                if let Route::Broken(broken) = &mut peer.route {
+                    broken.retry = now;
+                }
                 self.news(now, site, Some(Path::Direct), true);
             }
             // The hello of a life that is over arrived late.
@@ -195,8 +196,9 @@ impl Detector {
 
     /// Tells a suspicion again, or closes an inquiry whose time is up.
     pub(super) fn fire_case(&mut self, now: Time, site: SiteId) {
+        self.judge(now, site);
         let timeout = self.timeout(site);
-        let Some(peer) = self.peers.get_mut(&site).filter(|peer| peer.is_watched()) else { return };
+        let Some(peer) = self.peers.get_mut(&site) else { return };
         let who = peer.life;
         let Some(case) = &mut peer.case else { return };
         if let (Some(resend), Some(sign)) = (case.resend, case.mine)
@@ -207,7 +209,6 @@ impl Detector {
             self.tell_inquiry(who, Body::Suspect { who, sign });
             self.ask_to_refute(who);
         }
-        self.judge(now, site);
     }
 
     pub(super) fn fail(&mut self, now: Time, site: SiteId, evidence: Evidence) {
@@ -221,12 +222,15 @@ impl Detector {
         self.mend_detours(now);
     }
 
-    /// The neighbours that may carry a packet to `site`, by seniority, bounded.
-    pub(super) fn neighbours(&self, site: SiteId) -> Vec<SiteId> {
-        let good = |other: &&SiteId| {
-            **other != site && self.peers.get(other).is_some_and(|peer| peer.is_good_neighbour())
-        };
-        self.ring.iter().filter(good).take(FAN_OUT_MAX).copied().collect()
+    /// The neighbours that may carry a packet to `site` when every path is tried: good ones first, then those
+    /// whose own path is in doubt, by seniority, bounded.
+    fn neighbours(&self, site: SiteId) -> Vec<SiteId> {
+        let watched =
+            |other: &&SiteId| **other != site && self.peers.get(other).is_some_and(Peer::is_watched);
+        let good = |other: &SiteId| self.peers.get(other).is_some_and(Peer::is_good_neighbour);
+        let (good, doubtful): (Vec<SiteId>, Vec<SiteId>) =
+            self.ring.iter().filter(watched).copied().partition(good);
+        good.into_iter().chain(doubtful).take(FAN_OUT_MAX).collect()
     }
 
     /// Whom a suspicion of `suspect` is put to: the nearest before it on the ring, its monitors first. In a
@@ -255,7 +259,9 @@ impl Detector {
         {
             return self.fail(now, site, Evidence::Unrefuted { witness, sign });
         }
-        if !case.hearers.is_empty() || case.mine == Some(Sign::OneWay) {
+        let talks =
+            case.mine == Some(Sign::OneWay) || case.witnesses.values().any(|sign| *sign == Sign::OneWay);
+        if !case.hearers.is_empty() || talks {
             return self.contradicted(now, site, in_time);
         }
         let silent_too = |other: &SiteId| self.peers.get(other).is_none_or(Peer::is_suspected);
@@ -263,7 +269,7 @@ impl Detector {
         match witnesses[..] {
             [first, second, ..]
                 if (first.1 >= Sign::Refused && second.1 >= Sign::Closed)
-                    || (mine.is_some() && all_spoke)
+                    || (mine.is_some() && all_spoke && now >= case.patience)
                     || (mine.is_some() && !in_time) =>
             {
                 self.fail(now, site, Evidence::TwoWitnesses { first, second });
@@ -282,6 +288,7 @@ impl Detector {
         let Some(peer) = self.peers.get(&site) else { return };
         let Some(case) = &peer.case else { return };
         let via = self.best_neighbour(site, &case.hearers);
+        let unreachable = case.hearers.is_empty() && !case.witnesses.is_empty();
         if case.mine.is_none() {
             if !in_time {
                 self.close(site);
@@ -290,6 +297,7 @@ impl Detector {
             self.counters.refuted += 1;
             self.close(site);
             self.path_broke(now, site, true, via);
+            self.note_unreachable(site, unreachable);
             self.rewatch(now);
         }
     }

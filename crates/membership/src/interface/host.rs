@@ -99,17 +99,9 @@ impl Host {
         }
     }
 
-    /// The mserver has installed a step. Pass what [`crate::tables::Applied`] holds, and the tables after it.
-    pub fn handle_step(
-        &mut self,
-        now: Time,
-        views: &[Arc<GroupView>],
-        outcomes: &[(RequestId, Outcome)],
-        tables: &GroupTables,
-    ) {
-        for (id, outcome) in outcomes {
-            self.answer(*id, *outcome);
-        }
+    /// The mserver has installed a step: its views, and the tables after it.
+    pub fn handle_step(&mut self, now: Time, views: &[Arc<GroupView>], tables: &GroupTables) {
+        self.answer(tables);
         if !views.is_empty() {
             self.recent.push_back((tables.view(), views.to_vec()));
             if self.recent.len() > STEPS_MAX {
@@ -139,7 +131,7 @@ impl Host {
     /// Time has come: repeats what is not acknowledged, and reports guests that are silent and orphans that
     /// nobody has taken.
     pub fn handle_timeout(&mut self, now: Time, tables: &GroupTables) {
-        let silence = self.config.silence;
+        let silence = self.config.silence * 2;
         let silent = |g: &Guest| g.heard + silence <= now;
         let gone: Vec<SiteId> = self.guests.iter().filter(|(_, g)| silent(g)).map(|(s, _)| *s).collect();
         for site in gone {
@@ -157,7 +149,7 @@ impl Host {
         // One mserver speaks for all: the lowest site of the core-set.
         let speaks = tables.core().next().is_some_and(|life| life.site == self.config.life.site);
         for (life, since) in &mut self.orphans {
-            if *since + silence * 2 <= now {
+            if *since + silence <= now {
                 *since = now;
                 if speaks {
                     self.wishes.push_back(GroupRequest::Detach { life: *life, why: Why::Failed });
@@ -183,9 +175,10 @@ impl Host {
 
     /// When to call [`handle_timeout`](Host::handle_timeout).
     pub fn poll_timeout(&self) -> Option<Time> {
-        let silent = self.guests.values().map(|g| g.heard + self.config.silence);
+        let silence = self.config.silence * 2;
+        let silent = self.guests.values().map(|g| g.heard + silence);
         let owed = self.guests.values().filter(|g| !g.owed.is_empty()).map(|g| g.resend);
-        let orphans = self.orphans.values().map(|since| *since + self.config.silence * 2);
+        let orphans = self.orphans.values().map(|since| *since + silence);
         silent.chain(owed).chain(orphans).min()
     }
 
@@ -319,6 +312,8 @@ impl Host {
         let id = submit.id;
         let answer = if let Some(outcome) = tables.settled(id) {
             Answer::Outcome(outcome)
+        } else if !tables.primary() && guest.asked.contains(&id) {
+            Answer::Outcome(Outcome::Pending)
         } else if guest.asked.len() >= ASKED_MAX && !guest.asked.contains(&id) {
             Answer::Busy
         } else {
@@ -329,15 +324,16 @@ impl Host {
         self.transmits.push_back((from, Message::SubmitAnswer(SubmitAnswer { id, answer })));
     }
 
-    fn answer(&mut self, id: RequestId, outcome: Outcome) {
-        let Some(guest) = self.guests.get_mut(&id.origin.site) else { return };
-        let asked = match outcome {
-            Outcome::Pending => guest.asked.contains(&id),
-            Outcome::Done | Outcome::Refused(_) => guest.asked.remove(&id),
-        };
-        if asked {
-            let answer = Answer::Outcome(outcome);
-            self.transmits.push_back((id.origin.site, Message::SubmitAnswer(SubmitAnswer { id, answer })));
+    /// Tells the guests what the tables have settled.
+    fn answer(&mut self, tables: &GroupTables) {
+        for (site, guest) in &mut self.guests {
+            let asked = guest.asked.iter();
+            let settled: Vec<_> = asked.filter_map(|id| Some((*id, tables.settled(*id)?))).collect();
+            for (id, outcome) in settled {
+                guest.asked.remove(&id);
+                let answer = SubmitAnswer { id, answer: Answer::Outcome(outcome) };
+                self.transmits.push_back((*site, Message::SubmitAnswer(answer)));
+            }
         }
     }
 

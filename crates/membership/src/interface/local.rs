@@ -1,5 +1,7 @@
 //! [`Interface`]: what a site's processes see of the membership service.
 
+mod views;
+
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,8 +10,9 @@ use wire::{GroupId, GroupName, MemberId, ProcessId, SiteId, Time, ViewId};
 
 use super::attachment::{Attachment, Due};
 use super::message::{Answer, Attach, Attached, BadMessage, Claim, DirectAck, Message, StartChange, Submit};
-use super::{Config, Event, Failure, Join, WISHES_MAX, WishError};
-use crate::group::{Consistency, GroupOptions, GroupRequest, GroupView, Outcome, Reason};
+use super::{Config, Event, Failure, INTERFACE_REQUESTS, Join, WISHES_MAX, WishError};
+use crate::group::{GroupOptions, GroupRequest, GroupView, Outcome, Reason};
+use crate::kernel::Tables;
 use crate::step::{Request, RequestId, RequestKind, Why};
 use crate::tables::GroupTables;
 
@@ -152,28 +155,18 @@ impl Interface {
         let delay = self.delay_of(&request);
         let n = self.ask(now + delay, request, Some(now + self.config.patience));
         self.say_due(now);
-        Ok(RequestId { origin: self.config.life, n })
+        Ok(self.request_id(n))
     }
 
-    /// The next request number of this life of the site: for requests that others here make (detection's
-    /// failures, the site's own leave), so that no number is used twice.
-    pub fn next_request_id(&mut self) -> RequestId {
-        self.last_request += 1;
-        RequestId { origin: self.config.life, n: self.last_request }
-    }
-
-    /// The site's own mserver has installed a step: its views, what became of its requests, and the tables
-    /// after it. Whatever was missed before (a step learned by `Init`) is made good from the tables.
-    pub fn handle_step(
-        &mut self,
-        now: Time,
-        views: &[Arc<GroupView>],
-        outcomes: &[(RequestId, Outcome)],
-        tables: &GroupTables,
-    ) {
+    /// The site's own mserver has installed a step: its views, and the tables after it, which tell the outcome
+    /// of requests. Whatever was missed before (a step learned by `Init`) is made good from the tables.
+    pub fn handle_step(&mut self, now: Time, views: &[Arc<GroupView>], tables: &GroupTables) {
         self.take_views(now, views);
-        for (id, outcome) in outcomes {
-            self.handle_answer(now, *id, Answer::Outcome(*outcome));
+        let asked: Vec<RequestId> = self.asked.keys().map(|n| self.request_id(*n)).collect();
+        for id in asked {
+            if let Some(outcome) = tables.settled(id) {
+                self.handle_answer(now, id, Answer::Outcome(outcome));
+            }
         }
         self.compare(now, tables);
         self.say_due(now);
@@ -291,6 +284,10 @@ impl Interface {
 
     // Wishes.
 
+    fn request_id(&self, n: u64) -> RequestId {
+        RequestId { origin: self.config.life, n }
+    }
+
     fn check_room(&self) -> Result<(), WishError> {
         let wishes = self.asked.values().filter(|a| a.until.is_some()).count();
         if wishes >= WISHES_MAX { Err(WishError::Busy) } else { Ok(()) }
@@ -321,7 +318,8 @@ impl Interface {
     }
 
     fn ask(&mut self, next: Time, request: GroupRequest, until: Option<Time>) -> u64 {
-        let n = self.next_request_id().n;
+        self.last_request += 1;
+        let n = INTERFACE_REQUESTS + self.last_request;
         let attaches = matches!(request, GroupRequest::Attach { .. });
         // Changes that are gathered for one group go together, when the first of them is due.
         let gathered = self.asked.values().filter(|a| a.tries == 0 && same_group(&a.request, &request));
@@ -380,7 +378,7 @@ impl Interface {
             self.asked.iter().filter(|(_, a)| a.until.is_some_and(|t| t <= now)).map(|(n, _)| *n).collect();
         for n in over {
             let asked = self.asked.remove(&n).expect("it was there a line above");
-            let id = RequestId { origin: self.config.life, n };
+            let id = self.request_id(n);
             let GroupRequest::Join { group, member, .. } = asked.request else {
                 let outcome = asked.pending.then_some(Outcome::Pending);
                 self.events.push_back(Event::Answered { id, outcome });
@@ -435,128 +433,6 @@ impl Interface {
                 self.events.push_back(Event::JoinFailed { member, group: name, why });
             }
         }
-    }
-
-    // Views.
-
-    /// Takes the views of one step: first who is listed where, then who is listed no longer, so that a member
-    /// which moves from one group to another is never without one.
-    fn take_views(&mut self, now: Time, views: &[Arc<GroupView>]) {
-        let is_new = |v: &&Arc<GroupView>| self.seen.get(&v.group).is_none_or(|s| s.id < v.id);
-        let news: Vec<Arc<GroupView>> = views.iter().filter(is_new).cloned().collect();
-        for view in &news {
-            self.adopt(now, view);
-        }
-        for view in &news {
-            self.let_go(now, view);
-        }
-        self.forget_empty_groups();
-    }
-
-    fn adopt(&mut self, now: Time, view: &Arc<GroupView>) {
-        let life = self.config.life;
-        let mut listed = Vec::new();
-        for member in view.members.iter().map(|m| m.id).filter(|m| m.process.birth == life) {
-            match self.members.get_mut(&member) {
-                Some(membership) => {
-                    membership.group = Some(view.group);
-                    membership.name = view.name.clone();
-                    listed.push(member);
-                }
-                None => self.disown(now, view.group, member),
-            }
-        }
-        let knows = self.seen.contains_key(&view.group);
-        if listed.is_empty() && !knows {
-            return;
-        }
-        self.asked.retain(
-            |_, a| !matches!(&a.request, GroupRequest::Join { member, .. } if listed.contains(member)),
-        );
-        self.seen.insert(view.group, view.clone());
-        if listed.is_empty() {
-            return;
-        }
-        if view.options.consistency == Consistency::Weak {
-            let overtaken = |e: &Event| matches!(e, Event::View { view: v, .. } if v.group == view.group);
-            self.events.retain(|e| !overtaken(e));
-        }
-        self.events.push_back(Event::View { view: view.clone(), members: listed });
-    }
-
-    /// A view lists somebody who is not here (any more): the membership service is told, once.
-    fn disown(&mut self, now: Time, group: GroupId, member: MemberId) {
-        let is_told = self.asked.values().any(|a| {
-            matches!(&a.request, GroupRequest::Leave { member: m, .. } if *m == member)
-                || matches!(&a.request, GroupRequest::Fail { process } if *process == member.process)
-        });
-        if !is_told {
-            self.ask(now, GroupRequest::Leave { group, member }, None);
-        }
-    }
-
-    fn let_go(&mut self, now: Time, view: &Arc<GroupView>) {
-        let is_listed = |m: &MemberId| view.members.iter().any(|l| l.id == *m);
-        let gone: Vec<MemberId> = self.members_of(view.group).filter(|m| !is_listed(m)).collect();
-        for member in gone {
-            match view.left.iter().find(|(m, _)| *m == member).map(|(_, why)| *why) {
-                Some(why @ (Why::Left | Why::Failed)) => {
-                    self.members.remove(&member);
-                    self.events.push_back(Event::Left { member, group: view.group, why });
-                }
-                Some(Why::Partitioned) | None => self.rejoin(now, member),
-            }
-        }
-    }
-
-    /// The member's side had died, or it was removed by mistake: its process joins again (A6, C17).
-    fn rejoin(&mut self, now: Time, was: MemberId) {
-        let Some(Membership { name, mut join, group }) = self.members.remove(&was) else { return };
-        if let Some(view) = group.and_then(|g| self.seen.get(&g)) {
-            join.options = view.options.clone();
-        }
-        join.create = crate::group::Create::IfMissing;
-        let group = name.clone();
-        let member = self.ask_to_join(now, was.process, name, join, None);
-        self.events.push_back(Event::Rejoining { was, member, group });
-    }
-
-    fn forget_empty_groups(&mut self) {
-        let alive: BTreeSet<GroupId> = self.members.values().filter_map(|m| m.group).collect();
-        self.seen.retain(|group, _| alive.contains(group));
-    }
-
-    /// Compares with the tables: views that were missed, members that the line does not know (any more).
-    fn compare(&mut self, now: Time, tables: &GroupTables) {
-        for asked in self.asked.values_mut() {
-            asked.pending = !tables.primary();
-        }
-        let mine: Vec<(MemberId, Option<GroupId>)> =
-            self.members.iter().map(|(m, s)| (*m, s.group)).collect();
-        let mut missed: BTreeMap<GroupId, Arc<GroupView>> = BTreeMap::new();
-        for (member, _) in &mine {
-            let Some(id) = tables.group_of(*member) else { continue };
-            let newest = tables.group_view_id(id);
-            let seen = self.seen.get(&id).map(|v| v.id);
-            if seen < newest
-                && let Some(view) = tables.group_view(id)
-            {
-                missed.insert(id, view);
-            }
-        }
-        self.take_views(now, &missed.into_values().collect::<Vec<_>>());
-        for (member, group) in mine {
-            let lost = tables.primary() && group.is_some() && tables.group_of(member).is_none();
-            if lost {
-                self.rejoin(now, member);
-            }
-        }
-        let unknown: Vec<(MemberId, GroupId)> =
-            tables.memberships_at(self.config.life).filter(|(m, _)| !self.members.contains_key(m)).collect();
-        for (member, group) in unknown {
-            self.disown(now, group, member);
-        }
-        self.forget_empty_groups();
     }
 
     // An mserver elsewhere.

@@ -8,8 +8,6 @@ mod attachment;
 mod host;
 mod local;
 pub mod message;
-#[cfg(test)]
-mod tests;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,6 +24,10 @@ pub use local::Interface;
 /// What the interface must ask itself (leaves and failures) is bounded by the memberships it has.
 pub const WISHES_MAX: usize = 1_024;
 
+/// A member interface numbers its requests from here, its site's mserver from 1: one life of a site never uses
+/// a number twice.
+pub const INTERFACE_REQUESTS: u64 = 1 << 63;
+
 /// What an interface or a host must know before it starts. The defaults suit a local network.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
@@ -41,7 +43,8 @@ pub struct Config {
     pub patience: Duration,
     /// How often an attached site gives a sign of life.
     pub beat: Duration,
-    /// After so long without an answer an mserver, or an attached site, is taken for gone.
+    /// After so long without an answer an mserver is taken for gone. An attached site is taken for gone after
+    /// twice as long, so that it has the time to attach elsewhere.
     pub silence: Duration,
 }
 

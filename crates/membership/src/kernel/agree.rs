@@ -57,7 +57,9 @@ impl<T: Tables> Kernel<T> {
             if acks.contains_key(&site) {
                 continue;
             }
-            let behind = self.seen.get(&site).and_then(|g| g.line).is_some_and(|l| l.1 < line.step.position);
+            // The step before the line is enough: the proposal carries the line itself.
+            let near = |id: ViewId| id == line.step.id || id == line.step.base;
+            let behind = self.seen.get(&site).and_then(|g| g.line).is_some_and(|l| !near(l.0));
             if behind {
                 self.send_line(site);
             }

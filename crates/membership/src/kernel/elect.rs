@@ -10,9 +10,10 @@ use super::learn::Learning;
 use super::message::{Body, Header, Status};
 use super::output::{Delay, Timer, Transition};
 use super::quorum::{is_acceptor, is_quorum};
+use super::record::Learned;
 use super::tables::Tables;
-use super::{Kernel, Owed, Role, TRIES_MAX, WAITS_MAX};
-use crate::step::{Peer, Request, Step};
+use super::{Glimpse, Kernel, Owed, Role, TRIES_MAX, WAITS_MAX};
+use crate::step::{Peer, Request, RequestKind, Step};
 
 /// An election under way.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -50,22 +51,41 @@ impl<T: Tables> Kernel<T> {
     fn is_wanted(&self) -> bool {
         let Some(line) = &self.line else { return false };
         let Some(view) = &self.view else { return true };
-        if self.ran_out || view.step.position < line.step.position {
+        // A view off the line wants to be on it as soon as a quorum of the line is heard.
+        if self.ran_out
+            || view.step.position < line.step.position
+            || (!view.step.primary && self.quorum_heard())
+        {
             return true;
         }
         let another_life =
             |peer: Peer| self.newest_life(peer.site).is_some_and(|life| life.incarnation > peer.incarnation);
         let mut requests = self.pending.iter().map(|(id, kind)| Request { id: *id, kind: kind.clone() });
-        requests.any(|r| view.tables.settled(r.id).is_none() && view.tables.wants(&r, view.step.primary))
-            || view.step.members.iter().any(|m| another_life(m.peer))
+        requests.any(|r| {
+            !self.is_moot(&r.kind)
+                && view.tables.settled(r.id).is_none()
+                && view.tables.wants(&r, view.step.primary)
+        }) || view.step.members.iter().any(|m| another_life(m.peer))
             || self.heard.iter().any(|site| self.is_foreign(*site))
+    }
+
+    /// Whether a request asks for what is so: that somebody go who is not there. It is settled by the next step,
+    /// and worth none of its own.
+    fn is_moot(&self, kind: &RequestKind) -> bool {
+        match kind {
+            RequestKind::Fail(life, _) | RequestKind::Leave(life) => {
+                let there = |l: &Learned<T>| l.step.members.iter().any(|m| m.peer.life() == *life);
+                !self.view.iter().chain(&self.line).any(|l| there(l))
+            }
+            RequestKind::Join(_) | RequestKind::Reorder(_) | RequestKind::Group(_) => false,
+        }
     }
 
     /// A site that is heard, knows a line, and is not in this view with us (C17).
     fn is_foreign(&self, site: SiteId) -> bool {
         let Some(glimpse) = self.seen.get(&site) else { return false };
         let Some(view) = &self.view else { return false };
-        if glimpse.line.is_none() {
+        if glimpse.line.is_none() || glimpse.left {
             return false;
         }
         let went_on = |id: ViewId| self.record.values().any(|step| step.id == id && !step.lists(self.me));
@@ -80,7 +100,11 @@ impl<T: Tables> Kernel<T> {
 
     pub(super) fn quorum_heard(&self) -> bool {
         let Some(line) = &self.line else { return false };
-        let heard = |peer: Peer| peer.site == self.me.site || self.heard.contains(&peer.site);
+        let may_vote = |g: &Glimpse| is_acceptor(&line.step, g.peer);
+        let heard = |peer: Peer| {
+            (peer.site == self.me.site && is_acceptor(&line.step, self.me))
+                || (self.heard.contains(&peer.site) && self.seen.get(&peer.site).is_none_or(may_vote))
+        };
         is_quorum(&line.step, self.config.bugs, heard)
     }
 
@@ -140,7 +164,7 @@ impl<T: Tables> Kernel<T> {
         // A foreign view must be asked what it promised; a restarted site without a view may simply come in.
         let foreign_view =
             |site: &SiteId| self.is_foreign(*site) && self.seen.get(site).is_some_and(|g| g.view.is_some());
-        if self.heard.iter().any(foreign_view) || (view.step.primary && !self.quorum_heard()) {
+        if self.heard.iter().any(foreign_view) || view.step.primary != self.quorum_heard() {
             return None;
         }
         let present = self.presumed_present(&view.step);
@@ -161,7 +185,8 @@ impl<T: Tables> Kernel<T> {
         }
         for site in &self.heard {
             let Some(glimpse) = self.seen.get(site) else { continue };
-            if glimpse.line.is_some() && glimpse.view.is_none() && !view.lists(glimpse.peer) {
+            if glimpse.line.is_some() && glimpse.view.is_none() && !glimpse.left && !view.lists(glimpse.peer)
+            {
                 present.insert(*site, Present { peer: glimpse.peer, view: None });
             }
         }
@@ -182,7 +207,9 @@ impl<T: Tables> Kernel<T> {
                 None => ViewId { epoch: floor.epoch.saturating_add(1), ..lowest },
             }
         };
-        let joiner = |site: &SiteId| self.seen.get(site).is_some_and(|g| g.line.is_none());
+        // A joiner has nothing to promise; a member that has not told its line yet has.
+        let member = |site: &SiteId| self.view.as_ref().is_some_and(|v| v.step.rank(*site).is_some());
+        let joiner = |site: &SiteId| self.seen.get(site).is_some_and(|g| g.line.is_none()) && !member(site);
         let mut asked: BTreeSet<SiteId> = self.heard.iter().filter(|s| !joiner(s)).copied().collect();
         asked.insert(self.me.site);
         self.trace(Transition::Election);

@@ -9,7 +9,7 @@ use super::output::{Delay, Output, Timer, Transition};
 use super::record::Learned;
 use super::tables::Tables;
 use super::{Kernel, RECORD_MAX, Role};
-use crate::step::{Peer, Step};
+use crate::step::{Peer, Step, Why};
 
 /// What came of learning a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -98,6 +98,7 @@ impl<T: Tables> Kernel<T> {
         self.ran_out = false;
         (self.tries, self.backoff) = (0, false);
         let line = Arc::new(line);
+        self.forget_removed(&line.step);
         self.settle(&line, true);
         self.pending.retain(|id, _| line.tables.settled(*id).is_none());
         self.line = Some(line);
@@ -142,6 +143,7 @@ impl<T: Tables> Kernel<T> {
             );
         }
         if !step.primary {
+            self.forget_removed(step);
             self.settle(&learned, false);
         }
         (self.tries, self.backoff, self.ran_out) = (0, false, false);
@@ -163,6 +165,18 @@ impl<T: Tables> Kernel<T> {
         self.owed = None;
         self.backoff = false;
         self.outputs.0.push_back(Output::Left);
+    }
+
+    /// Who was removed is not heard until it speaks again; who left is not merged even then.
+    fn forget_removed(&mut self, step: &Step) {
+        for (peer, why) in &step.removed {
+            if let Some(glimpse) = self.seen.get_mut(&peer.site)
+                && glimpse.peer == *peer
+            {
+                glimpse.left = *why == Why::Left;
+                self.heard.remove(&peer.site);
+            }
+        }
     }
 
     fn settle_owed(&mut self, attempt: ViewId) {

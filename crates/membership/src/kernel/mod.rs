@@ -92,6 +92,8 @@ pub(crate) struct Glimpse {
     pub view: Option<ViewId>,
     /// Its newest line; none: a joiner.
     pub line: Option<(ViewId, u64)>,
+    /// That life left of its own accord: it is not to be merged.
+    pub left: bool,
 }
 
 /// Somebody else's attempt, whose Commit is awaited (C14).
@@ -213,7 +215,7 @@ impl<T: Tables> Kernel<T> {
             raised: ViewId::default(),
             tries: 0,
             backoff: false,
-            requests: RequestId::MSERVER,
+            requests: 0,
             leaving: false,
             retired: false,
             dirty: false,
@@ -325,6 +327,9 @@ impl<T: Tables> Kernel<T> {
     /// The timers that run now.
     pub fn timers(&self) -> Vec<Timer> {
         let mut timers = Vec::new();
+        if self.retired {
+            return timers;
+        }
         match &self.role {
             Role::Idle => {}
             Role::Electing(electing) => timers.push(Timer::Collect(electing.attempt)),
@@ -338,7 +343,7 @@ impl<T: Tables> Kernel<T> {
         timers.extend(self.owed.map(|owed| Timer::Commit(owed.attempt)));
         timers.extend(self.backoff.then_some(Timer::Backoff));
         timers.extend(self.line.is_none().then_some(Timer::Join));
-        timers.extend((self.leaving && !self.retired).then_some(Timer::Leave));
+        timers.extend(self.leaving.then_some(Timer::Leave));
         timers
     }
 
@@ -359,11 +364,11 @@ impl<T: Tables> Kernel<T> {
         self.trace(Transition::Restart);
         self.promised = record.promised;
         self.accepted = record.accepted.map(|(attempt, step)| (attempt, Arc::new(step)));
-        self.line = Some(Arc::new(record.line));
         if self.config.bugs.has(wire::Bug::PromisesLost) {
-            self.promised = ViewId::default();
+            self.promised = record.line.step.id;
             self.accepted = None;
         }
+        self.line = Some(Arc::new(record.line));
     }
 
     /// Runs until nothing is left to do, then asks for what must be on disk.
@@ -437,7 +442,7 @@ impl<T: Tables> Kernel<T> {
     }
 
     fn note(&mut self, header: &Header) {
-        let fresh = Glimpse { peer: header.from, view: header.view, line: header.line };
+        let fresh = Glimpse { peer: header.from, view: header.view, line: header.line, left: false };
         let glimpse = self.seen.entry(header.from.site).or_insert(fresh);
         if glimpse.peer == header.from {
             glimpse.view = glimpse.view.max(header.view);

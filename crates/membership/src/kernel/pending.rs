@@ -134,13 +134,31 @@ impl<T: Tables> Kernel<T> {
         }
         let settled = self.line.as_ref().is_some_and(|l| l.tables.settled(request.id).is_some());
         if settled {
-            self.help_laggard(header);
+            match &request.kind {
+                // It was let in and removed before it heard of it, or was taken for dead: it still asks, so its
+                // sponsor asks for it anew.
+                RequestKind::Join(peer) if *peer == from => self.ask_anew(RequestKind::Join(*peer)),
+                RequestKind::Join(_)
+                | RequestKind::Leave(_)
+                | RequestKind::Fail(..)
+                | RequestKind::Reorder(_)
+                | RequestKind::Group(_) => self.help_laggard(header),
+            }
             return;
         }
         let new = self.take_pending(std::slice::from_ref(request));
         let outsider = self.view.as_ref().is_some_and(|v| !v.step.lists(from));
         if new && outsider {
             self.spread(request, Some(from.site));
+        }
+    }
+
+    fn ask_anew(&mut self, kind: RequestKind) {
+        if self.pending.values().any(|k| *k == kind) {
+            return;
+        }
+        if let Ok(request) = self.new_request(kind) {
+            self.spread(&request, None);
         }
     }
 

@@ -6,6 +6,7 @@ use minicbor::{Decode, Encode};
 use wire::SiteIncarnation;
 
 use crate::group::{Outcome, Reason};
+use crate::interface::INTERFACE_REQUESTS;
 use crate::step::RequestId;
 
 /// Lives of one site that are remembered; requests of older ones count as settled.
@@ -18,18 +19,19 @@ const REFUSED_MAX: usize = 256;
 /// The decided requests of every origin.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Encode, Decode)]
 #[cbor(transparent)]
-pub(super) struct Settled(#[n(0)] BTreeMap<SiteIncarnation, Life>);
+pub(super) struct Settled(#[n(0)] BTreeMap<SiteIncarnation, Lanes>);
 
-/// The decided requests of one life of a site: those its member interface numbered, and its mserver's own.
+/// One life's requests are numbered twice: by its mserver, and from [`INTERFACE_REQUESTS`] on by its member
+/// interface.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Encode, Decode)]
-struct Life {
+struct Lanes {
     #[n(0)]
-    interface: Origin,
-    #[n(1)]
     mserver: Origin,
+    #[n(1)]
+    interface: Origin,
 }
 
-/// The decided requests of one counter.
+/// The decided requests of one life of a site, by one of its two numberings.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Encode, Decode)]
 struct Origin {
     /// All numbers up to this one are decided.
@@ -46,7 +48,8 @@ struct Origin {
 impl Settled {
     pub(super) fn get(&self, id: RequestId) -> Option<Outcome> {
         match self.0.get(&id.origin) {
-            Some(life) => life.get(id.n),
+            Some(lanes) if id.n >= INTERFACE_REQUESTS => lanes.interface.get(id.n - INTERFACE_REQUESTS),
+            Some(lanes) => lanes.mserver.get(id.n),
             None if self.is_forgotten(id.origin) => Some(Outcome::Refused(Reason::Stale)),
             None => None,
         }
@@ -62,7 +65,11 @@ impl Settled {
         if self.is_forgotten(id.origin) {
             return;
         }
-        self.0.entry(id.origin).or_default().note(id.n, refused);
+        let lanes = self.0.entry(id.origin).or_default();
+        match id.n.checked_sub(INTERFACE_REQUESTS) {
+            Some(n) => lanes.interface.note(n, refused),
+            None => lanes.mserver.note(id.n, refused),
+        }
         self.forget_old_lives(id.origin);
     }
 
@@ -82,22 +89,6 @@ impl Settled {
         let lives: Vec<_> = self.lives_of(origin).collect();
         for old in lives.iter().take(lives.len().saturating_sub(LIVES_MAX)) {
             self.0.remove(old);
-        }
-    }
-}
-
-impl Life {
-    fn get(&self, n: u64) -> Option<Outcome> {
-        match n.checked_sub(RequestId::MSERVER) {
-            Some(n) => self.mserver.get(n),
-            None => self.interface.get(n),
-        }
-    }
-
-    fn note(&mut self, n: u64, refused: Option<Reason>) {
-        match n.checked_sub(RequestId::MSERVER) {
-            Some(n) => self.mserver.note(n, refused),
-            None => self.interface.note(n, refused),
         }
     }
 }
@@ -150,14 +141,10 @@ mod tests {
         assert_eq!(settled.get(id(1, 3)), Some(Outcome::Refused(Reason::Full)));
         assert_eq!(settled.get(id(1, 4)), None);
         assert_eq!(settled.get(id(2, 1)), None);
-    }
-
-    #[test]
-    fn an_mserver_s_own_requests_are_counted_apart() {
-        let mut settled = Settled::default();
-        settled.note(id(1, RequestId::MSERVER + 1), Outcome::Done);
-        assert_eq!(settled.get(id(1, 1)), None);
-        assert_eq!(settled.get(id(1, RequestId::MSERVER + 1)), Some(Outcome::Done));
+        assert_eq!(settled.get(id(1, INTERFACE_REQUESTS + 1)), None, "the two numberings are apart");
+        settled.note(id(1, INTERFACE_REQUESTS + 1), Outcome::Done);
+        assert_eq!(settled.get(id(1, INTERFACE_REQUESTS + 1)), Some(Outcome::Done));
+        assert_eq!(settled.get(id(1, 2)), None);
     }
 
     #[test]
@@ -166,7 +153,7 @@ mod tests {
         for n in 0..10_000 {
             settled.note(id(9, 2 * n + 2), Outcome::Refused(Reason::Full));
         }
-        let origin = &settled.0[&id(9, 0).origin].interface;
+        let origin = &settled.0[&id(9, 0).origin].mserver;
         assert!(origin.above.len() <= ABOVE_MAX && origin.refused.len() <= REFUSED_MAX);
         assert_eq!(settled.get(id(9, 1)), Some(Outcome::Done), "a gap at the bound counts as settled");
         for life in 10..20 {

@@ -19,6 +19,7 @@
 //! How the node joins them, in this order for each thing the data plane of a group reports:
 //!
 //! 1. a delivery or a view goes into [`Dedup`]; what comes out of it, in order, is what the members see;
+//!    what it wants to be cast is cast, in order, as soon as the data plane takes it;
 //! 2. a delivery that wants a reply goes to [`Answerer`]; one that this site itself cast goes to
 //!    [`Caller::handle_delivery`], which learns the targets from the view;
 //! 3. a view goes to [`Caller`], [`Answerer`] and [`Contact`];
@@ -75,6 +76,18 @@ pub struct Installed {
     pub view: Arc<GroupView>,
     /// The transitional set (M5): the lives of sites that moved together with this one.
     pub together: Arc<[SiteIncarnation]>,
+}
+
+impl Installed {
+    /// The view as the data plane reports it to the site `me`, with the members of the transitional set.
+    pub fn new(view: Arc<GroupView>, me: SiteIncarnation, transitional: &[MemberId]) -> Installed {
+        let mut together: Vec<SiteIncarnation> =
+            transitional.iter().map(|member| member.process.birth).collect();
+        together.push(me);
+        together.sort_unstable();
+        together.dedup();
+        Installed { view, together: together.into() }
+    }
 }
 
 /// Names a call in the whole cluster: the life of the site that made it and its number there. A repeated

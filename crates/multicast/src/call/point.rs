@@ -229,7 +229,7 @@ fn put_verdict(out: &mut BytesMut, verdict: &Verdict) {
         }
         Verdict::Outcome(outcome) => {
             out.put_u8(2);
-            let record = OutcomeRecord::from(outcome);
+            let record = OutcomeRecord::from(&**outcome);
             let body = minicbor::to_vec(record).expect("writing to memory does not fail");
             out.put_slice(&body);
         }
@@ -249,7 +249,7 @@ fn read_verdict(mut reader: Reader) -> Result<Verdict, DecodeError> {
         2 => {
             let record: OutcomeRecord =
                 minicbor::decode(&reader.into_rest()).map_err(|_| DecodeError::BadBody)?;
-            Ok(Verdict::Outcome(record.check()?))
+            Ok(Verdict::Outcome(Box::new(record.check()?)))
         }
         other => Err(DecodeError::UnknownTag(other)),
     }
@@ -339,7 +339,7 @@ mod tests {
             PointMessage::Copy(ReplyCopy { call, from: member(1), to: member(2), body: body.clone() }),
             PointMessage::ClientGone { group: group(), client: client(5) },
             verdict(Verdict::Carried),
-            verdict(Verdict::Outcome(Outcome {
+            verdict(Verdict::Outcome(Box::new(Outcome {
                 delivered_in: Some(view_id(4)),
                 targets: 5,
                 replies: vec![(member(1), body.clone())],
@@ -348,7 +348,7 @@ mod tests {
                 missing: vec![member(4)],
                 aborted_by: Some((member(5), Bytes::new())),
                 timed_out: true,
-            })),
+            }))),
         ];
         for refusal in [Refusal::NotMember, Refusal::Busy, Refusal::Forgotten, Refusal::Gone] {
             all.push(verdict(Verdict::Refused(refusal)));
@@ -376,7 +376,7 @@ mod tests {
 
     #[test]
     fn an_outcome_that_does_not_add_up_is_refused() {
-        let verdict = Verdict::Outcome(Outcome { targets: 3, ..Outcome::default() });
+        let verdict = Verdict::Outcome(Box::new(Outcome { targets: 3, ..Outcome::default() }));
         let message = PointMessage::Verdict { group: group(), client: client(5), sequence: 6, verdict };
         assert_eq!(PointMessage::decode(message.encode()), Err(DecodeError::BadBody));
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use multicast::call::outsider::{ContactOutput, DedupOutput, Judgement};
 use multicast::call::{self, Installed, PointMessage};
 use multicast::{Delivery, Event as Report};
-use wire::{GroupId, MemberId, SiteIncarnation, Time};
+use wire::{GroupId, MemberId, Time};
 
 use super::{Action, Group, Groups, OWN_CASTS_MAX, OwnCast};
 use crate::api::{Event, LocalMembers};
@@ -64,12 +64,11 @@ impl Groups {
         match report {
             Report::Deliver(delivery) => self.delivered(now, group, id, delivery),
             Report::View { view, transitional } => {
-                let mut together: Vec<SiteIncarnation> =
-                    transitional.iter().map(|member| member.process.birth).collect();
-                together.sort_unstable();
-                together.dedup();
+                let installed = Installed::new(Arc::clone(&view), self.me, &transitional);
                 group.transitional.insert(view.id, transitional);
-                group.dedup.handle_view(Installed { view, together: together.into() });
+                group.dedup.handle_view(installed);
+                group.signalled = false;
+                group.carried.clear();
                 self.switch.handle_installed(id);
                 group.marks.clear();
             }
@@ -83,14 +82,13 @@ impl Groups {
                 return true;
             }
             Report::TransitionalSignal { transitional } => {
+                group.signalled = true;
                 self.events.push_back(Event::TransitionalSignal { group: id, members: transitional });
             }
             Report::Blocked => {
-                group.blocked = true;
                 self.events.push_back(Event::Blocked { group: id, blocked: true });
             }
             Report::Unblocked { after: _ } => {
-                group.blocked = false;
                 self.events.push_back(Event::Blocked { group: id, blocked: false });
                 group.cast_own(now);
             }
@@ -102,10 +100,6 @@ impl Groups {
             }
             Report::Stable { number } => {
                 group.stable = group.stable.max(number);
-                let rest = group.carried.split_off(&multicast::MessageNumber(number.0 + 1));
-                for (client, sequence) in std::mem::replace(&mut group.carried, rest).into_values() {
-                    group.contact.handle_settled(client, sequence);
-                }
                 let mut mark = None;
                 while let Some((_, of)) = group.marks.pop_front_if(|(cast, _)| *cast <= number) {
                     mark = Some(of);
@@ -127,11 +121,23 @@ impl Groups {
     }
 
     fn delivered(&mut self, now: Time, group: &mut Group, id: GroupId, delivery: Delivery) {
-        let Delivery { view, sender, order, payload, .. } = delivery;
+        let Delivery { view, sender, site, number, order, safe, payload } = delivery;
         let body = call::Delivery { group: id, view, sender, order, body: payload };
         if let Err(error) = group.dedup.handle_delivery(now, body) {
             let note = format!("dropped a message of {sender} in {}: {error}", group.name);
             self.events.push_back(Event::Note(note));
+        }
+        while let Some(output) = group.dedup.poll_output() {
+            self.show(now, group, id, output);
+        }
+        // Delivered as safe, before any signal: all have it, its place and all before it. Otherwise the next
+        // view settles it.
+        if site == self.me.site
+            && let Some((client, sequence)) = group.carried.remove(&number)
+            && safe
+            && !group.signalled
+        {
+            group.contact.handle_settled(client, sequence);
         }
     }
 
@@ -183,6 +189,7 @@ impl Groups {
                 group.contact.handle_judged(&opened, judgement, &view, &mut self.caller);
             }
             DedupOutput::View(installed) => self.show_view(group, id, &installed),
+            DedupOutput::Firm => group.contact.handle_firm(),
             DedupOutput::Cast(body) => {
                 group.queue_own(call::outsider::Order::Total, body, None);
                 group.cast_own(now);

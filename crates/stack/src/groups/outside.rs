@@ -126,7 +126,7 @@ impl Groups {
                 let Some(call) = outsider.calls.remove(&sequence) else { continue };
                 let outcome = match fate {
                     Fate::Carried => Ok(Outcome::default()),
-                    Fate::Answered(outcome) => Ok(outcome),
+                    Fate::Answered(outcome) => Ok(*outcome),
                     Fate::Unknown => Err(CallFailed::Unknown),
                     Fate::NotSent => Err(CallFailed::NotSent),
                 };

@@ -17,7 +17,7 @@ pub enum Fate {
     /// Delivered exactly once at every member of the view.
     Carried,
     /// Delivered exactly once, and this is what the members answered.
-    Answered(Outcome),
+    Answered(Box<Outcome>),
     /// Delivered at most once; nobody can say whether it was.
     Unknown,
     /// Never delivered: no contact was found in time.

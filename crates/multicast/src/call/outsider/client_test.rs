@@ -62,8 +62,8 @@ fn a_call_ends_with_its_outcome() {
     let sequence = call(&mut client);
     client.handle_verdict(at(1), site(2), sequence, Verdict::Carried);
     assert_eq!(client.poll_event(), Some(ClientEvent::Carried { sequence }));
-    client.handle_verdict(at(1), site(2), sequence, Verdict::Outcome(Outcome::default()));
-    assert_eq!(ended(&mut client), [(1, Fate::Answered(Outcome::default()))]);
+    client.handle_verdict(at(1), site(2), sequence, Verdict::Outcome(Box::default()));
+    assert_eq!(ended(&mut client), [(1, Fate::Answered(Box::default()))]);
 }
 
 #[test]

@@ -12,13 +12,16 @@ use super::super::envelope::{Envelope, Kind};
 use super::super::point::PointMessage;
 use super::super::{Installed, Transmit};
 use super::dedup::Opened;
-use super::{Carry, ClientId, Gone, Judgement, Order, Refusal, TABLE_WINDOW, Verdict};
+use super::{Carry, ClientId, Gone, Judgement, Order, Origin, Refusal, TABLE_WINDOW, Verdict};
 
 /// What [`Contact::poll_output`] asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ContactOutput {
-    /// Cast this in the group, in the name of any member at this site. Report it with [`Contact::handle_judged`]
-    /// when it comes back and with [`Contact::handle_settled`] when every member has it and its place in the order.
+    /// Cast this in the group, in the name of any member at this site, in the order of these outputs and as soon as
+    /// the data plane takes it. Report it with [`Contact::handle_judged`] when it comes back and with
+    /// [`Contact::handle_settled`] when every member has it, its place in the order and all before it. Where stability
+    /// is known of messages but not of their order, cast it safe: then its delivery before a transitional signal is
+    /// that moment.
     Cast {
         /// In which order.
         order: Order,
@@ -33,7 +36,8 @@ pub enum ContactOutput {
 
 /// The contact of one group at one site.
 ///
-/// It holds no copy of a payload: that is the client's, until the cast is settled.
+/// It keeps no payload beyond the cast, except of what was delivered and is not firm (see [`Opened::firm`]): the payload
+/// is the client's to keep, until the cast is settled.
 #[derive(Clone, Debug)]
 pub struct Contact {
     me: SiteIncarnation,
@@ -52,9 +56,13 @@ struct Carrying {
     /// The client's site.
     from: SiteId,
     call: Option<u64>,
+    order: Order,
+    /// Delivered, but not firmly: what to cast again when it can be firm.
+    unfirm: Option<Bytes>,
+    /// Delivered, and firm.
     delivered: bool,
     settled: bool,
-    outcome: Option<Outcome>,
+    outcome: Option<Box<Outcome>>,
 }
 
 impl Contact {
@@ -106,10 +114,12 @@ impl Contact {
             caller.seal(call, &mut envelope);
             self.by_call.insert(call, (client, sequence));
         }
-        let carrying = Carrying { from, call, delivered: false, settled: false, outcome: None };
+        let order = carry.order;
+        let carrying =
+            Carrying { from, call, order, unfirm: None, delivered: false, settled: false, outcome: None };
         self.carrying.insert((client, sequence), carrying);
         let body = envelope.wrap(&carry.payload);
-        self.out.push_back(ContactOutput::Cast { order: carry.order, body, cast: Some((client, sequence)) });
+        self.out.push_back(ContactOutput::Cast { order, body, cast: Some((client, sequence)) });
     }
 
     /// A carried cast has come back from the group and was judged. Reports about casts that this contact does not
@@ -129,11 +139,29 @@ impl Contact {
         let Some(carrying) = self.carrying.get_mut(&cast) else { return };
         match judgement {
             Judgement::First | Judgement::Repeated => {
-                carrying.delivered = true;
+                if opened.firm {
+                    carrying.delivered = true;
+                    carrying.unfirm = None;
+                } else if !carrying.delivered {
+                    // No replies are asked for again: only its place in the order matters.
+                    let again = Origin { again: true, ..origin };
+                    let envelope = Envelope { outsider: Some(again), ..Envelope::of(Kind::Cast) };
+                    carrying.unfirm = Some(envelope.wrap(&opened.payload));
+                }
                 caller.handle_delivery(opened.sender, &opened.envelope, view);
             }
             Judgement::Forgotten => self.refuse(cast, Refusal::Forgotten, caller),
             Judgement::Gone => self.refuse(cast, Refusal::Gone, caller),
+        }
+    }
+
+    /// The group's deliveries are firm again: casts again, in their order, what was delivered while they were not. All
+    /// will judge it repeated, but when that is settled, so are the tables before it.
+    pub fn handle_firm(&mut self) {
+        for (&cast, carrying) in &mut self.carrying {
+            if let Some(body) = carrying.unfirm.take() {
+                self.out.push_back(ContactOutput::Cast { order: carrying.order, body, cast: Some(cast) });
+            }
         }
     }
 
@@ -168,7 +196,7 @@ impl Contact {
     /// Says whether it was.
     pub fn handle_ended(&mut self, call: u64, caller: &mut Caller) -> bool {
         let Some(cast) = self.by_call.remove(&call) else { return false };
-        let outcome = caller.collect(call);
+        let outcome = caller.collect(call).map(Box::new);
         if let Some(carrying) = self.carrying.get_mut(&cast) {
             carrying.call = None;
             carrying.outcome = outcome;

@@ -1,6 +1,5 @@
 //! What a contact carries, and when it says so.
 
-use super::super::Origin;
 use super::*;
 use crate::call::point::{Answer, Answered};
 use crate::call::testing::{client, group, installed, life, member, view, view_id, view_with};
@@ -34,7 +33,15 @@ impl World {
         match self.contact.poll_output()? {
             ContactOutput::Cast { body, .. } => {
                 let (envelope, payload) = Envelope::parse(body).expect("our own");
-                Some(Opened { group: group(), view: view_id(2), sender: member(1), envelope, payload })
+                Some(Opened {
+                    group: group(),
+                    view: view_id(2),
+                    sender: member(1),
+                    order: crate::Order::Abcast,
+                    envelope,
+                    payload,
+                    firm: true,
+                })
             }
             ContactOutput::Send(transmit) => {
                 self.contact.out.push_front(ContactOutput::Send(transmit));
@@ -165,4 +172,26 @@ fn a_client_that_is_gone_is_dropped_and_the_group_told() {
         panic!("the group is told");
     };
     assert_eq!(Envelope::parse(body).expect("our own").0.kind, Kind::Gone);
+}
+
+#[test]
+fn what_was_delivered_while_a_joiner_lacked_the_table_is_cast_again_before_the_client_is_told() {
+    let mut world = member_site();
+    let mut opened = world.carry(carry(1, Replies::None)).expect("cast");
+    opened.firm = false;
+    world.judge(&opened, Judgement::First);
+    world.contact.handle_settled(client(9), 1);
+    world.contact.handle_view(&installed(view(3, &[1, 2]), &[1, 2]), &mut world.caller);
+    assert_eq!(world.told(), []);
+    world.contact.handle_firm();
+    let Some(ContactOutput::Cast { body, cast, .. }) = world.contact.poll_output() else {
+        panic!("it is cast again");
+    };
+    assert_eq!(cast, Some((client(9), 1)));
+    let (envelope, payload) = Envelope::parse(body).expect("our own");
+    assert!(envelope.outsider.is_some_and(|origin| origin.again));
+    let again = Opened { envelope, payload, firm: true, ..opened };
+    world.judge(&again, Judgement::Repeated);
+    world.contact.handle_settled(client(9), 1);
+    assert_eq!(world.told(), [(1, Verdict::Carried)]);
 }

@@ -11,8 +11,10 @@
 //! of the view, the held casts give the same as they gave elsewhere.
 //!
 //! If the site that owed the table dies before the cast, the next in seniority casts the same table in the next
-//! view: those who have it keep it, encoded, until it was delivered. If the last carrier dies with it, the joiners
-//! know it from the views, and begin with a table that knows that it knows nothing (`Judgement::Forgotten`).
+//! view, the oldest table first: those who have it keep it, encoded, until it was delivered. If the last carrier dies with it, the joiners
+//! know it from the views, and begin with a table that knows that it knows nothing (`Judgement::Forgotten`). Such a
+//! joiner may refuse what the dead delivered, so nobody may have been told of it: a cast is *firm* only if it stands
+//! in the order behind the tables that were owed, and a contact casts again what is not.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
@@ -67,10 +69,14 @@ pub struct Opened {
     pub envelope: Envelope,
     /// The payload, a slice of the delivered body.
     pub payload: Bytes,
+    /// Whether every site of the view had the table at this point of the order. If not, a site might yet lose its
+    /// last chance to get it and never deliver this, so nobody may be told that it is settled.
+    pub firm: bool,
 }
 
 /// What [`Dedup::poll_output`] gives, in the order in which the members see it.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[allow(clippy::large_enum_variant, reason = "a box would allocate for each message")]
 pub enum DedupOutput {
     /// Deliver it to the members here that want it ([`Envelope::is_for`]). An outsider's cast is its first.
     Deliver(Opened),
@@ -78,7 +84,9 @@ pub enum DedupOutput {
     Judged(Opened, Judgement),
     /// Show the members this view.
     View(Installed),
-    /// Cast this body in the group, in total order.
+    /// From here on what is delivered is firm again: tell the contact.
+    Firm,
+    /// Cast this body in the group, in total order, and behind what this asked to be cast before.
     Cast(Bytes),
     /// The table did not come within the bounds: this site's members must leave the group and join again. What was
     /// held is dropped, and so is what is delivered until a view is installed in which this site joins.
@@ -112,8 +120,8 @@ pub struct Dedup {
     early: VecDeque<State>,
     /// Tables as of earlier views that have not been delivered to all who wait for them, oldest first.
     owed: Vec<Owed>,
-    /// The newest view's sites by seniority, and its id.
-    latest: Option<(ViewId, Vec<SiteIncarnation>)>,
+    /// The newest view's sites by seniority.
+    latest: Vec<SiteIncarnation>,
     /// Lives that have ended, as far as clients of theirs may be in the table.
     dead: BTreeSet<SiteIncarnation>,
     lost: bool,
@@ -138,11 +146,12 @@ struct Owed {
     /// Who waits.
     waiting: BTreeSet<SiteIncarnation>,
     table: Vec<u8>,
-    /// The newest view in which this site cast it.
-    cast_in: Option<ViewId>,
+    /// Whether this site has cast it. A cast is not lost while its site lives, so once is enough.
+    cast: bool,
 }
 
 #[derive(Clone, Debug)]
+#[allow(clippy::large_enum_variant, reason = "a box would allocate for each message")]
 enum Item {
     Delivery(Opened),
     /// A view, and whether it has been shown.
@@ -184,7 +193,7 @@ impl Dedup {
             held_since: None,
             early: VecDeque::new(),
             owed: Vec::new(),
-            latest: None,
+            latest: Vec::new(),
             dead: BTreeSet::new(),
             lost: false,
             out: VecDeque::new(),
@@ -195,7 +204,8 @@ impl Dedup {
     pub fn handle_delivery(&mut self, now: Time, delivery: Delivery) -> Result<(), DedupError> {
         let Delivery { group, view, sender, order, body } = delivery;
         let (envelope, payload) = Envelope::parse(body)?;
-        let opened = Opened { group, view, sender, order, envelope, payload };
+        let owes = self.owes();
+        let opened = Opened { group, view, sender, order, envelope, payload, firm: !owes };
         match opened.envelope.kind {
             Kind::DedupState => self.take_state(&opened.payload)?,
             Kind::Gone => {
@@ -204,7 +214,7 @@ impl Dedup {
             }
             Kind::Cast => self.take(now, opened),
         }
-        self.cast_owed();
+        self.conclude(owes);
         Ok(())
     }
 
@@ -214,10 +224,11 @@ impl Dedup {
         if !carriers.contains(&self.me) || !installed.together.contains(&self.me) {
             self.begin_anew();
         }
-        self.latest = Some((installed.view.id, sites(&installed.view)));
+        self.latest = sites(&installed.view);
         if self.lost {
             return self.out.push_back(DedupOutput::View(installed));
         }
+        let owes = self.owes();
         let together: BTreeSet<SiteIncarnation> = installed.together.iter().copied().collect();
         for owed in &mut self.owed {
             owed.present.retain(|site| together.contains(site));
@@ -239,7 +250,7 @@ impl Dedup {
             }
         }
         self.go_on();
-        self.cast_owed();
+        self.conclude(owes);
     }
 
     /// The life of a site has ended, so its clients are gone for good. Whichever site is the most senior tells the
@@ -277,6 +288,19 @@ impl Dedup {
     /// Whether this site waits for tables.
     pub fn is_waiting(&self) -> bool {
         self.wait.is_some()
+    }
+
+    /// Whether a site of the newest view may lack the table.
+    fn owes(&self) -> bool {
+        self.wait.is_some() || !self.owed.is_empty()
+    }
+
+    /// After each input: `owed` says whether a table was owed before it.
+    fn conclude(&mut self, owed: bool) {
+        self.cast_owed();
+        if owed && !self.owes() {
+            self.out.push_back(DedupOutput::Firm);
+        }
     }
 
     /// Delivers at once, or holds.
@@ -345,7 +369,7 @@ impl Dedup {
                 all.into_iter().filter(|site| !mine.contains(site)).collect();
             if !mine.is_empty() && !waiting.is_empty() {
                 let (covers, present, table) = (mine.clone(), mine.clone(), table.encode());
-                self.owed.push(Owed { as_of, covers, present, waiting, table, cast_in: None });
+                self.owed.push(Owed { as_of, covers, present, waiting, table, cast: false });
             }
             if self.owed.len() > Self::OWED_MAX {
                 self.owed.remove(0);
@@ -459,19 +483,20 @@ impl Dedup {
         }
     }
 
-    /// Casts each table that is owed, once a view, if this site is the most senior that has it.
+    /// Casts each table that is owed, once, if this site is the most senior that has it. The oldest first: whoever
+    /// joined later must not have a table before who joined earlier, or, if all others died between the two, only
+    /// the former would know what was delivered.
     fn cast_owed(&mut self) {
-        let Some((latest, by_rank)) = &self.latest else { return };
         for at in 0..self.owed.len() {
             let (older, rest) = self.owed.split_at_mut(at);
             let owed = &mut rest[0];
             let has_table = |site: &&SiteIncarnation| {
                 owed.present.contains(site) && !older.iter().any(|older| older.waiting.contains(site))
             };
-            if by_rank.iter().find(has_table) != Some(&self.me) || owed.cast_in == Some(*latest) {
+            if owed.cast || self.latest.iter().find(has_table) != Some(&self.me) {
                 continue;
             }
-            owed.cast_in = Some(*latest);
+            owed.cast = true;
             let covers = owed.covers.iter().copied().collect();
             let state = State { as_of: owed.as_of, covers, table: owed.table.clone().into() };
             let body = minicbor::to_vec(state).expect("writing to memory does not fail");
@@ -480,9 +505,9 @@ impl Dedup {
         self.tell_dead();
     }
 
-    /// Tells the group which clients' lives have ended, once a view, if this site is the most senior.
+    /// Tells the group which clients' lives have ended, if this site is the most senior.
     fn tell_dead(&mut self) {
-        let senior = self.latest.as_ref().is_some_and(|(_, by_rank)| by_rank.first() == Some(&self.me));
+        let senior = self.latest.first() == Some(&self.me);
         let Some(table) = &self.table else { return };
         if !senior || self.wait.is_some() {
             return;

@@ -95,6 +95,7 @@ impl Sites {
                         Shown::Judged(opened.envelope.outsider.expect("an outsider's").sequence, judgement)
                     }
                     DedupOutput::View(installed) => Shown::View(installed.view.id.epoch),
+                    DedupOutput::Firm => continue,
                     DedupOutput::MustRejoin => Shown::MustRejoin,
                 };
                 self.shown.entry(n).or_default().push(shown);

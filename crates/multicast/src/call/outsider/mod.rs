@@ -14,6 +14,8 @@
 mod client;
 mod contact;
 mod dedup;
+#[cfg(test)]
+mod random_test;
 mod table;
 
 pub use client::{Client, ClientError, ClientEvent, Fate};
@@ -97,7 +99,7 @@ pub enum Verdict {
     /// It was not carried this time.
     Refused(Refusal),
     /// The replies to it; it is settled too.
-    Outcome(Outcome),
+    Outcome(Box<Outcome>),
 }
 
 /// Why a contact did not carry a cast.

@@ -1,0 +1,271 @@
+//! From a TCP connection to one that can be used: TLS, then Hello, Welcome and Confirm.
+//!
+//! ```text
+//!  dialer    → length, hello
+//!  accepter  → length, verdict, rest     0 Welcome: the hello; 1 Busy; 2 Refused: why, for a human
+//!  dialer    → length, "ok"                Confirm: the first packet of the connection itself
+//! ```
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use rustls::ClientConfig;
+use rustls::pki_types::{IpAddr, Ipv4Addr, ServerName};
+use socket2::SockRef;
+use tokio::io::{AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::TcpStream;
+use tokio_rustls::{TlsAcceptor, TlsConnector, TlsStream};
+use wire::{Incarnation, SiteId};
+
+use super::Shared;
+use super::connection::{self, SOCKET_READ_BYTES, Stream, TLS_WRITE_BYTES};
+use super::peer::{Answer, CONFIRM, ConnectionId, Established, Peer};
+use crate::Refusal;
+use crate::cert::{CertError, Identity, Role, Serial};
+use crate::probe::{Keys, Session};
+use crate::tls;
+use crate::trust::{Expect, Trust, Verifier};
+
+/// The longest packet of a handshake.
+const HELLO_BYTES_MAX: usize = 16 * 1024;
+
+const WELCOME: u8 = 0;
+const BUSY: u8 = 1;
+const REFUSED: u8 = 2;
+
+/// What both sides of a handshake need.
+pub(crate) struct Tls {
+    client: ClientConfig,
+    trust: Arc<Trust>,
+    acceptor: TlsAcceptor,
+}
+
+impl Tls {
+    pub(crate) fn new(identity: &Identity, trust: &Arc<Trust>) -> Result<Tls, CertError> {
+        let acceptor = tls::server_config(identity, trust, Expect::AnySite)?.into();
+        let client = (*tls::client_config(identity, trust, Expect::AnySite)?).clone();
+        Ok(Tls { client, trust: trust.clone(), acceptor })
+    }
+
+    fn connector(&self, expect: Expect) -> TlsConnector {
+        let mut client = self.client.clone();
+        let verifier = Verifier { trust: self.trust.clone(), expect };
+        client.dangerous().set_certificate_verifier(Arc::new(verifier));
+        Arc::new(client).into()
+    }
+}
+
+/// How a handshake ended, if not with a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Failure {
+    /// Turned away by one side.
+    Refused(Refusal),
+    /// The other site's dial, or another connection, goes first.
+    Crossed,
+}
+
+impl From<Refusal> for Failure {
+    fn from(why: Refusal) -> Failure {
+        Failure::Refused(why)
+    }
+}
+
+impl Shared {
+    /// The dialer's side. Gives up if the peer's own connection wins meanwhile.
+    pub(super) async fn handshake_out(
+        self: &Arc<Shared>,
+        peer: &Arc<Peer>,
+        id: ConnectionId,
+        tcp: TcpStream,
+    ) -> Result<(), Failure> {
+        let remote = tcp.peer_addr().map_err(|_| Refusal::Abandoned)?;
+        let connector = self.tls.connector(Expect::Site(peer.site));
+        // Sites are named by the URI in their certificate; the name here only fills the argument.
+        let name = ServerName::IpAddress(IpAddr::V4(Ipv4Addr::from([0, 0, 0, 0])));
+        let stream = connector.connect(name, buffered(tcp, self.config.write_stuck)).await;
+        let mut stream = TlsStream::from(stream.map_err(|error| Refusal::of_io(&error))?);
+        let serial = self.certified(&stream, Expect::Site(peer.site))?.1;
+        if !peer.may_send_hello(id) {
+            return Err(Failure::Crossed);
+        }
+        write(&mut stream, &[&self.hello.ours()]).await?;
+        let mut reply = read(&mut stream).await?;
+        let hello = match reply.first() {
+            Some(&WELCOME) => reply.split_off(1),
+            Some(&BUSY) => return Err(Failure::Crossed),
+            Some(&REFUSED) => {
+                let why = String::from_utf8_lossy(&reply[1..]);
+                tracing::warn!(peer = %peer.site, %why, "the peer refused this site's hello");
+                return Err(Refusal::ByPeer.into());
+            }
+            Some(_) | None => return Err(Refusal::BadHello.into()),
+        };
+        let incarnation = self.check_hello(peer.site, &hello)?;
+        self.establish(peer, stream, Some(remote), Made { id, incarnation, hello, serial })
+    }
+
+    /// The accepter's side.
+    pub(super) async fn handshake_in(
+        self: &Arc<Shared>,
+        id: ConnectionId,
+        tcp: TcpStream,
+    ) -> Result<(), Failure> {
+        let stream = self.tls.acceptor.accept(buffered(tcp, self.config.write_stuck)).await;
+        let mut stream = TlsStream::from(stream.map_err(|error| Refusal::of_io(&error))?);
+        let (site, serial) = self.certified(&stream, Expect::AnySite)?;
+        let hello = read(&mut stream).await?;
+        let incarnation = match self.check_hello(site, &hello) {
+            Ok(incarnation) => incarnation,
+            Err(why) => return refuse(&mut stream, why).await,
+        };
+        let peer = self.peer(site);
+        match peer.answer(id, incarnation) {
+            Answer::Welcome => {}
+            Answer::Busy => {
+                write(&mut stream, &[&[BUSY]]).await?;
+                return Err(Failure::Crossed);
+            }
+            Answer::Stale => return refuse(&mut stream, Refusal::StaleIncarnation).await,
+        }
+        let accepting = Accepting { peer: &peer, id };
+        write(&mut stream, &[&[WELCOME], &self.hello.ours()]).await?;
+        match read(&mut stream).await {
+            Ok(confirm) if confirm == CONFIRM => {}
+            Ok(_) => return Err(Refusal::BadHello.into()),
+            // The dialer's side of a crossed dial goes away without a word.
+            Err(_) => return Err(Failure::Crossed),
+        }
+        let made = self.establish(&peer, stream, None, Made { id, incarnation, hello, serial });
+        drop(accepting);
+        made
+    }
+
+    /// Which site a finished handshake has certified.
+    fn certified(&self, stream: &Stream, expect: Expect) -> Result<(SiteId, Serial), Refusal> {
+        let (_, connection) = stream.get_ref();
+        let certificate = connection.peer_certificates().and_then(|chain| chain.first());
+        let (principal, serial) = self.trust.check(certificate.ok_or(Refusal::NoCertificate)?, expect)?;
+        match principal.role {
+            // Nobody but this process may speak as this site.
+            Role::Site(site) if site == self.me => Err(Refusal::WrongSite),
+            Role::Site(site) => Ok((site, serial)),
+            Role::Client | Role::Administrator => Err(Refusal::WrongRole),
+        }
+    }
+
+    fn check_hello(&self, site: SiteId, hello: &Bytes) -> Result<Incarnation, Refusal> {
+        match self.hello.check(hello) {
+            Ok((says, incarnation)) if says == site => Ok(incarnation),
+            Ok((says, _)) => {
+                tracing::warn!(certified = %site, %says, "a site speaks as another");
+                Err(Refusal::WrongSite)
+            }
+            Err(why) => {
+                tracing::warn!(peer = %site, %why, "a hello is of no use");
+                Err(Refusal::BadHello)
+            }
+        }
+    }
+
+    fn establish(
+        self: &Arc<Shared>,
+        peer: &Arc<Peer>,
+        mut stream: Stream,
+        dialed: Option<SocketAddr>,
+        made: Made,
+    ) -> Result<(), Failure> {
+        match &mut stream {
+            TlsStream::Client(stream) => stream.get_mut().1.set_buffer_limit(Some(TLS_WRITE_BYTES)),
+            TlsStream::Server(stream) => stream.get_mut().1.set_buffer_limit(Some(TLS_WRITE_BYTES)),
+        }
+        let probes = self.socket.as_ref().and_then(|socket| {
+            let keys =
+                Keys::export(dialed.is_some(), |material, label| export(&stream, material, label)).ok()?;
+            let remote = dialed.or_else(|| peer.addresses().0.first().copied());
+            Some((socket, Session::new(peer.site, keys, remote, socket)))
+        });
+        let established = Established {
+            id: made.id,
+            incarnation: made.incarnation,
+            hello: made.hello,
+            serial: made.serial,
+            probes: probes.as_ref().map(|(_, session)| session.clone()),
+            queue_bytes_max: self.config.queue_bytes_max,
+        };
+        let Some(running) = peer.establish(established) else { return Err(Failure::Crossed) };
+        if let Some((socket, session)) = probes {
+            socket.register(&session);
+        }
+        tracing::info!(peer = %peer.site, incarnation = %made.incarnation, dialed = dialed.is_some(), "connected");
+        let (reader, writer) =
+            connection::run(stream, peer.clone(), running, self.metrics.clone(), self.limits());
+        self.spawn(reader);
+        self.spawn(writer);
+        Ok(())
+    }
+}
+
+struct Made {
+    id: ConnectionId,
+    incarnation: Incarnation,
+    hello: Bytes,
+    serial: Serial,
+}
+
+/// Gives the peer's dialer its turn again, however the accepter's side ends.
+struct Accepting<'a> {
+    peer: &'a Peer,
+    id: ConnectionId,
+}
+
+impl Drop for Accepting<'_> {
+    fn drop(&mut self) {
+        self.peer.end_accept(self.id);
+    }
+}
+
+fn export(stream: &Stream, material: &mut [u8], label: &[u8]) -> Result<(), rustls::Error> {
+    match stream {
+        TlsStream::Client(stream) => stream.get_ref().1.export_keying_material(material, label, None),
+        TlsStream::Server(stream) => stream.get_ref().1.export_keying_material(material, label, None),
+    }
+    .map(|_| ())
+}
+
+async fn refuse(stream: &mut Stream, why: Refusal) -> Result<(), Failure> {
+    write(stream, &[&[REFUSED], why.to_string().as_bytes()]).await?;
+    let _ = stream.shutdown().await;
+    Err(why.into())
+}
+
+async fn write(stream: &mut Stream, parts: &[&[u8]]) -> Result<(), Refusal> {
+    let body = parts.concat();
+    assert!(body.len() <= HELLO_BYTES_MAX, "a hello is short");
+    let packet = [&(body.len() as u32).to_le_bytes()[..], &body].concat();
+    let written = async {
+        stream.write_all(&packet).await?;
+        stream.flush().await
+    };
+    written.await.map_err(|error| Refusal::of_io(&error))
+}
+
+/// Reads one packet and not a byte more: what follows the handshake is the connection's.
+async fn read(stream: &mut Stream) -> Result<Bytes, Refusal> {
+    let failed = |error| Refusal::of_io(&error);
+    let length = stream.read_u32_le().await.map_err(failed)? as usize;
+    if length > HELLO_BYTES_MAX {
+        return Err(Refusal::BadHello);
+    }
+    let mut body = vec![0; length];
+    stream.read_exact(&mut body).await.map_err(failed)?;
+    Ok(body.into())
+}
+
+fn buffered(tcp: TcpStream, stuck: Duration) -> BufReader<TcpStream> {
+    // Both are refinements; a connection works without them.
+    let _ = tcp.set_nodelay(true);
+    let _ = SockRef::from(&tcp).set_tcp_user_timeout(Some(stuck));
+    BufReader::with_capacity(SOCKET_READ_BYTES, tcp)
+}

@@ -1,0 +1,373 @@
+//! Links between sites: one TCP connection, TLS 1.3 and mutually certified, for each pair.
+//!
+//! [`Links`] listens, dials the peers in its table, and dials again when a connection is lost: at once, then
+//! with growing pauses. Packets are opaque and at most [`PACKET_BYTES_MAX`] long; on the stream each has its
+//! length in front, little-endian, whose highest bit marks a probe. A packet that was queued when a connection
+//! broke may or may not have arrived: `link` above numbers and resumes.
+//!
+//! The rule for two sites that dial each other at once is in `peer`.
+
+mod accept;
+mod connection;
+mod dial;
+mod gate;
+mod handshake;
+mod outbox;
+mod peer;
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use wire::{Incarnation, SiteId};
+
+use crate::cert::{CertError, Identity, Role};
+use crate::input::{Down, InputSender};
+use crate::metrics::Metrics;
+use crate::probe::{Socket, Via};
+use crate::trust::Trust;
+use connection::Limits;
+use gate::Gate;
+use handshake::Tls;
+pub use peer::SendError;
+use peer::{ConnectionId, Peer};
+
+/// The longest packet: a frame of 64 KiB in its envelopes.
+pub const PACKET_BYTES_MAX: usize = 64 * 1024 + 8 + 256;
+
+/// Where a site can be reached.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PeerAddress {
+    /// The site.
+    pub site: SiteId,
+    /// Its name, for log lines.
+    pub name: String,
+    /// Its addresses, tried in order.
+    pub addresses: Vec<SocketAddr>,
+}
+
+/// The bounds and times of a site's links.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Where to listen; port 0 takes any.
+    pub listen: SocketAddr,
+    /// How long TLS and the hellos may take.
+    pub handshake_timeout: Duration,
+    /// How long a TCP connection may take to be made to one address.
+    pub connect_timeout: Duration,
+    /// How long a write may make no progress before the connection is broken.
+    pub write_stuck: Duration,
+    /// What may wait to be written to a peer, in bytes.
+    pub queue_bytes_max: usize,
+    /// What a peer may have handed over and the site not taken, in bytes; 512 KiB at least.
+    pub inbound_bytes_max: usize,
+    /// How many accepted connections may be without a finished handshake. A new one pushes out the oldest.
+    pub half_open_max: usize,
+    /// How many connections a second are accepted from one address that is not a peer's.
+    pub accepts_per_second: u32,
+    /// Whether probes may be datagrams.
+    pub datagrams: bool,
+}
+
+impl Config {
+    /// The usual bounds, listening at `listen`.
+    pub fn new(listen: SocketAddr) -> Config {
+        Config {
+            listen,
+            handshake_timeout: Duration::from_secs(5),
+            connect_timeout: Duration::from_secs(2),
+            write_stuck: Duration::from_secs(10),
+            queue_bytes_max: 4 * 1024 * 1024,
+            inbound_bytes_max: 2 * 1024 * 1024,
+            half_open_max: 256,
+            accepts_per_second: 100,
+            datagrams: true,
+        }
+    }
+}
+
+/// A hello that is of no use; the text is for the log and for the peer's.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct HelloRefused(pub String);
+
+/// What the two sites of a new connection tell each other before anything else.
+pub trait Hello: Send + Sync + 'static {
+    /// What this site says: at most 16 KiB.
+    fn ours(&self) -> Bytes;
+
+    /// Reads what a peer says: which life of which site it is. Whether the certificate is that site's is checked
+    /// by the caller.
+    fn check(&self, theirs: &Bytes) -> Result<(SiteId, Incarnation), HelloRefused>;
+}
+
+/// All links of a site. Cheap to clone; [`Links::close`] ends them.
+#[derive(Clone)]
+pub struct Links {
+    shared: Arc<Shared>,
+    address: SocketAddr,
+}
+
+pub(crate) struct Shared {
+    me: SiteId,
+    config: Config,
+    tls: Tls,
+    trust: Arc<Trust>,
+    hello: Arc<dyn Hello>,
+    peers: RwLock<BTreeMap<SiteId, Arc<Peer>>>,
+    listed: RwLock<BTreeMap<SiteId, PeerAddress>>,
+    gate: Gate,
+    socket: Option<Arc<Socket>>,
+    inputs: InputSender,
+    metrics: Arc<Metrics>,
+    closing: watch::Sender<bool>,
+    next_connection: AtomicU64,
+}
+
+/// Why links could not be started.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The address to listen at is taken or not this machine's.
+    #[error("cannot listen at {0}: {1}")]
+    Listen(SocketAddr, io::Error),
+    /// The certificate cannot be used.
+    #[error(transparent)]
+    Certificate(#[from] CertError),
+    /// The certificate is not a site's.
+    #[error("the certificate is not a site's")]
+    NotASite,
+}
+
+impl Links {
+    /// Listens, and from now on answers. The peers come with [`Links::set_peers`].
+    pub async fn start(
+        config: Config,
+        identity: &Identity,
+        trust: Arc<Trust>,
+        hello: Arc<dyn Hello>,
+        inputs: InputSender,
+        metrics: Arc<Metrics>,
+    ) -> Result<Links, StartError> {
+        let Role::Site(me) = identity.principal().role else { return Err(StartError::NotASite) };
+        let tls = Tls::new(identity, &trust)?;
+        let (listener, address) = listen(config.listen)?;
+        let socket = match config.datagrams {
+            true => Socket::bind(address, inputs.clone(), metrics.clone())
+                .await
+                .inspect_err(|error| tracing::warn!(%address, %error, "no datagrams: probes use connections"))
+                .ok(),
+            false => None,
+        };
+        let shared = Arc::new(Shared {
+            me,
+            gate: Gate::new(config.half_open_max, config.accepts_per_second),
+            config,
+            tls,
+            trust,
+            hello,
+            peers: RwLock::default(),
+            listed: RwLock::default(),
+            socket,
+            inputs,
+            metrics,
+            closing: watch::channel(false).0,
+            next_connection: AtomicU64::new(1),
+        });
+        if let Some(socket) = &shared.socket {
+            shared.spawn(socket.clone().run());
+        }
+        shared.spawn(accept::run(shared.clone(), listener));
+        Ok(Links { shared, address })
+    }
+
+    /// Where the links listen.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Replaces the table of peers. A peer that is no longer in it is let go; one with new addresses is dialed
+    /// there when its connection is lost.
+    pub fn set_peers(&self, table: Vec<PeerAddress>) {
+        let me = self.shared.me;
+        let table: BTreeMap<_, _> =
+            table.into_iter().filter(|peer| peer.site != me).map(|peer| (peer.site, peer)).collect();
+        let mut listed = self.shared.listed.write().unwrap_or_else(PoisonError::into_inner);
+        for site in listed.keys().filter(|site| !table.contains_key(site)) {
+            let peer = self.shared.peer(*site);
+            peer.set_addresses(Vec::new());
+            peer.break_up(Down::Unlisted);
+        }
+        for (site, entry) in &table {
+            let peer = self.shared.peer(*site);
+            peer.set_addresses(entry.addresses.clone());
+        }
+        self.shared.gate.set_known(table.values().flat_map(|peer| &peer.addresses).map(SocketAddr::ip));
+        *listed = table;
+    }
+
+    /// Queues a packet, `header` followed by `body`, and rings for the writer. Never blocks. An error queues
+    /// nothing.
+    #[inline]
+    pub fn send(&self, site: SiteId, header: &[u8], body: Bytes) -> Result<(), SendError> {
+        self.shared.queue(site, header, body, true)
+    }
+
+    /// Begins a batch: packets queued in it leave together when it is dropped.
+    pub fn batch(&self) -> Batch<'_> {
+        Batch { links: self, touched: Vec::new() }
+    }
+
+    /// Sends a probe as a datagram, or through the connection where datagrams are not known to arrive.
+    pub fn send_probe(&self, site: SiteId, probe: Bytes) -> Result<Via, SendError> {
+        if probe.len() > PACKET_BYTES_MAX {
+            return Err(SendError::TooLong(probe.len()));
+        }
+        let peer = self.shared.known_peer(site).ok_or(SendError::Down)?;
+        if peer.probes().is_some_and(|session| session.send(&probe)) {
+            self.shared.metrics.probes_by_datagram.count();
+            return Ok(Via::Datagram);
+        }
+        peer.send_probe(probe)?;
+        self.shared.metrics.probes_by_link.count();
+        Ok(Via::Link)
+    }
+
+    /// Breaks the connection with a site, which probes found silent. It is dialed again.
+    pub fn disconnect(&self, site: SiteId) {
+        if let Some(peer) = self.shared.known_peer(site) {
+            peer.break_up(Down::Silent);
+        }
+    }
+
+    /// Dials a site at once, if there is no connection with it and it is this site's to dial.
+    pub fn reconnect(&self, site: SiteId) {
+        let listed = self.shared.listed.read().unwrap_or_else(PoisonError::into_inner);
+        if let Some(peer) = listed.get(&site) {
+            self.shared.peer(peer.site).dial_now();
+        }
+    }
+
+    /// Breaks every connection whose certificate has been revoked since. Gives their number.
+    pub fn drop_revoked(&self) -> usize {
+        let trust = &self.shared.trust;
+        let peers = self.shared.peers.read().unwrap_or_else(PoisonError::into_inner);
+        let dropped = peers.values().filter(|peer| peer.drop_revoked(|serial| trust.is_revoked(serial)));
+        dropped.inspect(|_| self.shared.metrics.refuse(crate::Refusal::Revoked)).count()
+    }
+
+    /// Whether a connection with this site is in use.
+    pub fn is_up(&self, site: SiteId) -> bool {
+        self.shared.known_peer(site).is_some_and(|peer| peer.is_up())
+    }
+
+    /// Ends every task and connection.
+    pub fn close(&self) {
+        let _ = self.shared.closing.send(true);
+        let peers = self.shared.peers.read().unwrap_or_else(PoisonError::into_inner);
+        peers.values().for_each(|peer| {
+            peer.set_addresses(Vec::new());
+            peer.break_up(Down::Closed);
+        });
+    }
+}
+
+/// Packets that leave together. Dropping it rings for the writers.
+pub struct Batch<'a> {
+    links: &'a Links,
+    touched: Vec<SiteId>,
+}
+
+impl Batch<'_> {
+    /// As [`Links::send`], without ringing for the writer yet.
+    #[inline]
+    pub fn send(&mut self, site: SiteId, header: &[u8], body: Bytes) -> Result<(), SendError> {
+        self.links.shared.queue(site, header, body, false)?;
+        if self.touched.last() != Some(&site) && !self.touched.contains(&site) {
+            self.touched.push(site);
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Batch<'_> {
+    fn drop(&mut self) {
+        for site in &self.touched {
+            if let Some(peer) = self.links.shared.known_peer(*site) {
+                peer.wake();
+            }
+        }
+    }
+}
+
+impl Shared {
+    #[inline]
+    fn queue(&self, site: SiteId, header: &[u8], body: Bytes, wake: bool) -> Result<(), SendError> {
+        if header.len() + body.len() > PACKET_BYTES_MAX {
+            return Err(SendError::TooLong(header.len() + body.len()));
+        }
+        let peers = self.peers.read().unwrap_or_else(PoisonError::into_inner);
+        peers.get(&site).ok_or(SendError::Down)?.send(header, body, wake)?;
+        self.metrics.packets_sent.count();
+        Ok(())
+    }
+
+    fn known_peer(&self, site: SiteId) -> Option<Arc<Peer>> {
+        self.peers.read().unwrap_or_else(PoisonError::into_inner).get(&site).cloned()
+    }
+
+    /// The peer, made with its dialer if it is new. There are no more than the authority certified.
+    fn peer(self: &Arc<Shared>, site: SiteId) -> Arc<Peer> {
+        if let Some(peer) = self.known_peer(site) {
+            return peer;
+        }
+        let mut peers = self.peers.write().unwrap_or_else(PoisonError::into_inner);
+        let new = || {
+            let peer = Arc::new(Peer::new(self.me, site, self.inputs.clone(), self.metrics.clone()));
+            self.spawn(dial::run(self.clone(), peer.clone()));
+            peer
+        };
+        peers.entry(site).or_insert_with(new).clone()
+    }
+
+    fn connection_id(&self) -> ConnectionId {
+        ConnectionId(self.next_connection.fetch_add(1, Relaxed))
+    }
+
+    fn limits(&self) -> Limits {
+        Limits { inbound_bytes_max: self.config.inbound_bytes_max, stuck: self.config.write_stuck }
+    }
+
+    /// Runs a task until it ends or the links close.
+    fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        let mut closing = self.closing.subscribe();
+        tokio::spawn(async move {
+            tokio::select! {
+                _ = closing.wait_for(|closing| *closing) => {}
+                () = task => {}
+            }
+        });
+    }
+}
+
+/// Listens so that a site that was killed can listen at the same port at once.
+fn listen(address: SocketAddr) -> Result<(TcpListener, SocketAddr), StartError> {
+    let listen = || {
+        let socket = match address {
+            SocketAddr::V4(_) => tokio::net::TcpSocket::new_v4()?,
+            SocketAddr::V6(_) => tokio::net::TcpSocket::new_v6()?,
+        };
+        socket.set_reuseaddr(true)?;
+        socket.bind(address)?;
+        let listener = socket.listen(1024)?;
+        let address = listener.local_addr()?;
+        Ok((listener, address))
+    };
+    listen().map_err(|error| StartError::Listen(address, error))
+}

@@ -1,0 +1,463 @@
+//! One peer: its addresses, the connection in use, and the rule by which two sites that dial each other at once
+//! end up with exactly one connection.
+//!
+//! A connection is made in three steps after TLS: the dialer's Hello, the accepter's Welcome, the dialer's
+//! Confirm. The accepter answers Busy instead of Welcome if it has itself sent a Hello to this peer and has the
+//! lower id; in every other case the dial that has got as far as a Hello wins, and the other side gives its own
+//! up. The accepter uses the connection from the Confirm on, the dialer from the Welcome on. A dialer that has given
+//! up never confirms, so a crossed dial cannot replace the connection that beat it. A site dials only while it
+//! has no connection, so a confirmed new connection means that the peer has lost the old one: it replaces it.
+//! The Confirm is the first packet of the dialer's queue, so that nothing can come between the decision and it.
+
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use bytes::Bytes;
+use tokio::sync::{Notify, watch};
+use wire::{Incarnation, SiteId};
+
+use super::outbox::{Outbox, Outgoing, PROBE_BIT};
+use crate::cert::Serial;
+use crate::input::{Down, Input, InputSender};
+use crate::metrics::Metrics;
+use crate::probe::Session;
+
+/// Names one connection, or one attempt at one, within this process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct ConnectionId(pub(crate) u64);
+
+/// How far this site's own dial has got.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Dial {
+    Idle,
+    Connecting(ConnectionId),
+    HelloSent(ConnectionId),
+}
+
+/// The dialer's last word in the handshake.
+pub(crate) const CONFIRM: &[u8] = b"ok";
+
+/// What an accepter says to a Hello.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Answer {
+    Welcome,
+    Busy,
+    Stale,
+}
+
+/// Why a packet was not queued.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SendError {
+    /// The queue is full; `Input::Writable` will say when it has room. Nothing was queued.
+    #[error("the queue to this site is full")]
+    Full,
+    /// There is no connection. Nothing was queued.
+    #[error("no connection to this site")]
+    Down,
+    /// Longer than any packet may be. Nothing was queued.
+    #[error("a packet of {0} bytes is too long")]
+    TooLong(usize),
+}
+
+/// A peer and its one connection.
+pub(crate) struct Peer {
+    pub(crate) site: SiteId,
+    me: SiteId,
+    state: Mutex<State>,
+    /// Rung when the dialer has something to look at.
+    pub(crate) changed: Notify,
+    inputs: InputSender,
+    metrics: Arc<Metrics>,
+}
+
+struct State {
+    addresses: Vec<SocketAddr>,
+    /// Bumped whenever the addresses change.
+    table: u64,
+    dial: Dial,
+    accepting: Option<ConnectionId>,
+    up: Option<Up>,
+    newest: Incarnation,
+}
+
+struct Up {
+    id: ConnectionId,
+    serial: Serial,
+    outbox: Outbox,
+    wake: Arc<Notify>,
+    stop: watch::Sender<bool>,
+    probes: Option<Arc<Session>>,
+}
+
+/// What a new connection brings along.
+pub(crate) struct Established {
+    pub(crate) id: ConnectionId,
+    pub(crate) incarnation: Incarnation,
+    pub(crate) hello: Bytes,
+    pub(crate) serial: Serial,
+    pub(crate) probes: Option<Arc<Session>>,
+    pub(crate) queue_bytes_max: usize,
+}
+
+/// What the tasks of a connection need of it.
+#[derive(Clone)]
+pub(crate) struct Running {
+    pub(crate) id: ConnectionId,
+    pub(crate) wake: Arc<Notify>,
+    pub(crate) stop: watch::Receiver<bool>,
+}
+
+impl Peer {
+    pub(crate) fn new(me: SiteId, site: SiteId, inputs: InputSender, metrics: Arc<Metrics>) -> Peer {
+        let state = State {
+            addresses: Vec::new(),
+            table: 0,
+            dial: Dial::Idle,
+            accepting: None,
+            up: None,
+            newest: Incarnation(0),
+        };
+        Peer { site, me, state: Mutex::new(state), changed: Notify::new(), inputs, metrics }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Replaces the addresses; none means that the peer is not in the table.
+    pub(crate) fn set_addresses(&self, addresses: Vec<SocketAddr>) {
+        let mut state = self.state();
+        if state.addresses != addresses {
+            state.addresses = addresses;
+            state.table += 1;
+            drop(state);
+            self.changed.notify_one();
+        }
+    }
+
+    /// Ends the pause before the next dial.
+    pub(crate) fn dial_now(&self) {
+        self.state().table += 1;
+        self.changed.notify_one();
+    }
+
+    /// The addresses and the number of this version of them.
+    pub(crate) fn addresses(&self) -> (Vec<SocketAddr>, u64) {
+        let state = self.state();
+        (state.addresses.clone(), state.table)
+    }
+
+    pub(crate) fn is_up(&self) -> bool {
+        self.state().up.is_some()
+    }
+
+    /// Whether this site has a reason to dial.
+    pub(crate) fn wants_dial(&self) -> bool {
+        let state = self.state();
+        state.up.is_none() && state.accepting.is_none() && !state.addresses.is_empty()
+    }
+
+    /// Begins a dial; false if there is no reason to.
+    pub(crate) fn begin_dial(&self, id: ConnectionId) -> bool {
+        let mut state = self.state();
+        let may = state.up.is_none() && state.accepting.is_none();
+        if may {
+            state.dial = Dial::Connecting(id);
+        }
+        may
+    }
+
+    /// Called right before the Hello is sent; false if this dial has been given up.
+    pub(crate) fn may_send_hello(&self, id: ConnectionId) -> bool {
+        let mut state = self.state();
+        let may = state.dial == Dial::Connecting(id);
+        if may {
+            state.dial = Dial::HelloSent(id);
+        }
+        may
+    }
+
+    /// Whether the dial is still wanted.
+    pub(crate) fn is_dialing(&self, id: ConnectionId) -> bool {
+        matches!(self.state().dial, Dial::Connecting(dial) | Dial::HelloSent(dial) if dial == id)
+    }
+
+    pub(crate) fn end_dial(&self, id: ConnectionId) {
+        let mut state = self.state();
+        if matches!(state.dial, Dial::Connecting(dial) | Dial::HelloSent(dial) if dial == id) {
+            state.dial = Dial::Idle;
+        }
+    }
+
+    /// A peer that dialed has said hello.
+    pub(crate) fn answer(&self, id: ConnectionId, incarnation: Incarnation) -> Answer {
+        let mut state = self.state();
+        if incarnation < state.newest {
+            return Answer::Stale;
+        }
+        if let Dial::HelloSent(_) = state.dial
+            && self.me < self.site
+        {
+            return Answer::Busy;
+        }
+        if let Dial::Connecting(_) = state.dial {
+            state.dial = Dial::Idle;
+            self.changed.notify_one();
+        }
+        state.accepting = Some(id);
+        Answer::Welcome
+    }
+
+    /// The accepter's side did not come to a Confirm.
+    pub(crate) fn end_accept(&self, id: ConnectionId) {
+        let mut state = self.state();
+        if state.accepting == Some(id) {
+            state.accepting = None;
+            drop(state);
+            self.changed.notify_one();
+        }
+    }
+
+    /// A connection is complete: takes it into use, unless it has been given up meanwhile.
+    pub(crate) fn establish(&self, new: Established) -> Option<Running> {
+        let mut state = self.state();
+        let dialed = state.dial == Dial::HelloSent(new.id);
+        let accepted = state.accepting == Some(new.id);
+        if !(dialed && state.up.is_none() || accepted) || new.incarnation < state.newest {
+            return None;
+        }
+        if dialed && state.accepting.is_some() && self.me > self.site {
+            // Both dials were welcomed: the lower site had its answer before our Hello came. Its Confirm is on
+            // its way; if it is not, the dialer tries again.
+            return None;
+        }
+        let mut outbox = Outbox::new(new.queue_bytes_max);
+        if dialed {
+            assert!(outbox.push(0, CONFIRM, Bytes::new()), "an empty queue takes any packet");
+        }
+        state.dial = Dial::Idle;
+        state.accepting = None;
+        state.newest = new.incarnation;
+        if let Some(old) = state.up.take() {
+            self.finish(old, Down::Replaced);
+        }
+        let (stop, stopped) = watch::channel(false);
+        let wake = Arc::new(Notify::new());
+        state.up =
+            Some(Up { id: new.id, serial: new.serial, outbox, wake: wake.clone(), stop, probes: new.probes });
+        self.metrics.connections_up.count();
+        // Under the lock, so that inputs of one connection never stand between those of another.
+        self.inputs.send(Input::Up { site: self.site, incarnation: new.incarnation, hello: new.hello });
+        drop(state);
+        self.changed.notify_one();
+        Some(Running { id: new.id, wake, stop: stopped })
+    }
+
+    /// Ends a connection, if it is still the one in use.
+    pub(crate) fn down(&self, id: ConnectionId, reason: Down) -> bool {
+        self.down_if(|up| up.id == id, reason)
+    }
+
+    /// Ends the connection in use, whichever it is.
+    pub(crate) fn break_up(&self, reason: Down) -> bool {
+        self.down_if(|_| true, reason)
+    }
+
+    /// Ends the connection in use if its certificate is one of these.
+    pub(crate) fn drop_revoked(&self, is_revoked: impl Fn(&Serial) -> bool) -> bool {
+        self.down_if(|up| is_revoked(&up.serial), Down::Expelled)
+    }
+
+    fn down_if(&self, which: impl FnOnce(&Up) -> bool, reason: Down) -> bool {
+        let mut state = self.state();
+        if !state.up.as_ref().is_some_and(which) {
+            return false;
+        }
+        let up = state.up.take().expect("it was there under the same lock");
+        self.finish(up, reason);
+        drop(state);
+        self.changed.notify_one();
+        true
+    }
+
+    fn finish(&self, up: Up, reason: Down) {
+        self.metrics.connections_down.count();
+        let _ = up.stop.send(true);
+        if let Some(probes) = up.probes {
+            probes.close();
+        }
+        self.inputs.send(Input::Down { site: self.site, reason });
+    }
+
+    /// Every address refused a dial.
+    pub(crate) fn refused(&self) {
+        let state = self.state();
+        if state.up.is_none() {
+            self.inputs.send(Input::Down { site: self.site, reason: Down::Refused });
+        }
+    }
+
+    /// Queues a packet; `wake` says whether to ring for the writer now.
+    #[inline]
+    pub(crate) fn send(&self, header: &[u8], body: Bytes, wake: bool) -> Result<(), SendError> {
+        let mut state = self.state();
+        let up = state.up.as_mut().ok_or(SendError::Down)?;
+        if !up.outbox.push(0, header, body) {
+            self.metrics.queue_full.count();
+            return Err(SendError::Full);
+        }
+        if wake {
+            up.wake.notify_one();
+        }
+        Ok(())
+    }
+
+    /// Queues a probe behind what already waits.
+    pub(crate) fn send_probe(&self, probe: Bytes) -> Result<(), SendError> {
+        let mut state = self.state();
+        let up = state.up.as_mut().ok_or(SendError::Down)?;
+        if !up.outbox.push(PROBE_BIT, &[], probe) {
+            return Err(SendError::Full);
+        }
+        up.wake.notify_one();
+        Ok(())
+    }
+
+    /// Rings for the writer.
+    pub(crate) fn wake(&self) {
+        if let Some(up) = &self.state().up {
+            up.wake.notify_one();
+        }
+    }
+
+    pub(crate) fn probes(&self) -> Option<Arc<Session>> {
+        self.state().up.as_ref()?.probes.clone()
+    }
+
+    /// What waits for the writer; `None` if the connection is no longer in use.
+    pub(crate) fn take(&self, id: ConnectionId) -> Option<Outgoing> {
+        let mut state = self.state();
+        state.up.as_mut().filter(|up| up.id == id).map(|up| up.outbox.take())
+    }
+
+    /// The writer has written so many bytes.
+    pub(crate) fn written(&self, id: ConnectionId, bytes: usize) {
+        let mut state = self.state();
+        if let Some(up) = state.up.as_mut().filter(|up| up.id == id)
+            && up.outbox.written(bytes)
+        {
+            self.inputs.send(Input::Writable(self.site));
+        }
+    }
+
+    /// Hands inputs over on behalf of a connection, unless it is no longer in use.
+    pub(crate) fn hand_over(&self, id: ConnectionId, give: impl FnOnce(&InputSender)) -> bool {
+        let state = self.state();
+        let current = state.up.as_ref().is_some_and(|up| up.id == id);
+        if current {
+            give(&self.inputs);
+        }
+        current
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::input::{Inputs, inputs};
+
+    fn peer(me: u32, site: u32) -> (Peer, Inputs) {
+        let (sender, receiver) = inputs();
+        (Peer::new(SiteId(me), SiteId(site), sender, Arc::default()), receiver)
+    }
+
+    fn new(id: u64, incarnation: u64) -> Established {
+        Established {
+            id: ConnectionId(id),
+            incarnation: Incarnation(incarnation),
+            hello: Bytes::new(),
+            serial: Serial::new(&[1]),
+            probes: None,
+            queue_bytes_max: 1 << 20,
+        }
+    }
+
+    /// Two sites dial each other at once; every order of the events that matter leaves one connection, the
+    /// same at both.
+    #[test]
+    fn crossed_dials_leave_the_lower_sites_connection() {
+        let (low, _low_inputs) = peer(1, 2);
+        let (high, _high_inputs) = peer(2, 1);
+        let (c1, c2) = (ConnectionId(1), ConnectionId(2));
+        assert!(low.begin_dial(c1) && high.begin_dial(c2));
+        assert!(low.may_send_hello(c1) && high.may_send_hello(c2));
+        assert_eq!(high.answer(c1, Incarnation(1)), Answer::Welcome);
+        assert_eq!(low.answer(c2, Incarnation(1)), Answer::Busy);
+        assert!(low.establish(new(1, 1)).is_some());
+        assert!(high.establish(new(1, 1)).is_some());
+        assert!(high.establish(new(2, 1)).is_none());
+    }
+
+    #[test]
+    fn of_two_welcomed_dials_only_the_lower_sites_is_confirmed() {
+        let (low, _low_inputs) = peer(1, 2);
+        let (high, _high_inputs) = peer(2, 1);
+        let (c1, c2) = (ConnectionId(1), ConnectionId(2));
+        assert!(low.begin_dial(c1) && high.begin_dial(c2));
+        assert!(low.may_send_hello(c1) && high.may_send_hello(c2));
+        assert_eq!(high.answer(c1, Incarnation(1)), Answer::Welcome);
+        assert!(low.establish(new(1, 1)).is_some());
+        // The higher site's Hello comes late, and the Welcome to it overtakes the lower site's Confirm.
+        assert_eq!(low.answer(c2, Incarnation(1)), Answer::Welcome);
+        assert!(high.establish(new(2, 1)).is_none());
+        assert!(high.establish(new(1, 1)).is_some());
+        low.end_accept(c2);
+        assert!(low.take(c1).is_some_and(|confirm| confirm.bytes() > 0));
+    }
+
+    #[test]
+    fn a_dial_without_a_hello_gives_way_to_one_with() {
+        let (low, _inputs) = peer(1, 2);
+        let (c1, c2) = (ConnectionId(1), ConnectionId(2));
+        assert!(low.begin_dial(c1));
+        assert_eq!(low.answer(c2, Incarnation(1)), Answer::Welcome);
+        assert!(!low.may_send_hello(c1), "the dial has been given up");
+        assert!(!low.begin_dial(ConnectionId(3)), "and no other begins");
+        low.end_accept(c2);
+        assert!(low.begin_dial(ConnectionId(3)));
+    }
+
+    #[test]
+    fn a_crossed_dial_that_was_given_up_does_not_replace_the_winner() {
+        let (low, _inputs) = peer(1, 2);
+        let (c1, c2) = (ConnectionId(1), ConnectionId(2));
+        assert!(low.begin_dial(c1) && low.may_send_hello(c1));
+        assert!(low.establish(new(1, 1)).is_some());
+        // The late hello of the other's dial: welcomed, but never confirmed.
+        assert_eq!(low.answer(c2, Incarnation(1)), Answer::Welcome);
+        low.end_accept(c2);
+        assert!(low.take(c1).is_some());
+    }
+
+    #[test]
+    fn a_confirmed_connection_replaces_one_that_the_peer_lost() {
+        let (high, mut inputs) = peer(2, 1);
+        for id in [1, 2] {
+            assert_eq!(high.answer(ConnectionId(id), Incarnation(id)), Answer::Welcome);
+            assert!(high.establish(new(id, id)).is_some());
+        }
+        assert!(matches!(inputs.try_recv(), Some(Input::Up { incarnation: Incarnation(1), .. })));
+        assert!(matches!(inputs.try_recv(), Some(Input::Down { reason: Down::Replaced, .. })));
+        assert!(matches!(inputs.try_recv(), Some(Input::Up { incarnation: Incarnation(2), .. })));
+        assert!(!high.hand_over(ConnectionId(1), |_| panic!("of the replaced connection")));
+        assert!(!high.down(ConnectionId(1), Down::Closed), "its end is nobody's news");
+    }
+
+    #[test]
+    fn an_earlier_life_is_refused() {
+        let (high, _inputs) = peer(2, 1);
+        assert_eq!(high.answer(ConnectionId(1), Incarnation(5)), Answer::Welcome);
+        assert!(high.establish(new(1, 5)).is_some());
+        assert_eq!(high.answer(ConnectionId(2), Incarnation(4)), Answer::Stale);
+    }
+}

@@ -1,0 +1,487 @@
+//! The site's one loop: what the driver and the processes say goes into the node, what the node says goes to
+//! them. Everything that waits is taken in before the node settles, so that batches grow with the load.
+
+mod processes;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use net::{Disk, Down, Input, Inputs, Links, SendError};
+use stack::{CallId, CastError, CastOptions, Casted, Channel, Connection, Event, Node, Ticket};
+use tokio::sync::mpsc;
+use wire::{GroupId, GroupName, ProcessId, SiteId};
+
+use crate::handle::{Answer, Command, Handle, RequestError};
+use crate::metrics::Metrics;
+use processes::Processes;
+
+/// Inputs, and commands, that are taken in before the node settles.
+const BATCH_MAX: usize = 512;
+/// Casts of one process to one group that wait for room; each of them has somebody waiting for it.
+const STOP_WITHIN: Duration = Duration::from_secs(3);
+
+/// Why the loop ended.
+#[derive(Debug)]
+pub enum Ended {
+    /// In order.
+    InOrder,
+    /// The disk failed: what it holds is not known until it is read again.
+    Disk(net::DiskError),
+    /// Peers have seen a later life of this store: it is an old copy.
+    Surpassed,
+}
+
+pub(crate) struct Core {
+    node: Node,
+    clock: net::Clock,
+    links: Links,
+    disk: Disk,
+    inputs: Inputs,
+    commands: mpsc::Receiver<Command>,
+    handle: mpsc::WeakSender<Command>,
+    metrics: Arc<Metrics>,
+    processes: Processes,
+    /// Casts that wait for the end of a view change or for room, in order, by group.
+    waiting: BTreeMap<GroupName, VecDeque<Cast>>,
+    /// Who waits for a call's end.
+    calls: BTreeMap<CallId, Waiter>,
+    flushes: BTreeMap<u64, Answer<()>>,
+    stopping: Option<tokio::time::Instant>,
+    ended: Option<Ended>,
+}
+
+struct Cast {
+    process: ProcessId,
+    options: CastOptions,
+    payloads: VecDeque<Bytes>,
+    waiter: Waiter,
+}
+
+enum Waiter {
+    /// Wants to know that the cast was taken, or has arrived if it came from outside.
+    Taken(Answer<()>),
+    /// Wants the replies.
+    Replies(Answer<multicast::call::Outcome>),
+    /// Wants to know that the last of several has arrived.
+    Nothing,
+}
+
+impl Waiter {
+    fn fail(self, error: RequestError) {
+        match self {
+            Waiter::Taken(answer) => drop(answer.send(Err(error))),
+            Waiter::Replies(answer) => drop(answer.send(Err(error))),
+            Waiter::Nothing => {}
+        }
+    }
+}
+
+impl Core {
+    pub(crate) fn new(
+        node: Node,
+        clock: net::Clock,
+        (links, disk, inputs): (Links, Disk, Inputs),
+        (handle, commands): (&Handle, mpsc::Receiver<Command>),
+        metrics: Arc<Metrics>,
+    ) -> Core {
+        Core {
+            node,
+            clock,
+            links,
+            disk,
+            inputs,
+            commands,
+            handle: handle.downgrade(),
+            metrics,
+            processes: Processes::default(),
+            waiting: BTreeMap::new(),
+            calls: BTreeMap::new(),
+            flushes: BTreeMap::new(),
+            stopping: None,
+            ended: None,
+        }
+    }
+
+    /// Runs until the site has stopped.
+    pub(crate) async fn run(mut self) -> Ended {
+        loop {
+            self.settle();
+            if let Some(ended) = self.ended.take() {
+                self.links.close();
+                return ended;
+            }
+            let deadline = self.node.poll_timeout();
+            let clock = self.clock;
+            let timer = async move {
+                match deadline {
+                    Some(at) => clock.sleep_until(at).await,
+                    None => std::future::pending().await,
+                }
+            };
+            let give_up = async {
+                match self.stopping {
+                    Some(at) => tokio::time::sleep_until(at).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                biased;
+                input = self.inputs.recv() => match input {
+                    Some(input) => self.take_inputs(input),
+                    None => self.ended = Some(Ended::InOrder),
+                },
+                command = self.commands.recv() => match command {
+                    Some(command) => self.take_commands(command),
+                    // Nobody can speak to the site any more: it leaves in order.
+                    None => self.begin_to_stop(),
+                },
+                () = timer => {}
+                () = give_up => self.ended = Some(Ended::InOrder),
+            }
+            let now = self.clock.now();
+            if self.node.poll_timeout().is_some_and(|at| at <= now) {
+                self.node.handle_timeout(now);
+            }
+        }
+    }
+
+    fn take_inputs(&mut self, first: Input) {
+        let mut next = Some(first);
+        for _ in 0..BATCH_MAX {
+            let Some(input) = next else { break };
+            self.take_input(input);
+            next = self.inputs.try_recv();
+        }
+        if let Some(input) = next {
+            self.take_input(input);
+        }
+        // Commands wait meanwhile; they get their turn in every round too.
+        if let Ok(command) = self.commands.try_recv() {
+            self.take_commands(command);
+        }
+    }
+
+    fn take_commands(&mut self, first: Command) {
+        let mut next = Some(first);
+        for _ in 0..BATCH_MAX {
+            let Some(command) = next else { return };
+            self.command(command);
+            next = self.commands.try_recv().ok();
+        }
+        if let Some(command) = next {
+            self.command(command);
+        }
+    }
+
+    fn take_input(&mut self, input: Input) {
+        let now = self.clock.now();
+        match input {
+            Input::Up { site, incarnation, hello: _ } => {
+                tracing::info!(%site, incarnation = incarnation.0, "connected");
+                self.node.handle_connection(now, site, Connection::Up(incarnation));
+            }
+            Input::Down { site, reason } => {
+                let connection = match reason {
+                    Down::Refused => Connection::Refused,
+                    Down::Silent => Connection::Silent,
+                    // A newer connection follows at once.
+                    Down::Replaced => return,
+                    Down::Closed | Down::Expelled | Down::Unlisted => Connection::Closed,
+                };
+                tracing::debug!(%site, %reason, "connection down");
+                self.node.handle_connection(now, site, connection);
+            }
+            Input::Packets(site, packets) => {
+                for packet in packets {
+                    self.packet(site, packet);
+                }
+            }
+            Input::Probe(site, probe) => self.packet(site, probe),
+            Input::Writable(site) => self.node.handle_choked(site, false),
+            Input::Stored(ticket) => self.node.handle_stored(now, Ticket(ticket)),
+            Input::Disk(error) if error.is_fatal() => {
+                tracing::error!(%error, "the disk failed");
+                self.ended = Some(Ended::Disk(error));
+            }
+            Input::Disk(error) => tracing::error!(%error, "the disk"),
+        }
+    }
+
+    fn packet(&mut self, site: SiteId, packet: Bytes) {
+        let now = self.clock.now();
+        self.metrics.packets.inc();
+        if let Err(error) = self.node.handle_packet(now, site, packet) {
+            self.metrics.packets_refused.inc();
+            tracing::debug!(%site, %error, "refused a packet");
+        }
+    }
+
+    fn command(&mut self, command: Command) {
+        let now = self.clock.now();
+        match command {
+            Command::Open { answer } => {
+                let process = self.node.open_process();
+                let events = self.processes.open(process, &self.handle);
+                if answer.send((process, events)).is_err() {
+                    self.close(process, true);
+                }
+            }
+            Command::Close { process, in_order } => self.close(process, in_order),
+            Command::Join { process, group, options, answer } => {
+                let joined = self.node.join(now, process, group, options).map_err(RequestError::from);
+                drop(answer.send(joined));
+            }
+            Command::Leave { process, group, answer } => {
+                let left = self.node.leave(now, process, &group).map_err(RequestError::from);
+                drop(answer.send(left));
+            }
+            Command::Cast { process, group, options, payloads, answer } => {
+                let waiter = Waiter::Taken(answer);
+                self.cast(group, Cast { process, options, payloads: payloads.into(), waiter });
+            }
+            Command::Call { process, group, options, payload, answer } => {
+                let waiter = Waiter::Replies(answer);
+                self.cast(group, Cast { process, options, payloads: [payload].into(), waiter });
+            }
+            Command::Reply { process, to, kind, payload, answer } => {
+                let taken = match to.member.process == process {
+                    true => self.node.reply(now, to, kind, payload),
+                    false => Err(CastError::NotAwaited),
+                };
+                drop(answer.send(taken.map_err(RequestError::from)));
+            }
+            Command::Flush { process, group, answer } => match self.node.flush(process, &group) {
+                Ok(flush) => drop(self.flushes.insert(flush, answer)),
+                // An outsider's casts are answered when they have arrived: there is nothing to wait for.
+                Err(_) => drop(answer.send(Ok(()))),
+            },
+            Command::Watch { process, group, on } => {
+                let view = self.node.group_view(&group);
+                self.processes.watch(process, group, on, view);
+            }
+            Command::Reorder { group, member, answer } => {
+                drop(answer.send(self.node.reorder(now, &group, member).map_err(RequestError::from)));
+            }
+            Command::Status { answer } => drop(answer.send(self.node.status())),
+            Command::Resume { process } => {
+                for group in self.processes.resume(process) {
+                    self.node.hold(now, &group, false);
+                }
+            }
+            Command::Stop => self.begin_to_stop(),
+        }
+    }
+
+    fn begin_to_stop(&mut self) {
+        if self.stopping.is_none() {
+            tracing::info!("leaving in order");
+            self.stopping = Some(tokio::time::Instant::now() + STOP_WITHIN);
+            self.node.leave_cluster(self.clock.now());
+        }
+    }
+
+    fn close(&mut self, process: ProcessId, in_order: bool) {
+        let now = self.clock.now();
+        self.node.close_process(now, process, in_order);
+        for group in self.processes.close(process) {
+            self.node.hold(now, &group, false);
+        }
+        for casts in self.waiting.values_mut() {
+            casts.retain(|cast| cast.process != process);
+        }
+        self.waiting.retain(|_, casts| !casts.is_empty());
+    }
+
+    /// Casts now, or queues behind those that wait for the same group.
+    fn cast(&mut self, group: GroupName, cast: Cast) {
+        if let Some(queue) = self.waiting.get_mut(&group) {
+            queue.push_back(cast);
+            return;
+        }
+        if let Some(rest) = self.try_cast(&group, cast) {
+            self.waiting.insert(group, [rest].into());
+        }
+    }
+
+    /// Gives back what must wait.
+    fn try_cast(&mut self, group: &GroupName, mut cast: Cast) -> Option<Cast> {
+        let now = self.clock.now();
+        while let Some(payload) = cast.payloads.front() {
+            match self.node.cast(now, cast.process, group, &cast.options, payload) {
+                Ok(casted) => {
+                    cast.payloads.pop_front();
+                    if let Casted::Call(call) = casted {
+                        let last = cast.payloads.is_empty();
+                        let waiter = if last { std::mem::replace(&mut cast.waiter, Waiter::Nothing) } else { Waiter::Nothing };
+                        self.calls.insert(call, waiter);
+                    }
+                }
+                Err(CastError::Blocked | CastError::Full) => return Some(cast),
+                Err(CastError::Busy) if self.processes.is_open(cast.process) && !self.calls.is_empty() => {
+                    return Some(cast);
+                }
+                Err(error) => {
+                    cast.waiter.fail(error.into());
+                    return None;
+                }
+            }
+        }
+        if let Waiter::Taken(answer) = cast.waiter {
+            drop(answer.send(Ok(())));
+        }
+        None
+    }
+
+    /// Tries what waits for a group again.
+    fn retry(&mut self, group: &GroupName) {
+        let Some(mut queue) = self.waiting.remove(group) else { return };
+        while let Some(cast) = queue.pop_front() {
+            if let Some(rest) = self.try_cast(group, cast) {
+                queue.push_front(rest);
+                break;
+            }
+        }
+        if !queue.is_empty() {
+            self.waiting.insert(group.clone(), queue);
+        }
+    }
+
+    /// Lets the node take its course and carries out what it says.
+    fn settle(&mut self) {
+        loop {
+            let now = self.clock.now();
+            self.node.settle(now);
+            while let Some(store) = self.node.poll_store() {
+                self.disk.store(store.ticket.0, store.record.into());
+            }
+            self.transmit();
+            let mut busy = false;
+            while let Some(event) = self.node.poll_event() {
+                busy = true;
+                self.event(event);
+            }
+            if !busy {
+                return;
+            }
+        }
+    }
+
+    fn transmit(&mut self) {
+        let now = self.clock.now();
+        let mut batch = self.links.batch();
+        while let Some(transmit) = self.node.poll_transmit(now) {
+            let to = transmit.to;
+            let sent = match transmit.channel {
+                Channel::Stream => batch.send(to, &transmit.header, transmit.body),
+                Channel::Datagram if transmit.body.is_empty() => {
+                    self.links.send_probe(to, transmit.header).map(drop)
+                }
+                Channel::Datagram => {
+                    let whole = [&transmit.header[..], &transmit.body[..]].concat();
+                    self.links.send_probe(to, whole.into()).map(drop)
+                }
+            };
+            match sent {
+                Ok(()) | Err(SendError::Down) => {}
+                // The link sends it again when there is room.
+                Err(SendError::Full) => self.node.handle_choked(to, true),
+                Err(error @ SendError::TooLong(_)) => tracing::error!(%to, %error, "a packet is lost"),
+            }
+        }
+    }
+
+    fn event(&mut self, event: Event) {
+        match event {
+            Event::Admitted { view, primary, position, members } => {
+                self.metrics.view_changes.inc();
+                self.metrics.core_members.set(members.len() as i64);
+                self.metrics.primary.set(i64::from(primary));
+                let members = members.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ");
+                tracing::info!(%view, primary, position, members, "view");
+            }
+            Event::GroupView(view) => self.processes.tell_watchers(&view),
+            Event::View { view, transitional } => {
+                self.metrics.group_views.inc();
+                self.processes.tell_view(&view, &transitional);
+                self.retry(&view.name);
+            }
+            Event::Left { group: _, name, member, why } => {
+                self.processes.tell_left(&name, member, why);
+                self.fail_waiting(&name, member.process);
+            }
+            Event::Rejoining { was, member, group } => {
+                tracing::info!(%was, %member, %group, "joins again");
+            }
+            Event::JoinFailed { member, group, error } => {
+                self.processes.tell_join_failed(&group, member, &error);
+            }
+            Event::Deliver { group, view, from, to, order, reply_to, payload } => {
+                self.metrics.delivered.inc();
+                let held = self.processes.deliver(group, view, from, &to, order, reply_to, &payload);
+                if let Some(name) = held {
+                    self.node.hold(self.clock.now(), &name, true);
+                }
+            }
+            Event::TransitionalSignal { group, members } => self.processes.tell_signal(group, &members),
+            Event::CallDone { process: _, call, outcome } => self.call_done(call, outcome),
+            Event::Blocked { group, blocked } => {
+                let name = self.processes.tell_blocked(group, blocked);
+                if let (false, Some(name)) = (blocked, name) {
+                    self.retry(&name);
+                }
+            }
+            Event::Writable { group } => self.writable(group),
+            Event::Flushed { process: _, flush } => {
+                if let Some(answer) = self.flushes.remove(&flush) {
+                    drop(answer.send(Ok(())));
+                }
+            }
+            Event::Reconnect(site) => self.links.reconnect(site),
+            Event::Surpassed(incarnation) => {
+                tracing::error!(
+                    later = incarnation.0,
+                    "peers have seen a later life of this store: it is an old copy"
+                );
+                self.ended = Some(Ended::Surpassed);
+            }
+            Event::Note(note) => tracing::info!("{note}"),
+            Event::MayStop => self.ended = Some(Ended::InOrder),
+            Event::Trace(name) => tracing::trace!(name),
+        }
+    }
+
+    fn writable(&mut self, group: GroupId) {
+        if let Some(name) = self.processes.name(group) {
+            self.retry(&name);
+        }
+    }
+
+    fn call_done(&mut self, call: CallId, outcome: Result<multicast::call::Outcome, stack::CallFailed>) {
+        match (self.calls.remove(&call), outcome) {
+            (Some(Waiter::Taken(answer)), Ok(_)) => drop(answer.send(Ok(()))),
+            (Some(Waiter::Replies(answer)), Ok(outcome)) => drop(answer.send(Ok(outcome))),
+            (Some(waiter), Err(failed)) => waiter.fail(RequestError::Call(failed)),
+            (Some(Waiter::Nothing) | None, Ok(_)) | (None, Err(_)) => {}
+        }
+        // Outsiders' casts wait for the window of their client.
+        let groups: Vec<GroupName> = self.waiting.keys().cloned().collect();
+        for group in groups {
+            self.retry(&group);
+        }
+    }
+
+    /// A process that is no longer a member casts nothing more as one.
+    fn fail_waiting(&mut self, group: &GroupName, process: ProcessId) {
+        let Some(queue) = self.waiting.get_mut(group) else { return };
+        let (gone, stay): (Vec<_>, Vec<_>) = queue.drain(..).partition(|cast| cast.process == process);
+        queue.extend(stay);
+        for cast in gone {
+            cast.waiter.fail(CastError::NotMember.into());
+        }
+        if queue.is_empty() {
+            self.waiting.remove(group);
+        }
+    }
+}

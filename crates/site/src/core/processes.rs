@@ -1,0 +1,174 @@
+//! The processes of a site: who is in which group, who watches, who does not take what it is told.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use membership::group::GroupView;
+use stack::{JoinError, LocalMembers, ReplyTo};
+use tokio::sync::mpsc;
+use wire::{GroupId, GroupName, MemberId, ProcessId, ViewId};
+
+use crate::handle::{Command, EventSink, Events, ProcessEvent};
+
+#[derive(Default)]
+pub(super) struct Processes {
+    sinks: BTreeMap<ProcessId, EventSink>,
+    groups: BTreeMap<GroupId, Local>,
+    watchers: BTreeMap<GroupName, BTreeSet<ProcessId>>,
+    /// Processes that do not take their events.
+    paused: BTreeSet<ProcessId>,
+}
+
+/// A group's members at this site.
+struct Local {
+    name: GroupName,
+    members: Vec<MemberId>,
+}
+
+impl Processes {
+    pub(super) fn open(&mut self, process: ProcessId, handle: &mpsc::WeakSender<Command>) -> Events {
+        let (sink, events) = Events::pair(process, handle);
+        self.sinks.insert(process, sink);
+        events
+    }
+
+    pub(super) fn is_open(&self, process: ProcessId) -> bool {
+        self.sinks.contains_key(&process)
+    }
+
+    /// Forgets a process; the groups that need no longer be held for it.
+    pub(super) fn close(&mut self, process: ProcessId) -> Vec<GroupName> {
+        let released = self.resume(process);
+        self.sinks.remove(&process);
+        for watchers in self.watchers.values_mut() {
+            watchers.remove(&process);
+        }
+        self.watchers.retain(|_, watchers| !watchers.is_empty());
+        for local in self.groups.values_mut() {
+            local.members.retain(|member| member.process != process);
+        }
+        released
+    }
+
+    /// A process takes its events again; the groups that need no longer be held for it.
+    pub(super) fn resume(&mut self, process: ProcessId) -> Vec<GroupName> {
+        if !self.paused.remove(&process) {
+            return Vec::new();
+        }
+        let free = |local: &&Local| {
+            let has = |p: &ProcessId| local.members.iter().any(|member| member.process == *p);
+            has(&process) && !self.paused.iter().any(has)
+        };
+        self.groups.values().filter(free).map(|local| local.name.clone()).collect()
+    }
+
+    pub(super) fn name(&self, group: GroupId) -> Option<GroupName> {
+        self.groups.get(&group).map(|local| local.name.clone())
+    }
+
+    pub(super) fn watch(&mut self, process: ProcessId, group: GroupName, on: bool, view: Option<Arc<GroupView>>) {
+        if !on {
+            if let Some(watchers) = self.watchers.get_mut(&group) {
+                watchers.remove(&process);
+            }
+            return;
+        }
+        if let Some(view) = view {
+            self.tell(process, ProcessEvent::View { view, me: None, transitional: Arc::new([]) });
+        }
+        self.watchers.entry(group).or_default().insert(process);
+    }
+
+    pub(super) fn tell_watchers(&mut self, view: &Arc<GroupView>) {
+        let Some(watchers) = self.watchers.get(&view.name) else { return };
+        for &process in watchers {
+            let view = Arc::clone(view);
+            self.tell(process, ProcessEvent::View { view, me: None, transitional: Arc::new([]) });
+        }
+    }
+
+    pub(super) fn tell_view(&mut self, view: &Arc<GroupView>, transitional: &[MemberId]) {
+        let transitional: Arc<[MemberId]> = transitional.into();
+        let here = |member: &MemberId| self.sinks.contains_key(&member.process);
+        let members: Vec<MemberId> = view.members.iter().map(|member| member.id).filter(here).collect();
+        for &member in &members {
+            let (view, transitional) = (Arc::clone(view), Arc::clone(&transitional));
+            self.tell(member.process, ProcessEvent::View { view, me: Some(member), transitional });
+        }
+        self.groups.insert(view.group, Local { name: view.name.clone(), members });
+    }
+
+    pub(super) fn tell_left(&mut self, group: &GroupName, member: MemberId, why: &str) {
+        let event = ProcessEvent::Left { group: group.clone(), why: why.to_owned() };
+        self.tell(member.process, event);
+        for local in self.groups.values_mut().filter(|local| local.name == *group) {
+            local.members.retain(|local| *local != member);
+        }
+        self.groups.retain(|_, local| !local.members.is_empty());
+    }
+
+    pub(super) fn tell_join_failed(&mut self, group: &GroupName, member: MemberId, error: &JoinError) {
+        let why = format!("the join came to nothing: {error}");
+        self.tell(member.process, ProcessEvent::Left { group: group.clone(), why });
+    }
+
+    pub(super) fn tell_signal(&mut self, group: GroupId, members: &[MemberId]) {
+        self.tell_all(group, |name| ProcessEvent::Signal { group: name.clone(), members: members.to_vec() });
+    }
+
+    /// Gives the group's name.
+    pub(super) fn tell_blocked(&mut self, group: GroupId, blocked: bool) -> Option<GroupName> {
+        self.tell_all(group, |name| ProcessEvent::Blocked { group: name.clone(), blocked });
+        self.name(group)
+    }
+
+    /// Delivers a message. If somebody does not keep up, gives the group that must be held.
+    #[allow(clippy::too_many_arguments, reason = "they are one event's fields")]
+    pub(super) fn deliver(
+        &mut self,
+        group: GroupId,
+        view: ViewId,
+        from: MemberId,
+        to: &LocalMembers,
+        order: multicast::Order,
+        reply_to: Option<ReplyTo>,
+        payload: &Bytes,
+    ) -> Option<GroupName> {
+        let local = self.groups.get(&group)?;
+        let members = match to {
+            LocalMembers::All => &local.members,
+            LocalMembers::Only(members) => members,
+        };
+        let mut held = None;
+        for member in members {
+            let Some(sink) = self.sinks.get(&member.process) else { continue };
+            let behind = sink.send(ProcessEvent::Message {
+                group: local.name.clone(),
+                view,
+                from,
+                order,
+                reply_to,
+                payload: payload.clone(),
+            });
+            if behind && self.paused.insert(member.process) {
+                held = Some(local.name.clone());
+            }
+        }
+        held
+    }
+
+    fn tell_all(&self, group: GroupId, event: impl Fn(&GroupName) -> ProcessEvent) {
+        let Some(local) = self.groups.get(&group) else { return };
+        for member in &local.members {
+            self.tell(member.process, event(&local.name));
+        }
+    }
+
+    fn tell(&self, process: ProcessId, event: ProcessEvent) {
+        if let Some(sink) = self.sinks.get(&process) {
+            // What is not a message costs nothing: nobody is paused for it.
+            let _ = sink.send(event);
+        }
+    }
+}

@@ -1,0 +1,99 @@
+//! Metrics in Prometheus text on a loopback port.
+
+use std::fmt::Write as _;
+use std::sync::Arc;
+use std::time::Duration;
+
+use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::registry::Registry;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+
+/// Scrapes at once; more wait to be accepted.
+const SCRAPES_MAX: usize = 16;
+/// A request must come whole within this time and this many bytes.
+const REQUEST_WITHIN: Duration = Duration::from_secs(5);
+const REQUEST_BYTES_MAX: usize = 8 * 1024;
+
+/// What the site's loop counts.
+#[derive(Debug, Default)]
+pub(crate) struct Metrics {
+    pub(crate) packets: Counter,
+    pub(crate) packets_refused: Counter,
+    pub(crate) delivered: Counter,
+    pub(crate) view_changes: Counter,
+    pub(crate) group_views: Counter,
+    pub(crate) core_members: Gauge,
+    pub(crate) primary: Gauge,
+}
+
+impl Metrics {
+    fn registry(&self) -> Registry {
+        let mut registry = Registry::with_prefix("unanimous");
+        registry.register("packets", "Packets taken from other sites", self.packets.clone());
+        registry.register("packets_refused", "Packets refused", self.packets_refused.clone());
+        registry.register("messages_delivered", "Messages delivered to groups here", self.delivered.clone());
+        registry.register("views", "Views of the core-set installed", self.view_changes.clone());
+        registry.register("group_views", "Views of groups installed", self.group_views.clone());
+        registry.register("core_members", "Sites in the core-set's view", self.core_members.clone());
+        registry.register("primary", "1 if this site's view is on the primary line", self.primary.clone());
+        registry
+    }
+}
+
+/// Serves scrapes until the listener fails.
+pub(crate) async fn serve(listener: TcpListener, metrics: Arc<Metrics>, net: Arc<net::Metrics>) -> std::io::Result<()> {
+    let places = Arc::new(Semaphore::new(SCRAPES_MAX));
+    loop {
+        let Ok(place) = Arc::clone(&places).acquire_owned().await else { return Ok(()) };
+        let (stream, _) = listener.accept().await?;
+        let (metrics, net) = (Arc::clone(&metrics), Arc::clone(&net));
+        tokio::spawn(async move {
+            // Whoever asks wrongly or slowly is simply let go.
+            let _ = tokio::time::timeout(REQUEST_WITHIN, answer(stream, &metrics, &net)).await;
+            drop(place);
+        });
+    }
+}
+
+async fn answer(mut stream: TcpStream, metrics: &Metrics, net: &net::Metrics) -> std::io::Result<()> {
+    let mut request = Vec::new();
+    while !request.windows(4).any(|end| end == b"\r\n\r\n") {
+        if request.len() > REQUEST_BYTES_MAX || stream.read_buf(&mut request).await? == 0 {
+            return Ok(());
+        }
+    }
+    let (status, body) = match request.split(|&byte| byte == b' ').nth(1) {
+        Some(b"/metrics") if request.starts_with(b"GET ") => ("200 OK", text(metrics, net)),
+        _ => ("404 Not Found", "metrics are at /metrics\n".to_owned()),
+    };
+    let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+    let head = format!(
+        "HTTP/1.1 {status}\r\nContent-Type: {kind}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
+        body.len()
+    );
+    stream.write_all(head.as_bytes()).await?;
+    stream.write_all(body.as_bytes()).await?;
+    stream.shutdown().await
+}
+
+fn text(metrics: &Metrics, net: &net::Metrics) -> String {
+    let mut out = String::new();
+    // Writing to memory does not fail.
+    let _ = encode(&mut out, &metrics.registry());
+    let end = out.rfind("# EOF").unwrap_or(out.len());
+    out.truncate(end);
+    net.each(|name, help, value| {
+        let _ = write!(out, "# HELP unanimous_net_{name} {help}\n# TYPE unanimous_net_{name} counter\n");
+        let _ = writeln!(out, "unanimous_net_{name}_total {value}");
+    });
+    let _ = write!(out, "# HELP unanimous_net_refused Peers refused, by reason\n# TYPE unanimous_net_refused counter\n");
+    for (reason, count) in net.refusals() {
+        let _ = writeln!(out, "unanimous_net_refused_total{{reason=\"{}\"}} {count}", reason.label());
+    }
+    out.push_str("# EOF\n");
+    out
+}

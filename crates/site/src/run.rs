@@ -1,0 +1,297 @@
+//! Bringing a site up, and taking it down.
+
+use std::collections::BTreeMap;
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use membership::step::Peer;
+use net::cert::{Identity, Role, load_roots};
+use net::{Disk, Expect, HelloRefused, Links, PeerAddress, Trust};
+use stack::Node;
+use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
+use tokio::task::JoinHandle;
+use wire::version::Hello;
+use wire::{Bugs, Incarnation, SiteId};
+
+use crate::config::SiteConfig;
+use crate::core::{Core, Ended};
+use crate::handle::Handle;
+use crate::metrics::{self, Metrics};
+use crate::notify;
+use crate::running::Running;
+use crate::session::{self, Listener};
+
+/// Why a site could not be started. Nothing is left running.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The data directory.
+    #[error(transparent)]
+    Disk(#[from] net::DiskError),
+    /// Certificates.
+    #[error("{0}; `unanimous init` makes certificates")]
+    Certificates(#[from] net::cert::CertError),
+    /// The certificate is another's.
+    #[error("the certificate in {path} is not that of site {site} of this cluster")]
+    WrongCertificate {
+        /// Where it is.
+        path: PathBuf,
+        /// Which site it should be.
+        site: u32,
+    },
+    /// Links.
+    #[error(transparent)]
+    Links(#[from] net::links::StartError),
+    /// What the site promised can't be read.
+    #[error(transparent)]
+    Node(#[from] stack::StartError),
+    /// A listener.
+    #[error("can't listen for {what} at {address}: {cause}")]
+    Listen {
+        /// What for.
+        what: &'static str,
+        /// Where.
+        address: String,
+        /// Why not.
+        cause: std::io::Error,
+    },
+    /// The data directory can't be written.
+    #[error("can't write to {path}: {cause}")]
+    Data {
+        /// Which directory.
+        path: PathBuf,
+        /// Why not.
+        cause: std::io::Error,
+    },
+}
+
+/// How a site ended.
+#[derive(Debug)]
+pub enum Stopped {
+    /// In order.
+    InOrder,
+    /// It had to; the line says why and what to do.
+    Failed(String),
+}
+
+/// A site that runs.
+#[derive(Debug)]
+pub struct RunningSite {
+    handle: Handle,
+    ports: BTreeMap<String, u16>,
+    core: JoinHandle<Ended>,
+    servers: Vec<JoinHandle<()>>,
+    data: PathBuf,
+}
+
+/// Brings a site up: when this returns it listens, and it is on its way into the cluster.
+///
+/// # Errors
+///
+/// Nothing is left running. The incarnation may have been raised, which does no harm.
+pub async fn start(config: SiteConfig) -> Result<RunningSite, StartError> {
+    let net_metrics = Arc::new(net::Metrics::default());
+    let (inputs_in, inputs) = net::inputs();
+    let (identity, trust) = certificates(&config)?;
+    let (disk, opened) = Disk::open(&config.site.data, inputs_in.clone(), Arc::clone(&net_metrics))?;
+    for path in &opened.mended {
+        tracing::warn!(path = %path.display(), "a damaged copy of the record was mended from the other");
+    }
+    let me = Peer { site: SiteId(config.site.id), incarnation: opened.incarnation, store: opened.store };
+    let hello = Hello::new(config.cluster_id(), 0, me.life(), me.store, &config.site.name);
+    let links = Links::start(
+        net::Config::new(config.site.link),
+        &identity,
+        Arc::clone(&trust),
+        Arc::new(Greeting(hello)),
+        inputs_in,
+        Arc::clone(&net_metrics),
+    )
+    .await?;
+    let clock = net::Clock::start();
+    let seed = me.store.0 ^ me.incarnation.0.rotate_left(32);
+    let record = opened.record.map(Bytes::from);
+    let node = Node::start(node_config(&config, me, links.address()), record.as_ref(), clock.now(), seed)?;
+    links.set_peers(addresses(&config));
+
+    let metrics = Arc::new(Metrics::default());
+    let (handle, commands) = Handle::channel();
+    let mut ports = BTreeMap::from([("link".to_owned(), links.address().port())]);
+    let mut servers = Vec::new();
+    serve_sessions(&config, &handle, (&identity, &trust), &mut ports, &mut servers).await?;
+    if let Some(address) = config.site.metrics {
+        let listener = listen("metrics", address).await?;
+        ports.insert("metrics".to_owned(), port(&listener));
+        let (metrics, net_metrics) = (Arc::clone(&metrics), Arc::clone(&net_metrics));
+        servers.push(spawn_server("metrics", metrics::serve(listener, metrics, net_metrics)));
+    }
+    let core = Core::new(node, clock, (links, disk, inputs), (&handle, commands), metrics);
+    let core = tokio::spawn(core.run());
+    let data = config.site.data.clone();
+    Running { pid: std::process::id(), ports: ports.clone() }
+        .write(&data)
+        .map_err(|cause| StartError::Data { path: data.clone(), cause })?;
+    tracing::info!(site = config.site.name, life = %me.life(), "started");
+    notify::tell("READY=1");
+    Ok(RunningSite { handle, ports, core, servers, data })
+}
+
+impl RunningSite {
+    /// A way to speak to it.
+    pub fn handle(&self) -> Handle {
+        self.handle.clone()
+    }
+
+    /// Its ports, by what they serve.
+    pub fn ports(&self) -> &BTreeMap<String, u16> {
+        &self.ports
+    }
+
+    /// Leaves the cluster in order and stops.
+    pub async fn stop(self) -> Stopped {
+        notify::tell("STOPPING=1");
+        // If the loop is gone already, there is nothing left to ask.
+        let _ = self.handle.stop().await;
+        self.stopped().await
+    }
+
+    /// Returns when the site has stopped, by itself or because a session asked for it. Cancel-safe up to then.
+    pub async fn stopped(mut self) -> Stopped {
+        self.wait().await
+    }
+
+    /// As [`RunningSite::stopped`], without giving up the site; call it again only if it did not return.
+    pub async fn wait(&mut self) -> Stopped {
+        let ended = (&mut self.core).await;
+        for server in self.servers.drain(..) {
+            server.abort();
+        }
+        Running::remove(&self.data);
+        match ended {
+            Ok(Ended::InOrder) => Stopped::InOrder,
+            Ok(Ended::Disk(error)) => Stopped::Failed(error.to_string()),
+            Ok(Ended::Surpassed) => Stopped::Failed(format!(
+                "{} is an old copy of this site's data: move it away and start again; the site joins anew",
+                self.data.display()
+            )),
+            Err(panic) => Stopped::Failed(format!(
+                "an invariant is violated ({panic}); the site stops rather than go on; its log has the place, and \
+                 it recovers from its disk when it is started again"
+            )),
+        }
+    }
+}
+
+fn node_config(config: &SiteConfig, me: Peer, link: SocketAddr) -> stack::Config {
+    stack::Config {
+        cluster: config.cluster_id(),
+        cluster_epoch: 0,
+        me,
+        name: config.site.name.clone(),
+        founders: config.founder_ids(),
+        known: config.peers.iter().map(|peer| (SiteId(peer.id), peer.name.clone())).collect(),
+        addresses: vec![link.to_string()],
+        mserver: config.site.mserver,
+        window_bytes_max: config.limits.window_bytes,
+        slow_member_after: Duration::from_secs(config.limits.slow_member_s),
+        detection_max: Duration::from_millis(config.limits.detection_ms),
+        bugs: Bugs::NONE,
+        trace: false,
+    }
+}
+
+fn certificates(config: &SiteConfig) -> Result<(Identity, Arc<Trust>), StartError> {
+    let folder = &config.site.certificates;
+    let identity = Identity::load(&folder.join("site.pem"), &folder.join("site.key"))?;
+    let principal = identity.principal();
+    if principal.cluster != config.cluster_id() || principal.role != Role::Site(SiteId(config.site.id)) {
+        return Err(StartError::WrongCertificate { path: folder.clone(), site: config.site.id });
+    }
+    let roots = load_roots(&folder.join("ca.pem"))?;
+    let trust = Trust::new(config.cluster_id(), &roots)?;
+    Ok((identity, trust))
+}
+
+fn addresses(config: &SiteConfig) -> Vec<PeerAddress> {
+    let resolve = |address: &String| match address.to_socket_addrs() {
+        Ok(found) => found.collect(),
+        Err(error) => {
+            tracing::warn!(address, %error, "an address of a peer can't be resolved");
+            Vec::new()
+        }
+    };
+    let peer = |peer: &crate::config::PeerEntry| PeerAddress {
+        site: SiteId(peer.id),
+        name: peer.name.clone(),
+        addresses: peer.addresses.iter().flat_map(resolve).collect(),
+    };
+    config.peers.iter().map(peer).collect()
+}
+
+async fn serve_sessions(
+    config: &SiteConfig,
+    handle: &Handle,
+    (identity, trust): (&Identity, &Arc<Trust>),
+    ports: &mut BTreeMap<String, u16>,
+    servers: &mut Vec<JoinHandle<()>>,
+) -> Result<(), StartError> {
+    let site = Arc::new(session::Site {
+        handle: handle.clone(),
+        name: config.site.name.clone(),
+        cluster: config.cluster.clone(),
+        own_uid: rustix::process::getuid().as_raw(),
+        users: config.site.users.iter().map(|user| (user.uid, user.may)).collect(),
+    });
+    let places = Arc::new(Semaphore::new(config.limits.sessions));
+    let path = &config.site.session;
+    let listener = Listener::unix(path, !config.site.users.is_empty()).map_err(|cause| {
+        StartError::Listen { what: "sessions", address: path.display().to_string(), cause }
+    })?;
+    servers.push(spawn_server("sessions", session::serve(listener, Arc::clone(&site), Arc::clone(&places))));
+    if let Some(address) = config.site.remote_session {
+        let listener = listen("remote sessions", address).await?;
+        ports.insert("session".to_owned(), port(&listener));
+        let tls = net::tls::server_config(identity, trust, Expect::Session)?;
+        let listener = Listener::Tls(listener, tls.into());
+        servers.push(spawn_server("remote sessions", session::serve(listener, site, places)));
+    }
+    Ok(())
+}
+
+async fn listen(what: &'static str, address: SocketAddr) -> Result<TcpListener, StartError> {
+    let bound = TcpListener::bind(address).await;
+    bound.map_err(|cause| StartError::Listen { what, address: address.to_string(), cause })
+}
+
+fn port(listener: &TcpListener) -> u16 {
+    listener.local_addr().map_or(0, |address| address.port())
+}
+
+fn spawn_server(
+    what: &'static str,
+    server: impl Future<Output = std::io::Result<()>> + Send + 'static,
+) -> JoinHandle<()> {
+    tokio::spawn(async move {
+        if let Err(error) = server.await {
+            tracing::error!(%error, "the server for {what} has ended; restart the site");
+        }
+    })
+}
+
+/// The hello of a link: who this is, and whether the other may be spoken to.
+struct Greeting(Hello);
+
+impl net::Hello for Greeting {
+    fn ours(&self) -> Bytes {
+        self.0.encode()
+    }
+
+    fn check(&self, theirs: &Bytes) -> Result<(SiteId, Incarnation), HelloRefused> {
+        let theirs = Hello::decode(theirs).map_err(|error| HelloRefused(error.to_string()))?;
+        self.0.agree(&theirs).map_err(|refusal| HelloRefused(refusal.to_string()))?;
+        Ok((theirs.site.site, theirs.site.incarnation))
+    }
+}

@@ -1,0 +1,315 @@
+//! One session: the greeting, the parts it is made of, and its end.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use bytes::Bytes;
+use serde_json::{Map, Value};
+use stack::ReplyTo;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::sync::{Notify, mpsc};
+use wire::ProcessId;
+use wire::session::{self, Answer, Decoder, ErrorCode, Event, Failure, Hello, Op, Principal, Request, encode};
+
+use super::{events, requests, translate};
+use crate::handle::{Events, Handle};
+
+/// Message bodies that a client may be sent before it grants more.
+const CREDIT_BYTES: u64 = 1 << 20;
+/// Answers and events that wait to be written.
+const OUT_MAX: usize = 256;
+/// Messages that may wait for this session's replies; the oldest is forgotten beyond, and null-replied by time-out.
+const TICKETS_MAX: usize = 65_536;
+/// So much is written at once.
+const WRITE_BYTES: usize = 64 * 1024;
+/// How long a client may take for its handshake and hello.
+const HELLO_WITHIN: Duration = Duration::from_secs(5);
+
+/// What a session needs to know of its site.
+pub struct Site {
+    /// The site's loop.
+    pub handle: Handle,
+    /// Its name.
+    pub name: String,
+    /// Its cluster, as text.
+    pub cluster: String,
+    /// The Unix user it runs as.
+    pub own_uid: u32,
+    /// Other Unix users that may enter.
+    pub users: Vec<(u32, Principal)>,
+}
+
+impl Site {
+    /// Checks a remote peer's certificate. Whoever is refused is counted by the verifier.
+    pub(super) async fn shake_hands(
+        &self,
+        acceptor: tokio_rustls::TlsAcceptor,
+        stream: TcpStream,
+        peer: SocketAddr,
+    ) -> Option<(tokio_rustls::server::TlsStream<TcpStream>, Principal)> {
+        let shaken = tokio::time::timeout(HELLO_WITHIN, acceptor.accept(stream)).await;
+        let stream = match shaken {
+            Ok(Ok(stream)) => stream,
+            Ok(Err(error)) => {
+                tracing::info!(%peer, %error, "refused a remote session");
+                return None;
+            }
+            Err(_) => return None,
+        };
+        let certificate = stream.get_ref().1.peer_certificates()?.first()?;
+        let (principal, _) = net::cert::identify(certificate).ok()?;
+        let principal = match principal.role {
+            net::cert::Role::Administrator => Principal::Administer,
+            net::cert::Role::Client => Principal::Member,
+            net::cert::Role::Site(_) => Principal::Observe,
+        };
+        Some((stream, principal))
+    }
+}
+
+pub(super) struct Connection {
+    site: Arc<Site>,
+    principal: Option<Principal>,
+}
+
+/// What the parts of a session share.
+pub(super) struct Shared {
+    pub(super) site: Arc<Site>,
+    pub(super) principal: Principal,
+    pub(super) process: ProcessId,
+    pub(super) out: mpsc::Sender<Vec<Bytes>>,
+    pub(super) credit: Credit,
+    pub(super) tickets: Mutex<Tickets>,
+}
+
+/// Message bodies that may still be sent.
+#[derive(Default)]
+pub(super) struct Credit {
+    bytes: AtomicI64,
+    granted: Notify,
+}
+
+/// Messages that wait for this session's replies, by the number that the client was given.
+#[derive(Default)]
+pub(super) struct Tickets {
+    last: u64,
+    open: BTreeMap<u64, ReplyTo>,
+}
+
+/// Why a session ends.
+pub(super) enum End {
+    /// The client said `bye`.
+    InOrder,
+    /// It went away, or broke the rules; the line is for it.
+    Broken(Option<String>),
+}
+
+impl Connection {
+    pub(super) fn new(site: Arc<Site>, principal: Option<Principal>) -> Connection {
+        Connection { site, principal }
+    }
+
+    /// Serves the session to its end. Its process ends with it.
+    pub(super) async fn run<R, W>(self, mut read: R, write: W)
+    where
+        R: AsyncRead + Unpin + Send,
+        W: AsyncWrite + Unpin + Send + 'static,
+    {
+        let (out, queue) = mpsc::channel(OUT_MAX);
+        let writer = tokio::spawn(write_all(write, queue));
+        let hello = Event::Hello(Hello {
+            versions: (1, 1),
+            site: self.site.name.clone(),
+            cluster: self.site.cluster.clone(),
+            feature_level: 1,
+        });
+        let _ = out.send(vec![line(&hello)]).await;
+        let mut decoder = Decoder::default();
+        let greeting = self.greet(&mut read, &mut decoder, &out);
+        if let Ok(Some((process, events, principal))) = tokio::time::timeout(HELLO_WITHIN, greeting).await {
+            let credit = Credit::default();
+            credit.grant(CREDIT_BYTES);
+            let (site, tickets) = (Arc::clone(&self.site), Mutex::default());
+            let shared = Arc::new(Shared { site, principal, process, out: out.clone(), credit, tickets });
+            let passing_on = tokio::spawn(events::pass_on(Arc::clone(&shared), events));
+            let end = requests::serve(&shared, &mut read, decoder).await;
+            passing_on.abort();
+            if let End::Broken(Some(why)) = &end {
+                let _ = out.try_send(vec![line(&Event::Going { why: why.clone() })]);
+            }
+            // The site may have gone first.
+            let _ = self.site.handle.close(process, matches!(end, End::InOrder)).await;
+        }
+        drop(out);
+        let _ = tokio::time::timeout(HELLO_WITHIN, writer).await;
+    }
+
+    /// The client's hello and its answer; `None` if it may not enter or is no client.
+    async fn greet<R: AsyncRead + Unpin>(
+        &self,
+        read: &mut R,
+        decoder: &mut Decoder,
+        out: &mpsc::Sender<Vec<Bytes>>,
+    ) -> Option<(ProcessId, Events, Principal)> {
+        let answered = match next_item(read, decoder).await {
+            Ok(Some(item)) => match item.parse::<Request>() {
+                Ok(request) => (request.id, self.enter(request.op).await),
+                Err(why) => (0, Err(translate::bad(format!("say hello first: {why}")))),
+            },
+            Ok(None) => return None,
+            Err(why) => (0, Err(translate::bad(why))),
+        };
+        match answered {
+            (id, Ok((process, events, principal))) => {
+                let result = object(serde_json::json!({
+                    "process": process.to_string(), "principal": principal, "credit": CREDIT_BYTES,
+                }));
+                let _ = out.send(vec![line(&done(id, result, 0))]).await;
+                Some((process, events, principal))
+            }
+            (id, Err(failure)) => {
+                let _ = out.send(vec![line(&failed(id, failure))]).await;
+                None
+            }
+        }
+    }
+
+    async fn enter(&self, op: Op) -> Result<(ProcessId, Events, Principal), Failure> {
+        let Op::Hello { version, client } = op else { return Err(translate::bad("say hello first")) };
+        if version != 1 {
+            return Err(translate::bad(format!("version {version} is not spoken here; say 1")));
+        }
+        let Some(principal) = self.principal else {
+            let why = "this user may not enter; the site's configuration lists who may (site.users)";
+            return Err(translate::failure(ErrorCode::NotAllowed, why));
+        };
+        let (process, events) = self.site.handle.open().await.map_err(|error| translate::refused(&error))?;
+        tracing::debug!(%process, client, ?principal, "session");
+        Ok((process, events, principal))
+    }
+}
+
+impl Shared {
+    pub(super) async fn answer(&self, answer: Answer, body: Bytes) {
+        let line = line(&answer);
+        let pieces = if body.is_empty() { vec![line] } else { vec![line, body] };
+        // If the client is gone, the reader ends the session.
+        let _ = self.out.send(pieces).await;
+    }
+
+    /// Whether the session's principal may do what needs this one.
+    pub(super) fn may(&self, needed: Principal) -> Result<(), Failure> {
+        if self.principal >= needed {
+            return Ok(());
+        }
+        let what = match needed {
+            Principal::Observe => "observe",
+            Principal::Client => "client",
+            Principal::Member => "member",
+            Principal::Administer => "administer",
+        };
+        let why = format!("this needs the principal `{what}`; use another user or certificate");
+        Err(translate::failure(ErrorCode::NotAllowed, why))
+    }
+
+    /// The number under which the client replies.
+    pub(super) fn keep_ticket(&self, ticket: ReplyTo) -> String {
+        let mut tickets = self.tickets.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        tickets.last += 1;
+        let number = tickets.last;
+        tickets.open.insert(number, ticket);
+        if tickets.open.len() > TICKETS_MAX {
+            tickets.open.pop_first();
+        }
+        number.to_string()
+    }
+
+    /// The ticket behind a number: each may be used once.
+    pub(super) fn take_ticket(&self, number: &str) -> Result<ReplyTo, Failure> {
+        let unknown = || translate::bad(format!("to: {number:?} is no reply_to of a message that waits for a reply"));
+        let number: u64 = number.parse().map_err(|_| unknown())?;
+        let mut tickets = self.tickets.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        tickets.open.remove(&number).ok_or_else(unknown)
+    }
+}
+
+impl Credit {
+    /// Grants beyond any sense are cut, so that the sum can't overflow.
+    pub(super) fn grant(&self, bytes: u64) {
+        const SENSIBLE_MAX: i64 = 1 << 40;
+        let bytes = i64::try_from(bytes).unwrap_or(SENSIBLE_MAX).min(SENSIBLE_MAX);
+        let add = |now: i64| Some(now.saturating_add(bytes).min(SENSIBLE_MAX));
+        let _ = self.bytes.fetch_update(Ordering::AcqRel, Ordering::Acquire, add);
+        self.granted.notify_one();
+    }
+
+    /// Waits until something is left, then spends; a message larger than the rest makes a debt.
+    pub(super) async fn spend(&self, bytes: usize) {
+        while self.bytes.load(Ordering::Acquire) <= 0 {
+            self.granted.notified().await;
+        }
+        self.bytes.fetch_sub(bytes as i64, Ordering::AcqRel);
+    }
+}
+
+/// The next item; `None` at the end of the stream. The error is for the peer.
+pub(super) async fn next_item<R: AsyncRead + Unpin>(
+    read: &mut R,
+    decoder: &mut Decoder,
+) -> Result<Option<session::Item>, String> {
+    loop {
+        match decoder.next() {
+            Ok(Some(item)) => return Ok(Some(item)),
+            Ok(None) => {}
+            Err(error) => return Err(error.to_string()),
+        }
+        match read.read_buf(decoder.buffer()).await {
+            Ok(0) | Err(_) => return Ok(None),
+            Ok(_) => {}
+        }
+    }
+}
+
+async fn write_all<W: AsyncWrite + Unpin>(mut write: W, mut queue: mpsc::Receiver<Vec<Bytes>>) {
+    let mut buffer = Vec::new();
+    while let Some(pieces) = queue.recv().await {
+        pieces.iter().for_each(|piece| buffer.extend_from_slice(piece));
+        while buffer.len() < WRITE_BYTES
+            && let Ok(more) = queue.try_recv()
+        {
+            more.iter().for_each(|piece| buffer.extend_from_slice(piece));
+        }
+        if write.write_all(&buffer).await.is_err() || write.flush().await.is_err() {
+            return;
+        }
+        buffer.clear();
+        buffer.shrink_to(4 * WRITE_BYTES);
+    }
+    let _ = write.shutdown().await;
+}
+
+pub(super) fn line<T: serde::Serialize>(header: &T) -> Bytes {
+    let mut out = Vec::with_capacity(256);
+    encode(header, &mut out);
+    out.into()
+}
+
+pub(super) fn done(re: u64, mut result: Map<String, Value>, body_len: usize) -> Answer {
+    result.insert("ok".to_owned(), Value::Bool(true));
+    Answer { re, failure: None, result, body_len }
+}
+
+pub(super) fn failed(re: u64, failure: Failure) -> Answer {
+    Answer { re, failure: Some(failure), result: Map::new(), body_len: 0 }
+}
+
+pub(super) fn object(value: Value) -> Map<String, Value> {
+    match value {
+        Value::Object(map) => map,
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_) => Map::new(),
+    }
+}

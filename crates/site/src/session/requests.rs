@@ -1,0 +1,147 @@
+//! Reads and runs a session's requests. Those that wait do not hold up later ones; casts to one group keep their
+//! order.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use serde_json::{Map, Value, json};
+use stack::ReplyKind;
+use tokio::io::AsyncRead;
+use tokio::sync::Semaphore;
+use wire::session::{self, Decoder, ErrorCode, Failure, Op, Principal, Request};
+
+use super::casts::{Cast, Lanes};
+use super::connection::{End, Shared, done, failed, next_item, object};
+use super::translate::{self, group_name};
+
+/// Requests of one session that may be in work; more wait to be read.
+const REQUESTS_MAX: usize = 256;
+
+pub(super) async fn serve<R: AsyncRead + Unpin>(
+    shared: &Arc<Shared>,
+    read: &mut R,
+    mut decoder: Decoder,
+) -> End {
+    let mut lanes = Lanes::default();
+    let places = Arc::new(Semaphore::new(REQUESTS_MAX));
+    loop {
+        let item = match next_item(read, &mut decoder).await {
+            Ok(Some(item)) => item,
+            Ok(None) => return End::Broken(None),
+            Err(why) => return End::Broken(Some(why)),
+        };
+        let request: Request = match item.parse() {
+            Ok(request) => request,
+            Err(why) => {
+                let id = item.parse::<Value>().ok().and_then(|v| v.get("id")?.as_u64()).unwrap_or(0);
+                shared.answer(failed(id, translate::bad(why)), Bytes::new()).await;
+                continue;
+            }
+        };
+        let id = request.id;
+        match request.op {
+            Op::Credit { bytes } => shared.credit.grant(bytes),
+            Op::Alive { probe: _ } => {}
+            Op::Bye => {
+                shared.answer(done(id, Map::new(), 0), Bytes::new()).await;
+                return End::InOrder;
+            }
+            Op::Cast { .. } => {
+                let cast = shared.may(Principal::Client).and_then(|()| Cast::parse(request.op, item.body));
+                match cast {
+                    Ok(cast) => lanes.put(shared, id, cast).await,
+                    Err(failure) => shared.answer(failed(id, failure), Bytes::new()).await,
+                }
+            }
+            op => {
+                let Ok(place) = Arc::clone(&places).acquire_owned().await else { return End::Broken(None) };
+                let shared = Arc::clone(shared);
+                tokio::spawn(async move {
+                    let answer = match run(&shared, op, item.body).await {
+                        Ok(result) => done(id, result, 0),
+                        Err(failure) => failed(id, failure),
+                    };
+                    shared.answer(answer, Bytes::new()).await;
+                    drop(place);
+                });
+            }
+        }
+    }
+}
+
+/// Runs one request that is no cast.
+async fn run(shared: &Shared, op: Op, body: Bytes) -> Result<Map<String, Value>, Failure> {
+    let (handle, process) = (&shared.site.handle, shared.process);
+    let refused = |error| translate::refused(&error);
+    match op {
+        Op::Join { group, role, create, consistency, lives, merges, probe_ms, aggregate_ms } => {
+            shared.may(Principal::Member)?;
+            let fields =
+                translate::JoinFields { role, create, consistency, lives, merges, probe_ms, aggregate_ms };
+            let options = translate::join_options(fields)?;
+            let member = handle.join(process, group_name(&group)?, options).await.map_err(refused)?;
+            Ok(object(json!({"member": member.to_string()})))
+        }
+        Op::Leave { group } => {
+            shared.may(Principal::Member)?;
+            handle.leave(process, group_name(&group)?).await.map_err(refused)?;
+            Ok(Map::new())
+        }
+        Op::Reply { to, kind } => {
+            shared.may(Principal::Member)?;
+            let kind = match kind {
+                session::ReplyKind::Reply => ReplyKind::Reply,
+                session::ReplyKind::Null => ReplyKind::Null,
+                session::ReplyKind::Abort => ReplyKind::Abort,
+            };
+            let ticket = shared.take_ticket(&to)?;
+            handle.reply(process, ticket, kind, body).await.map_err(refused)?;
+            Ok(Map::new())
+        }
+        Op::Flush { group } => {
+            shared.may(Principal::Client)?;
+            handle.flush(process, group_name(&group)?).await.map_err(refused)?;
+            Ok(Map::new())
+        }
+        Op::Status => Ok(object(translate::status(&handle.status().await.map_err(refused)?))),
+        Op::Groups => {
+            let status = handle.status().await.map_err(refused)?;
+            let groups: Vec<_> =
+                status.groups.iter().map(|group| translate::view(&group.view, None, &[])).collect();
+            Ok(object(json!({ "groups": groups })))
+        }
+        Op::View { group } => {
+            let name = group_name(&group)?;
+            let status = handle.status().await.map_err(refused)?;
+            let found = status.groups.iter().find(|group| group.view.name == name).ok_or_else(|| {
+                let why = format!("there is no group {name}; `unanimous groups` lists them");
+                translate::failure(ErrorCode::NoSuchGroup, why)
+            })?;
+            Ok(object(serde_json::to_value(translate::view(&found.view, None, &[])).unwrap_or(Value::Null)))
+        }
+        Op::Watch { group } => watch(shared, &group, true).await,
+        Op::Unwatch { group } => watch(shared, &group, false).await,
+        Op::Probe => handle.status().await.map(|_| Map::new()).map_err(refused),
+        Op::Reorder { group, member } => {
+            shared.may(Principal::Administer)?;
+            let (name, member) = (group_name(&group)?, translate::member(&member)?);
+            handle.reorder(name, member).await.map_err(refused)?;
+            Ok(Map::new())
+        }
+        Op::Stop => {
+            shared.may(Principal::Administer)?;
+            handle.stop().await.map_err(refused)?;
+            Ok(Map::new())
+        }
+        Op::Hello { .. } => Err(translate::bad("hello was said already")),
+        Op::Cast { .. } | Op::Alive { .. } | Op::Credit { .. } | Op::Bye => {
+            Err(translate::bad("handled where requests are read"))
+        }
+    }
+}
+
+async fn watch(shared: &Shared, group: &str, on: bool) -> Result<Map<String, Value>, Failure> {
+    let name = group_name(group)?;
+    shared.site.handle.watch(shared.process, name, on).await.map_err(|error| translate::refused(&error))?;
+    Ok(Map::new())
+}

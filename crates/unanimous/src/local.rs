@@ -1,0 +1,262 @@
+//! A process of a site that runs inside this program: the same streams, without a line between.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use membership::group::{GroupOptions, GroupView};
+use site::{Handle, ProcessEvent, RequestError};
+use stack::{CallFailed, CastError, CastOptions, JoinError};
+use tokio::task::JoinHandle;
+use wire::session::ErrorCode;
+use wire::{GroupName, MemberId, ProcessId};
+
+use crate::cast::{Order, Outcome, Replies, Reply, Request};
+use crate::error::Error;
+use crate::event::{AnswerTo, Delivery, Event};
+use crate::join::JoinOptions;
+use crate::queue::{Budget, Seen, Sink};
+use crate::routes::Routes;
+use crate::view::View;
+
+/// What a process says when its site is gone.
+const STOPPED: &str = "the site has stopped";
+
+/// A process of a site inside this program.
+#[derive(Debug)]
+pub(crate) struct Local {
+    shared: Arc<Shared>,
+    pump: JoinHandle<()>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    handle: Handle,
+    process: ProcessId,
+    site: String,
+    routes: Routes,
+    budget: Arc<Budget>,
+}
+
+impl Local {
+    pub(crate) async fn open(handle: Handle, site: &str) -> Result<Local, Error> {
+        let (process, events) = handle.open().await.map_err(error)?;
+        let site = site.to_owned();
+        let shared = Shared { handle, process, site, routes: Routes::default(), budget: Arc::default() };
+        let shared = Arc::new(shared);
+        let pump = tokio::spawn(pump(Arc::clone(&shared), events));
+        Ok(Local { shared, pump })
+    }
+
+    pub(crate) fn budget(&self) -> &Arc<Budget> {
+        &self.shared.budget
+    }
+
+    pub(crate) fn process(&self) -> String {
+        self.shared.process.to_string()
+    }
+
+    pub(crate) fn site(&self) -> String {
+        self.shared.site.clone()
+    }
+
+    pub(crate) async fn close(&self) {
+        self.pump.abort();
+        // If the site is gone, so is the process.
+        let _ = self.shared.handle.close(self.shared.process, true).await;
+        self.shared.routes.over("closed");
+    }
+
+    pub(crate) async fn join(
+        &self,
+        group: &GroupName,
+        options: JoinOptions,
+        sink: Sink,
+    ) -> Result<MemberId, Error> {
+        let Shared { handle, process, routes, .. } = &*self.shared;
+        routes.enter(group, options.clone(), sink).map_err(|_| Error::Already)?;
+        match handle.join(*process, group.clone(), join_options(options)).await {
+            Ok(member) => {
+                routes.joined(group, member);
+                Ok(member)
+            }
+            Err(refused) => {
+                routes.forget(group);
+                Err(error(refused))
+            }
+        }
+    }
+
+    pub(crate) async fn watch(&self, group: &GroupName, sink: Sink) -> Result<(), Error> {
+        self.shared.routes.watch(group, sink);
+        self.shared.handle.watch(self.shared.process, group.clone(), true).await.map_err(error)
+    }
+
+    pub(crate) async fn view(&self, group: &GroupName) -> Result<View, Error> {
+        let status = self.shared.handle.status().await.map_err(error)?;
+        let found = status.groups.iter().find(|summary| summary.view.name == *group);
+        let found = found.ok_or_else(|| error(RequestError::Cast(CastError::NoSuchGroup)))?;
+        Ok(view(&found.view, None, &[]))
+    }
+
+    pub(crate) async fn leave(&self, group: &GroupName) -> Result<(), Error> {
+        self.shared.handle.leave(self.shared.process, group.clone()).await.map_err(error)
+    }
+
+    pub(crate) async fn flush(&self, group: &GroupName) -> Result<(), Error> {
+        self.shared.handle.flush(self.shared.process, group.clone()).await.map_err(error)
+    }
+
+    pub(crate) async fn cast(
+        &self,
+        group: &GroupName,
+        seen: Option<&Seen>,
+        request: &Request,
+        payloads: Vec<Bytes>,
+    ) -> Result<(), Error> {
+        let Shared { handle, process, routes, .. } = &*self.shared;
+        routes.check(group, seen)?;
+        handle.cast(*process, group.clone(), cast_options(request), payloads).await.map_err(error)
+    }
+
+    pub(crate) async fn call(
+        &self,
+        group: &GroupName,
+        seen: Option<&Seen>,
+        request: &Request,
+        payload: Bytes,
+    ) -> Result<Outcome, Error> {
+        let Shared { handle, process, routes, .. } = &*self.shared;
+        routes.check(group, seen)?;
+        let outcome =
+            handle.call(*process, group.clone(), cast_options(request), payload).await.map_err(error)?;
+        let reply = |(from, payload)| Reply { from, payload };
+        Ok(Outcome {
+            members: outcome.targets,
+            replies: outcome.replies.into_iter().map(reply).collect(),
+            nulls: outcome.nulls.len(),
+            failed: outcome.failed.len(),
+            aborted: outcome.aborted_by.map(reply),
+            timed_out: outcome.timed_out,
+        })
+    }
+}
+
+impl Drop for Local {
+    fn drop(&mut self) {
+        self.pump.abort();
+        self.shared.handle.close_now(self.shared.process, true);
+        self.shared.routes.over("closed");
+    }
+}
+
+async fn pump(shared: Arc<Shared>, mut events: site::Events) {
+    loop {
+        shared.budget.room().await;
+        match events.next().await {
+            Some(event) => route(&shared, event),
+            None => return shared.routes.over(STOPPED),
+        }
+    }
+}
+
+fn route(shared: &Shared, event: ProcessEvent) {
+    let routes = &shared.routes;
+    match event {
+        ProcessEvent::View { view: found, me, transitional } => {
+            routes.view(&shared.site, view(&found, me, &transitional));
+        }
+        ProcessEvent::Message { group, view, from, order, reply_to, payload } => {
+            let answer = reply_to.map(|to| AnswerTo::Local {
+                handle: shared.handle.clone(),
+                process: shared.process,
+                to,
+            });
+            let order = order_of(order);
+            routes.tell(group.as_str(), |name| {
+                Event::Message(Delivery { group: name.clone(), view, from, order, payload, answer })
+            });
+        }
+        ProcessEvent::Signal { group, members } => routes.tell(group.as_str(), |_| Event::Signal { members }),
+        ProcessEvent::Blocked { group, blocked } => {
+            routes.tell(group.as_str(), |_| if blocked { Event::Blocked } else { Event::Unblocked });
+        }
+        ProcessEvent::Left { group, why } => routes.left(group.as_str(), &why),
+    }
+}
+
+fn view(view: &GroupView, me: Option<MemberId>, transitional: &[MemberId]) -> View {
+    View {
+        group: view.name.clone(),
+        id: view.id,
+        primary: view.primary,
+        lives: view.lives,
+        me,
+        members: view.members.iter().map(|member| member.id).collect(),
+        joined: view.joined.clone(),
+        left: view.left.clone(),
+        transitional: transitional.to_vec(),
+    }
+}
+
+fn join_options(options: JoinOptions) -> stack::JoinOptions {
+    let JoinOptions { role, create, consistency, lives, merges, probe_ms, aggregate_ms } = options;
+    let rules = GroupOptions { consistency, lives, merges, probe_ms, aggregate_ms };
+    stack::JoinOptions { role, create, rules }
+}
+
+fn cast_options(request: &Request) -> CastOptions {
+    let order = match request.order {
+        Order::Mbcast => multicast::Order::Mbcast,
+        Order::Fbcast => multicast::Order::Fbcast,
+        Order::Cbcast => multicast::Order::Cbcast,
+        Order::Abcast => multicast::Order::Abcast,
+        Order::Gbcast => multicast::Order::Gbcast,
+    };
+    let replies = match request.replies {
+        None | Some(Replies::Count(0)) => multicast::call::Replies::None,
+        Some(Replies::All) => multicast::call::Replies::All,
+        Some(Replies::Majority) => multicast::call::Replies::Majority,
+        Some(Replies::Count(count)) => multicast::call::Replies::Count(count),
+    };
+    let plain = CastOptions::plain(order);
+    CastOptions {
+        safe: request.safe,
+        exclude_self: request.exclude_self,
+        only: request.only.clone(),
+        replies,
+        timeout: request.timeout.unwrap_or(plain.timeout),
+        ..plain
+    }
+}
+
+fn order_of(order: multicast::Order) -> Order {
+    match order {
+        multicast::Order::Mbcast => Order::Mbcast,
+        multicast::Order::Fbcast => Order::Fbcast,
+        multicast::Order::Cbcast => Order::Cbcast,
+        multicast::Order::Abcast => Order::Abcast,
+        multicast::Order::Gbcast => Order::Gbcast,
+    }
+}
+
+/// The codes are those that a session's server gives.
+pub(crate) fn error(error: RequestError) -> Error {
+    let code = match &error {
+        RequestError::Stopped => return Error::Over(STOPPED.to_owned()),
+        RequestError::Call(CallFailed::Unknown) => return Error::Interrupted,
+        RequestError::Join(JoinError::Refused(_)) => ErrorCode::Exists,
+        RequestError::Join(JoinError::NotAdmitted) => ErrorCode::NotAdmitted,
+        RequestError::Join(JoinError::NotPrimary) | RequestError::Cast(CastError::ReadOnly) => {
+            ErrorCode::NotPrimary
+        }
+        RequestError::Join(JoinError::Unknown)
+        | RequestError::Cast(CastError::NotMember | CastError::NotAwaited) => ErrorCode::NotMember,
+        RequestError::Cast(CastError::NoSuchGroup) => ErrorCode::NoSuchGroup,
+        RequestError::Cast(CastError::TooLarge) => ErrorCode::TooLarge,
+        RequestError::Cast(CastError::NotOffered) => ErrorCode::BadRequest,
+        RequestError::Join(JoinError::Busy)
+        | RequestError::Cast(CastError::Blocked | CastError::Full | CastError::Busy)
+        | RequestError::Call(CallFailed::NotSent) => ErrorCode::Busy,
+    };
+    Error::Refused { code, message: error.to_string() }
+}

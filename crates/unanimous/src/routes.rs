@@ -1,0 +1,179 @@
+//! Which of a process's streams an event belongs to, and what the process is in, so that it can be again.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use wire::session::ErrorCode;
+use wire::{GroupName, MemberId};
+
+use crate::error::Error;
+use crate::event::Event;
+use crate::join::JoinOptions;
+use crate::queue::{Entry, Seen, Sink};
+use crate::view::View;
+
+/// The process is in the group already. Nothing was changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Already;
+
+/// The streams of a process, by group.
+#[derive(Debug, Default)]
+pub(crate) struct Routes {
+    groups: Mutex<BTreeMap<String, Route>>,
+}
+
+#[derive(Debug)]
+struct Route {
+    name: GroupName,
+    membership: Option<Membership>,
+    watchers: Vec<Sink>,
+}
+
+#[derive(Debug)]
+struct Membership {
+    options: JoinOptions,
+    sink: Sink,
+    /// Who the process is in the group; none while it joins.
+    member: Option<MemberId>,
+    /// It was a member before, at a site that is gone.
+    again: bool,
+}
+
+impl Routes {
+    /// Makes room for a membership before it is asked for: its first view may overtake the join's answer.
+    pub(crate) fn enter(&self, group: &GroupName, options: JoinOptions, sink: Sink) -> Result<(), Already> {
+        let mut groups = self.lock();
+        let route = route(&mut groups, group);
+        if route.membership.is_some() {
+            return Err(Already);
+        }
+        route.membership = Some(Membership { options, sink, member: None, again: false });
+        Ok(())
+    }
+
+    /// The join's answer.
+    pub(crate) fn joined(&self, group: &GroupName, member: MemberId) {
+        if let Some(membership) =
+            self.lock().get_mut(group.as_str()).and_then(|route| route.membership.as_mut())
+        {
+            membership.member.get_or_insert(member);
+        }
+    }
+
+    /// The join came to nothing.
+    pub(crate) fn forget(&self, group: &GroupName) {
+        if let Some(route) = self.lock().get_mut(group.as_str()) {
+            route.membership = None;
+        }
+    }
+
+    pub(crate) fn watch(&self, group: &GroupName, sink: Sink) {
+        route(&mut self.lock(), group).watchers.push(sink);
+    }
+
+    /// Whether the program may cast as the member that it knows of. An outsider (without `seen`) always may.
+    pub(crate) fn check(&self, group: &GroupName, seen: Option<&Seen>) -> Result<(), Error> {
+        let Some(seen) = seen else { return Ok(()) };
+        let groups = self.lock();
+        match groups.get(group.as_str()).and_then(|route| route.membership.as_ref()) {
+            Some(Membership { member: Some(member), .. }) if seen.member() == Some(*member) => Ok(()),
+            Some(_) => Err(Error::SiteLost),
+            None => Err(Error::Refused {
+                code: ErrorCode::NotMember,
+                message: format!("no longer a member of {group}; join it again"),
+            }),
+        }
+    }
+
+    /// A view, for the member and for all who watch.
+    pub(crate) fn view(&self, site: &str, view: View) {
+        let view = Arc::new(view);
+        let mut groups = self.lock();
+        let Some(route) = groups.get_mut(view.group.as_str()) else { return };
+        route.watchers.retain(|sink| sink.send(Entry::Event(Event::View(Arc::clone(&view)))));
+        let Some(membership) = &mut route.membership else { return };
+        let Some(me) = view.me else { return };
+        if membership.again {
+            membership.again = false;
+            tell(&membership.sink, Event::Rejoined { member: me, site: site.to_owned() });
+        }
+        membership.member = Some(me);
+        tell(&membership.sink, Event::View(view));
+    }
+
+    /// An event for the member.
+    pub(crate) fn tell(&self, group: &str, event: impl FnOnce(&GroupName) -> Event) {
+        let groups = self.lock();
+        if let Some(Route { name, membership: Some(membership), watchers: _ }) = groups.get(group) {
+            tell(&membership.sink, event(name));
+        }
+    }
+
+    /// Hands a probe to one of the streams; says whether there was one.
+    pub(crate) fn probe(&self, session: &client::Session, id: u64) -> bool {
+        let groups = self.lock();
+        let mut sinks = groups.values().filter_map(|route| Some(&route.membership.as_ref()?.sink));
+        sinks.any(|sink| sink.send(Entry::Probe { session: session.clone(), id }))
+    }
+
+    /// The membership is over.
+    pub(crate) fn left(&self, group: &str, why: &str) {
+        if let Some(membership) = self.lock().get_mut(group).and_then(|route| route.membership.take()) {
+            tell(&membership.sink, Event::Left { why: why.to_owned() });
+        }
+    }
+
+    /// The site is gone and another is looked for.
+    pub(crate) fn lost(&self, why: &str) {
+        let lost = || Event::SiteLost { why: why.to_owned() };
+        for route in self.lock().values_mut() {
+            if let Some(membership) = &mut route.membership {
+                membership.member = None;
+                membership.again = true;
+                tell(&membership.sink, lost());
+            }
+            route.watchers.retain(|sink| sink.send(Entry::Event(lost())));
+        }
+    }
+
+    /// The process is over: every stream ends.
+    pub(crate) fn over(&self, why: &str) {
+        for route in std::mem::take(&mut *self.lock()).into_values() {
+            for sink in route.membership.into_iter().map(|membership| membership.sink).chain(route.watchers) {
+                tell(&sink, Event::Left { why: why.to_owned() });
+            }
+        }
+    }
+
+    /// What to join at another site.
+    pub(crate) fn memberships(&self) -> Vec<(GroupName, JoinOptions)> {
+        let groups = self.lock();
+        let joined = groups.values().filter_map(|route| Some((&route.name, route.membership.as_ref()?)));
+        joined.map(|(name, membership)| (name.clone(), membership.options.clone())).collect()
+    }
+
+    /// What to watch at another site.
+    pub(crate) fn watched(&self) -> Vec<GroupName> {
+        let groups = self.lock();
+        let watched = groups.values().filter(|route| !route.watchers.is_empty());
+        watched.map(|route| route.name.clone()).collect()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Route>> {
+        // Nothing in here panics while it is held; were it poisoned, its content would still be whole.
+        self.groups.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn route<'m>(groups: &'m mut BTreeMap<String, Route>, name: &GroupName) -> &'m mut Route {
+    groups.entry(name.as_str().to_owned()).or_insert_with(|| Route {
+        name: name.clone(),
+        membership: None,
+        watchers: Vec::new(),
+    })
+}
+
+/// A member that dropped its stream wants to hear nothing more; it stays a member.
+fn tell(sink: &Sink, event: Event) {
+    sink.send(Entry::Event(event));
+}
