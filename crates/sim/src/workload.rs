@@ -379,7 +379,7 @@ impl Workload {
                     }
                     self.see(at, What::Deliver { member: *member, message, group, view, from });
                 }
-                if let Some(ticket) = reply.filter(|_| self.dice.chance(900)) {
+                if let Some(ticket) = reply.filter(|_| !members.is_empty() && self.dice.chance(900)) {
                     world.request(index(life.site), Request::Reply(ticket, Bytes::from_static(b"yes")));
                 }
             }
