@@ -378,7 +378,6 @@ impl<H: Host> Run<H> {
             Event::View { view, .. } => {
                 self.views.insert(view.id);
             }
-            Event::Transition(_) => self.faults.transition(&mut self.world, index(life.site)),
             Event::MayStop => {
                 self.world.crash(index(life.site), Death::Process);
             }
@@ -391,6 +390,7 @@ impl<H: Host> Run<H> {
             | Event::Rejoining { .. }
             | Event::Flushed { .. }
             | Event::Blocked { .. }
+            | Event::Transition(_)
             | Event::Coordinating(_)
             | Event::Note(_) => {}
         }
