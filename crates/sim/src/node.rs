@@ -4,10 +4,12 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use membership::kernel;
 use membership::step::Peer;
 use stack::{CastError, CastOptions, Casted, Config, JoinOptions, LocalMembers, Node, ReplyKind};
 use wire::{Bugs, ClusterId, ProcessId, SiteId, Time};
 
+use crate::coverage::{FAULTS, Kind};
 use crate::host::{Answer, Boot, Cast, Channel, Connection, Event, Host, Request, Transmit, Write};
 
 /// What all nodes of a run are told.
@@ -32,6 +34,8 @@ pub struct Site {
     node: Node,
     now: Time,
     unsettled: bool,
+    /// The phase of a change that a transition leads to, told after it.
+    phase: Option<Event>,
 }
 
 /// A call's replies are waited for so long.
@@ -97,7 +101,7 @@ impl Host for Site {
             trace: true,
         };
         let node = Node::start(config, boot.record.as_ref(), now, boot.seed).map_err(|e| e.to_string())?;
-        Ok(Site { node, now, unsettled: true })
+        Ok(Site { node, now, unsettled: true, phase: None })
     }
 
     fn open_process(&mut self) -> ProcessId {
@@ -162,8 +166,14 @@ impl Host for Site {
     }
 
     fn poll_event(&mut self) -> Option<Event> {
+        if let Some(phase) = self.phase.take() {
+            return Some(phase);
+        }
         loop {
             if let Some(event) = translate(self.node.poll_event()?) {
+                if let Event::Transition(name) = event {
+                    self.phase = phase(name).map(Event::Coordinating);
+                }
                 return Some(event);
             }
         }
@@ -213,5 +223,65 @@ fn translate(event: stack::Event) -> Option<Event> {
         stack::Event::GroupView(_) | stack::Event::Writable { .. } | stack::Event::Reconnect(_) => {
             return None;
         }
+    })
+}
+
+/// The phases of a change, for its coordinator.
+pub const PHASES: &[&str] = &[
+    "collecting (C9)",
+    "proposing directly (C6)",
+    "proposing a forced value (C9.2)",
+    "proposing a primary step (C9.2)",
+    "proposing a non-primary step (C9.3)",
+    "committing (C12)",
+];
+
+/// What many seeds must reach: every fault, phase and transition that a cluster without an intruder can get to.
+pub fn expected() -> Vec<(Kind, &'static str)> {
+    // An old copy of a store has to be put back by hand, and a member of the core-set moves by command.
+    let by_hand = [kernel::Transition::OldStore, kernel::Transition::Reorder];
+    let agreement = kernel::Transition::ALL.iter().filter(|t| !by_hand.contains(t)).map(|t| t.name());
+    let transitions = agreement.chain(JOINED.iter().copied()).map(|name| (Kind::Transition, name));
+    let faults = FAULTS.iter().map(|name| (Kind::Fault, *name));
+    let phases = PHASES.iter().map(|name| (Kind::CrashedIn, *name));
+    transitions.chain(faults).chain(phases).collect()
+}
+
+/// What the node calls the transitions of detection and multicast.
+const JOINED: &[&str] = &[
+    "detection: announced shutdown",
+    "detection: bad link",
+    "detection: detour",
+    "detection: direct path restored",
+    "detection: failed",
+    "detection: woke late",
+    "flush: cascade",
+    "flush: fetched what was missing",
+    "flush: installed alone",
+    "flush: installed with others",
+    "flush: started",
+    "flush: time-out",
+    "gbcast: delivered",
+    "multicast: a message in fragments",
+    "multicast: dropped, of an earlier view",
+    "multicast: kept for a later view",
+    "multicast: link full",
+    "multicast: window full",
+    "order: another sequencer",
+    "order: unordered at the cut",
+    "safe: delivered after the signal",
+];
+
+/// Where a transition of the kernel takes a coordinator; none if the transition is nothing of a coordinator's.
+fn phase(transition: &str) -> Option<Option<&'static str>> {
+    Some(match transition {
+        "Election" => Some(PHASES[0]),
+        "DirectAttempt" => Some(PHASES[1]),
+        "ForcedValue" => Some(PHASES[2]),
+        "ComposePrimary" => Some(PHASES[3]),
+        "ComposeNonPrimary" => Some(PHASES[4]),
+        "CommitByAll" | "CommitByQuorum" | "CommitNonPrimary" => Some(PHASES[5]),
+        "Abandon" | "Outbid" | "LineMoved" | "AckRanOut" => None,
+        _ => return None,
     })
 }
