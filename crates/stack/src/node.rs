@@ -164,7 +164,9 @@ impl Node {
 
     /// Time has come.
     pub fn handle_timeout(&mut self, now: Time) {
-        self.peers.handle_timeout(now);
+        for site in self.peers.handle_timeout(now) {
+            self.detector.handle_doubt(now, site);
+        }
         self.detector.handle_timeout(now);
         if let Some(service) = &mut self.service {
             service.handle_timeout(now);
@@ -449,6 +451,7 @@ impl Node {
             self.host.handle_step(now, views, &view.tables);
         }
         for view in views {
+            self.groups.handle_end(now, view);
             self.groups.tell_outsiders(now, view);
             self.events.push_back(Event::GroupView(Arc::clone(view)));
         }
@@ -515,6 +518,7 @@ impl Node {
                     interface::Failure::NotPrimary => JoinError::NotPrimary,
                     interface::Failure::Unanswered => JoinError::NotAdmitted,
                 };
+                self.groups.handle_join_failed(member);
                 self.events.push_back(Event::JoinFailed { member, group, error });
             }
             interface::Event::Left { member, group, why } => {

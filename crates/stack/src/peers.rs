@@ -203,10 +203,17 @@ impl Peers {
         }
     }
 
-    pub(crate) fn handle_timeout(&mut self, now: Time) {
-        for peer in self.peers.values_mut() {
+    /// Time has come. Gives the sites whose links have waited for an acknowledgement for longer than they should.
+    pub(crate) fn handle_timeout(&mut self, now: Time) -> Vec<SiteId> {
+        let mut doubted = Vec::new();
+        for (&site, peer) in &mut self.peers {
+            let before = peer.link.counters().timeouts;
             peer.link.handle_timeout(now);
+            if peer.link.counters().timeouts > before {
+                doubted.push(site);
+            }
         }
+        doubted
     }
 
     pub(crate) fn poll_timeout(&self) -> Option<Time> {

@@ -88,6 +88,7 @@ impl Groups {
                     let why = crate::why_text(why);
                     self.events.push_back(Event::Left { group: id, name: group.name.clone(), member, why });
                 }
+                self.caller.handle_view(&view);
                 group.contact.handle_view(&Installed { view, together: Arc::new([]) }, &mut self.caller);
                 return true;
             }
@@ -218,7 +219,8 @@ impl Groups {
             self.events.push_back(Event::Left { group: id, name, member, why });
         }
         group.left.retain(|member| here.contains(member));
-        group.local = here.into_iter().filter(|member| !group.left.contains(member)).collect();
+        let is_in = |member: &MemberId| !group.left.contains(member) && !self.refused.contains(member);
+        group.local = here.into_iter().filter(is_in).collect();
         group.shown = Some(Arc::clone(view));
         let later = group.transitional.split_off(&view.id);
         group.transitional = later;
