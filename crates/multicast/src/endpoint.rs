@@ -50,7 +50,7 @@ pub struct Endpoint {
     pub(crate) gbcasts: Vec<Gbcast>,
     /// The number of the last message cast.
     pub(crate) number: u64,
-    told_stable: u64,
+    pub(crate) told_stable: u64,
     pub(crate) blocked_since: Option<Time>,
     /// Since when a cast has been refused for want of window.
     full_since: Option<Time>,
@@ -306,9 +306,9 @@ impl Endpoint {
     fn is_full(&self) -> bool {
         let Some(traffic) = &self.traffic else { return false };
         let own = &traffic.inboxes[traffic.me];
-        let queued: usize = self.outbox.frames.iter().map(|transmit| transmit.frame.len()).sum();
-        // What is queued is kept in the inbox too, except where nothing is kept.
-        let kept = if traffic.reliable() { own.bytes() } else { queued };
+        // What is queued is kept in the inbox too, except in a group where nothing is kept.
+        let queued = || self.outbox.frames.iter().map(|transmit| transmit.frame.len()).sum();
+        let kept = if traffic.reliable() { own.bytes() } else { queued() };
         kept + self.outbox.bytes() >= self.config.window_bytes
             || own.kept() as usize + self.outbox.messages() >= self.config.window_messages
     }

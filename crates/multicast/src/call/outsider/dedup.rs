@@ -229,7 +229,7 @@ impl Dedup {
             return self.out.push_back(DedupOutput::View(installed));
         }
         let owes = self.owes();
-        let together: BTreeSet<SiteIncarnation> = installed.together.iter().copied().collect();
+        let together = self.stayed(&installed);
         for owed in &mut self.owed {
             owed.present.retain(|site| together.contains(site));
             owed.waiting.retain(|site| together.contains(site));
@@ -355,8 +355,7 @@ impl Dedup {
     /// A view in its place in the order: who is owed a table now, and does this site wait for one?
     fn apply_view(&mut self, installed: &Installed) {
         let (carriers, all) = (carriers(&installed.view), sites(&installed.view));
-        let mine: BTreeSet<SiteIncarnation> =
-            carriers.iter().filter(|site| installed.together.contains(site)).copied().collect();
+        let mine = self.stayed(installed);
         let as_of = installed.view.id;
         if self.table.is_none() && (carriers.is_empty() || carriers.contains(&self.me)) {
             // Nobody can have a table for this site: the group is new, or all who were in it have died at once.
@@ -459,7 +458,7 @@ impl Dedup {
             .queue
             .iter()
             .filter_map(|item| match item {
-                Item::View(installed, _) => Some(installed.together.iter().copied().collect()),
+                Item::View(installed, _) => Some(self.stayed(installed)),
                 Item::Delivery(_) => None,
             })
             .collect();
@@ -481,6 +480,18 @@ impl Dedup {
         if let Some(wait) = &mut self.wait {
             wait.need.retain(stayed);
         }
+    }
+
+    /// The sites that came with this one and still have what they had. A site whose members have all been replaced
+    /// in one step came along as far as the data plane goes, but joins as far as the table goes: its new members
+    /// are no carriers, so everybody owes it a table, and nobody may count on its old one.
+    fn stayed(&self, installed: &Installed) -> BTreeSet<SiteIncarnation> {
+        let mut carriers = carriers(&installed.view);
+        if !carriers.contains(&self.me) {
+            return BTreeSet::new();
+        }
+        carriers.retain(|site| installed.together.contains(site));
+        carriers
     }
 
     /// Casts each table that is owed, once, if this site is the most senior that has it. The oldest first: whoever
