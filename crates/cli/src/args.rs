@@ -65,8 +65,6 @@ pub enum Command {
     Bench(Bench),
     /// Simulate clusters under seeded disasters and check every guarantee
     Sim(Sim),
-    /// Begin anew after a majority of sites was lost for good
-    Recover(Recover),
     /// Print shell completions
     Completions {
         /// For which shell
@@ -257,14 +255,4 @@ pub struct Sim {
     /// Print every event of the run
     #[arg(long)]
     pub trace: bool,
-}
-
-#[derive(Debug, Args)]
-pub struct Recover {
-    /// The configuration of the surviving site; it must be stopped
-    #[arg(long, value_name = "FILE")]
-    pub config: PathBuf,
-    /// Do it: without this, only what would be lost is printed
-    #[arg(long)]
-    pub force: bool,
 }

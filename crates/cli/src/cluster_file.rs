@@ -37,9 +37,10 @@ impl ClusterFile {
         match std::fs::read(&path) {
             Ok(bytes) => match serde_json::from_slice(&bytes) {
                 Ok(file) => Ok(Some(file)),
-                Err(error) => {
-                    Err(Failure::refused(format!("{} is damaged ({error}); run `unanimous up` again", path.display())))
-                }
+                Err(error) => Err(Failure::refused(format!(
+                    "{} is damaged ({error}); run `unanimous up` again",
+                    path.display()
+                ))),
             },
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(Failure::unreachable(format!("can't read {}: {error}", path.display()))),

@@ -2,10 +2,10 @@
 
 pub mod bench;
 pub mod cast;
+pub mod certificates;
 pub mod generate;
 pub mod init;
 pub mod join;
-pub mod recover;
 pub mod sim;
 pub mod site;
 pub mod status;

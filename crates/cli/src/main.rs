@@ -14,7 +14,7 @@ use std::process::ExitCode;
 use clap::Parser;
 
 use args::{Bench, Cli, Command};
-use commands::{bench, cast, generate, init, join, recover, sim, site, status, up, view};
+use commands::{bench, cast, generate, init, join, sim, site, status, up, view};
 use failure::Failure;
 
 fn main() -> ExitCode {
@@ -33,7 +33,6 @@ fn run(cli: &Cli) -> Result<(), Failure> {
         Command::Site(args) => site::run(args),
         Command::Init(args) => init::run(args),
         Command::Sim(args) => sim::run(args, cli.json),
-        Command::Recover(args) => recover::run(args, cli.json),
         Command::Completions { shell } => generate::completions(*shell),
         Command::Man { dir } => generate::man(dir),
         Command::Up(args) => in_runtime(up::run(&cli.find, args, cli.json)),

@@ -49,7 +49,8 @@ impl Table {
     /// The table as lines.
     pub fn lines(&self) -> Vec<String> {
         let width = |column: usize| {
-            let cells = self.rows.iter().filter_map(|row| row.get(column)).map(|(cell, _)| cell.chars().count());
+            let cells =
+                self.rows.iter().filter_map(|row| row.get(column)).map(|(cell, _)| cell.chars().count());
             cells.chain([self.head[column].len()]).max().unwrap_or(0)
         };
         let widths: Vec<usize> = (0..self.head.len()).map(width).collect();

@@ -153,7 +153,7 @@ impl<T: Tables> Service<T> {
         seed: u64,
     ) -> Result<Service<T>, RecordError> {
         let record = record
-            .map(|bytes| minicbor::decode::<Record<T>>(bytes))
+            .map(minicbor::decode::<Record<T>>)
             .transpose()
             .map_err(|e| RecordError::Malformed(e.to_string()))?;
         let known = config.known.clone();

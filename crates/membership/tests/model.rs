@@ -9,7 +9,7 @@ use wire::Bugs;
 
 #[test]
 fn no_small_case_breaks_the_line() {
-    for case in cases(0, 12_000) {
+    for case in cases(0, 5_000) {
         let found = search(&case, Bugs::NONE);
         println!(
             "{}: {} states, depth {}, {}",

@@ -6,16 +6,17 @@ use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use common::run::Run;
-use membership::kernel::Transition;
+use membership::kernel::{NoTables, Transition};
+use membership::tables::GroupTables;
 use wire::{Bug, Bugs};
 
-const SEEDS: u64 = 2000;
+const SEEDS: u64 = 1500;
 
 #[test]
 fn one_line_and_one_view_after_healing_whatever_happens_before() {
     let mut transitions: BTreeMap<Transition, u64> = BTreeMap::new();
     for seed in 0..SEEDS {
-        let mut run = Run::new(seed, Bugs::NONE);
+        let mut run = Run::<NoTables>::new(seed, Bugs::NONE);
         if let Err(what) = run.finish() {
             panic!("seed {seed}: {what}");
         }
@@ -30,9 +31,19 @@ fn one_line_and_one_view_after_healing_whatever_happens_before() {
 }
 
 #[test]
+fn the_tables_of_groups_are_the_same_everywhere_whatever_happens_before() {
+    for seed in 0..SEEDS / 5 {
+        let mut run = Run::<GroupTables>::new(seed, Bugs::NONE);
+        if let Err(what) = run.finish() {
+            panic!("seed {seed}: {what}");
+        }
+    }
+}
+
+#[test]
 fn the_same_seed_gives_the_same_run() {
     let outcome = |seed| {
-        let mut run = Run::new(seed, Bugs::NONE);
+        let mut run = Run::<NoTables>::new(seed, Bugs::NONE);
         run.finish().expect("a sound run");
         (run.steps, run.oracle, run.transitions)
     };
@@ -42,7 +53,7 @@ fn the_same_seed_gives_the_same_run() {
 /// The first seed at which a bug is seen.
 fn caught(bug: Bug, seeds: u64) -> Option<(u64, String)> {
     (0..seeds).find_map(|seed| {
-        let run = || Run::new(seed, Bugs::only(bug)).finish();
+        let run = || Run::<NoTables>::new(seed, Bugs::only(bug)).finish();
         match catch_unwind(AssertUnwindSafe(run)) {
             Ok(Ok(())) => None,
             Ok(Err(what)) => Some((seed, what)),

@@ -11,9 +11,7 @@ use std::time::Instant;
 use bytes::Bytes;
 use membership::group::{GroupMember, GroupOptions, GroupView};
 use multicast::{Cast, CastError, Config, Endpoint, Event, Order};
-use wire::{
-    GroupId, GroupName, Incarnation, MemberId, ProcessId, SiteId, SiteIncarnation, Time, ViewId,
-};
+use wire::{GroupId, GroupName, Incarnation, MemberId, ProcessId, SiteId, SiteIncarnation, Time, ViewId};
 
 fn life(site: u32) -> SiteIncarnation {
     SiteIncarnation { site: SiteId(site), incarnation: Incarnation(1) }

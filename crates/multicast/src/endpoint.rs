@@ -306,9 +306,9 @@ impl Endpoint {
     fn is_full(&self) -> bool {
         let Some(traffic) = &self.traffic else { return false };
         let own = &traffic.inboxes[traffic.me];
-        let queued: usize = self.outbox.frames.iter().map(|transmit| transmit.frame.len()).sum();
-        // What is queued is kept in the inbox too, except where nothing is kept.
-        let kept = if traffic.reliable() { own.bytes() } else { queued };
+        // What is queued is kept in the inbox too, except in a group where nothing is kept.
+        let queued = || self.outbox.frames.iter().map(|transmit| transmit.frame.len()).sum();
+        let kept = if traffic.reliable() { own.bytes() } else { queued() };
         kept + self.outbox.bytes() >= self.config.window_bytes
             || own.kept() as usize + self.outbox.messages() >= self.config.window_messages
     }

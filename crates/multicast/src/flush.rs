@@ -60,7 +60,7 @@ impl Endpoint {
             return Ok(()); // M2
         }
         if !view.members.iter().any(|member| member.id.process.birth == self.me) {
-            self.end(view);
+            self.end(now, view);
             return Ok(());
         }
         if self.change.is_some() {
@@ -81,12 +81,13 @@ impl Endpoint {
         Ok(())
     }
 
-    fn end(&mut self, view: Arc<GroupView>) {
+    fn end(&mut self, now: Time, view: Arc<GroupView>) {
+        self.close_all(now); // what was cast still leaves; whether it is in the cut is for the others to say
+        self.outbox.forced = self.outbox.frames.len();
         self.ended = true;
         self.change = None;
         self.traffic = None;
         self.previous = None;
-        self.outbox = crate::outbox::Outbox::default();
         self.events.push_back(Event::Ended { view });
     }
 

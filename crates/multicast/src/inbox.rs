@@ -1,7 +1,7 @@
 //! The sequence of one site in one view: what was received, what of it is causally deliverable, what is
 //! delivered, and what must still be kept for others. Work is per batch; a message costs a header's reading.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 use bytes::{Bytes, BytesMut};
 
@@ -79,6 +79,14 @@ struct Stream {
     bytes: usize,
 }
 
+impl Stream {
+    fn join(&self) -> Bytes {
+        let mut whole = BytesMut::with_capacity(self.bytes);
+        self.parts.iter().for_each(|part| whole.extend_from_slice(part));
+        whole.freeze()
+    }
+}
+
 /// An entry of the sequence.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Entry {
@@ -108,7 +116,7 @@ pub(crate) struct Inbox {
     /// Bytes of the frames kept.
     bytes: usize,
     /// Large messages whose end has not come: those at `head`, then those of mbcasts ahead of it.
-    streams: Vec<Option<Stream>>,
+    streams: BTreeMap<usize, Stream>,
 }
 
 impl Inbox {
@@ -122,7 +130,7 @@ impl Inbox {
             cursor: (0, BODY, 0),
             mbcast_head: 0,
             bytes: 0,
-            streams: vec![None; 2 * STREAMS_MAX],
+            streams: BTreeMap::new(),
         }
     }
 
@@ -222,28 +230,18 @@ impl Inbox {
         payload: Bytes,
         bytes_max: usize,
     ) -> Option<Bytes> {
-        let slot = &mut self.streams[slot];
         if fragment.first {
-            *slot = Some(Stream::default());
+            self.streams.insert(slot, Stream::default());
         }
-        let stream = slot.as_mut()?;
+        let stream = self.streams.get_mut(&slot)?;
         stream.bytes += payload.len();
         stream.parts.push(payload);
         let total = fragment.total as usize;
-        if stream.bytes > total || total > bytes_max {
-            *slot = None;
-            return None;
+        if stream.bytes > total || total > bytes_max || fragment.last {
+            let stream = self.streams.remove(&slot)?;
+            return (stream.bytes == total && total <= bytes_max).then(|| stream.join());
         }
-        if !fragment.last {
-            return None;
-        }
-        let stream = slot.take()?;
-        if stream.bytes != total {
-            return None;
-        }
-        let mut whole = BytesMut::with_capacity(total);
-        stream.parts.iter().for_each(|part| whole.extend_from_slice(part));
-        Some(whole.freeze())
+        None
     }
 
     /// Delivers the mbcasts of what has just become causally deliverable, ahead of the rest: rank, number,

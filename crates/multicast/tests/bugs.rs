@@ -13,9 +13,8 @@ const STEPS: usize = 700;
 fn caught(bug: Bug) {
     std::panic::set_hook(Box::new(|_| {}));
     let caught = (0..2_000).find_map(|seed| {
-        let run = catch_unwind(AssertUnwindSafe(|| {
-            check::violations(&Cluster::run(seed, Bugs::only(bug), STEPS))
-        }));
+        let run =
+            catch_unwind(AssertUnwindSafe(|| check::violations(&Cluster::run(seed, Bugs::only(bug), STEPS))));
         match run {
             Ok(found) if found.is_empty() => None,
             Ok(found) => Some((seed, found[0].clone())),

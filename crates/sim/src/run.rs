@@ -116,6 +116,9 @@ const PACKETS_A_SECOND_MAX: u64 = 20_000;
 /// After everybody's last words, so much time is left for their delivery.
 const LAST_WORDS_WITHIN: Duration = Duration::from_secs(20);
 
+/// After that, so much for what was cast just before.
+const LAST_ACTS_WITHIN: Duration = Duration::from_secs(2);
+
 /// Runs one seed.
 pub fn run_seed<H: Host>(seed: u64, options: &Options<H::Config>) -> Report {
     run_swarm::<H>(seed, Swarm::draw(seed), options)
@@ -315,7 +318,8 @@ impl<H: Host> Run<H> {
                 self.ends_at = Some(self.world.now() + LAST_WORDS_WITHIN);
             }
         } else if self.workload.all_delivered() && self.workload.settled() {
-            self.ends_at = Some(self.world.now());
+            // What others said in between is on its way still.
+            self.ends_at = self.ends_at.map(|end| end.min(self.world.now() + LAST_ACTS_WITHIN));
         }
         self.wake(LOOK_EVERY, Wake::Look);
     }
@@ -374,7 +378,6 @@ impl<H: Host> Run<H> {
             Event::View { view, .. } => {
                 self.views.insert(view.id);
             }
-            Event::Transition(_) => self.faults.transition(&mut self.world, index(life.site)),
             Event::MayStop => {
                 self.world.crash(index(life.site), Death::Process);
             }
@@ -387,6 +390,7 @@ impl<H: Host> Run<H> {
             | Event::Rejoining { .. }
             | Event::Flushed { .. }
             | Event::Blocked { .. }
+            | Event::Transition(_)
             | Event::Coordinating(_)
             | Event::Note(_) => {}
         }

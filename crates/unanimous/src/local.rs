@@ -166,11 +166,8 @@ fn route(shared: &Shared, event: ProcessEvent) {
             routes.view(&shared.site, view(&found, me, &transitional));
         }
         ProcessEvent::Message { group, view, from, order, reply_to, payload } => {
-            let answer = reply_to.map(|to| AnswerTo::Local {
-                handle: shared.handle.clone(),
-                process: shared.process,
-                to,
-            });
+            let (handle, process) = (&shared.handle, shared.process);
+            let answer = reply_to.map(|to| Box::new(AnswerTo::Local { handle: handle.clone(), process, to }));
             let order = order_of(order);
             routes.tell(group.as_str(), |name| {
                 Event::Message(Delivery { group: name.clone(), view, from, order, payload, answer })

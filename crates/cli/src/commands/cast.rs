@@ -43,7 +43,8 @@ pub async fn run(find: &Find, args: &args::Cast, json: bool) -> Result<(), Failu
         }));
     }
     if summary.timed_out || summary.failed > 0 || summary.aborted_by.is_some() {
-        let mut line = format!("{} of {} member{}", summary.got.len(), summary.members, plural(summary.members));
+        let mut line =
+            format!("{} of {} member{}", summary.got.len(), summary.members, plural(summary.members));
         line.push_str(" replied");
         if summary.failed > 0 {
             line.push_str(&format!(", {} failed meanwhile", summary.failed));

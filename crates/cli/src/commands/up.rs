@@ -158,7 +158,9 @@ impl Cluster {
         let mut table = Table::new(&["SITE", "STATE", "PID", "LINK", "METRICS"]);
         for child in &self.children {
             let running = child.running().unwrap_or_default();
-            let port = |what: &str| running.ports.get(what).map_or_else(|| "-".to_owned(), |p| format!("127.0.0.1:{p}"));
+            let port = |what: &str| {
+                running.ports.get(what).map_or_else(|| "-".to_owned(), |p| format!("127.0.0.1:{p}"))
+            };
             table.row(vec![
                 (child.name().to_owned(), Tone::Plain),
                 ("ready".to_owned(), Tone::Good),
@@ -170,7 +172,8 @@ impl Cluster {
         for line in table.lines() {
             say(&line)?;
         }
-        let flag = if self.dir == default_dir() { String::new() } else { format!("--dir {} ", self.dir.display()) };
+        let flag =
+            if self.dir == default_dir() { String::new() } else { format!("--dir {} ", self.dir.display()) };
         say("")?;
         say(&format!("Everything is kept in {}. From another terminal:", self.dir.display()))?;
         say(&format!("  unanimous {flag}status"))?;
@@ -198,7 +201,11 @@ impl Cluster {
                     && known.get(child.name()) != Some(&running.pid)
                 {
                     known.insert(child.name().to_owned(), running.pid);
-                    self.report(&format!("{} is back as process {}", child.name(), running.pid), "back", child)?;
+                    self.report(
+                        &format!("{} is back as process {}", child.name(), running.pid),
+                        "back",
+                        child,
+                    )?;
                     changed = true;
                 }
             }

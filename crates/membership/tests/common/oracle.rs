@@ -6,7 +6,7 @@ use membership::kernel::{Body, Kernel, Message, Tables};
 use membership::step::Step;
 use siphasher::sip::SipHasher13;
 use std::hash::{Hash, Hasher};
-use wire::{SiteIncarnation, ViewId};
+use wire::{SiteId, SiteIncarnation, ViewId};
 
 /// Facts that, once true, stay true.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
@@ -19,8 +19,17 @@ pub struct Oracle {
     decided: BTreeSet<ViewId>,
     /// The newest view of each life.
     views: BTreeMap<SiteIncarnation, ViewId>,
+    /// Who voted for each attempt, if votes are counted; and who may vote, by line view.
+    votes: Option<Votes>,
     /// The first thing that went wrong.
     pub violation: Option<String>,
+}
+
+/// Votes as they were sent.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+struct Votes {
+    cast: BTreeMap<ViewId, BTreeSet<SiteId>>,
+    voters: BTreeMap<ViewId, Vec<SiteId>>,
 }
 
 fn fingerprint(step: &Step) -> u64 {
@@ -30,6 +39,11 @@ fn fingerprint(step: &Step) -> u64 {
 }
 
 impl Oracle {
+    /// An oracle that also counts votes.
+    pub fn counting() -> Oracle {
+        Oracle { votes: Some(Votes::default()), ..Oracle::default() }
+    }
+
     /// A kernel has done something: `sent` and `installed` came out of it; `committed` if it coordinated a commit.
     pub fn observe<T: Tables>(
         &mut self,
@@ -38,6 +52,7 @@ impl Oracle {
         installed: &[&Step],
         committed: bool,
     ) {
+        self.count(kernel, sent, committed);
         if committed {
             for message in sent {
                 if let Body::Commit { step, .. } = &message.body {
@@ -77,6 +92,34 @@ impl Oracle {
             let position = kernel.line().map_or(0, |l| l.step.position);
             self.check(step.position >= position, || format!("{life}: a view below the line"));
         }
+    }
+
+    /// A primary step is committed only with the votes of a quorum of its base, given for that very attempt.
+    fn count<T: Tables>(&mut self, kernel: &Kernel<T>, sent: &[&Message<T>], committed: bool) {
+        let Some(mut votes) = self.votes.take() else { return };
+        let me = kernel.me().site;
+        if let Some(line) = kernel.line() {
+            votes.voters.insert(line.step.id, line.step.members.iter().map(|m| m.peer.site).collect());
+        }
+        for message in sent {
+            match &message.body {
+                Body::Ack { attempt, accepted: true } => {
+                    votes.cast.entry(*attempt).or_default().insert(me);
+                }
+                Body::Commit { attempt, step }
+                    if committed && step.primary && attempt.coordinator == kernel.me().life() =>
+                {
+                    let cast = votes.cast.entry(*attempt).or_default();
+                    let voters = votes.voters.get(&step.base).cloned().unwrap_or_default();
+                    let yes = voters.iter().filter(|s| **s == me || cast.contains(s)).count();
+                    let senior = voters.first().is_some_and(|s| *s == me || cast.contains(s));
+                    let quorum = yes * 2 > voters.len() || (yes * 2 == voters.len() && senior);
+                    self.check(quorum, || format!("{} is agreed without a quorum", step.id));
+                }
+                _ => {}
+            }
+        }
+        self.votes = Some(votes);
     }
 
     fn agreed(&mut self, step: &Step) {

@@ -5,12 +5,15 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 use std::time::Duration;
 
-use membership::kernel::{Config, Message, NoTables, Ticket, Transition};
+use membership::group::{Create, GroupOptions, GroupRequest, Lives};
+use membership::kernel::{Config, Message, Tables, Ticket, Transition};
 use membership::service::{Event, Service};
 use membership::step::{Peer, RequestKind, Step, Why};
 use rand_chacha::ChaCha8Rng;
 use rand_core::{Rng, SeedableRng};
-use wire::{Bugs, ClusterId, Incarnation, SiteId, SiteIncarnation, StoreId, Time};
+use wire::{
+    Bugs, ClusterId, GroupName, Incarnation, MemberId, ProcessId, SiteId, SiteIncarnation, StoreId, Time,
+};
 
 use super::oracle::Oracle;
 
@@ -26,8 +29,8 @@ enum Happening {
     Fault,
 }
 
-struct Site {
-    service: Option<Service<NoTables>>,
+struct Site<T: Tables> {
+    service: Option<Service<T>>,
     disk: Option<Vec<u8>>,
     life: u64,
     lost_since: BTreeMap<u32, Time>,
@@ -39,12 +42,12 @@ fn moot(kind: &RequestKind) -> bool {
 }
 
 /// One run.
-pub struct Run {
+pub struct Run<T: Tables> {
     now: Time,
     random: ChaCha8Rng,
     bugs: Bugs,
     founders: u32,
-    sites: BTreeMap<u32, Site>,
+    sites: BTreeMap<u32, Site<T>>,
     heap: BinaryHeap<Reverse<(Time, u64, Happening)>>,
     sequence: u64,
     /// Which side each site is on.
@@ -61,8 +64,8 @@ pub struct Run {
     pub steps: u64,
 }
 
-impl Run {
-    pub fn new(seed: u64, bugs: Bugs) -> Run {
+impl<T: Tables> Run<T> {
+    pub fn new(seed: u64, bugs: Bugs) -> Run<T> {
         let mut random = ChaCha8Rng::seed_from_u64(seed);
         let founders = 2 + (random.next_u64() % 4) as u32;
         let joiners = (random.next_u64() % 2) as u32;
@@ -83,7 +86,7 @@ impl Run {
             late_one_in,
             double_one_in,
             healed: false,
-            oracle: Oracle::default(),
+            oracle: Oracle::counting(),
             transitions: BTreeMap::new(),
             steps: 0,
         };
@@ -239,9 +242,15 @@ impl Run {
                 self.with(n, |s| s.establish(now, life, Why::Failed));
             }
             8 => self.with(n, |s| s.leave(now)),
-            9..=11 => self.with(n, |s| {
+            9 => self.with(n, |s| {
                 let _ = s.submit(now, RequestKind::Reorder(SiteId(m)));
             }),
+            10 | 11 => {
+                let request = self.join_a_group(n);
+                self.with(n, |s| {
+                    let _ = s.submit(now, RequestKind::Group(request));
+                });
+            }
             _ => {
                 for n in all {
                     if self.sites[&n].service.is_none() {
@@ -249,6 +258,21 @@ impl Run {
                     }
                 }
             }
+        }
+    }
+
+    /// A process of a site joins one of a few groups, which live on the line or on all sides.
+    fn join_a_group(&mut self, n: u32) -> GroupRequest {
+        let join = self.random.next_u64();
+        let birth = SiteIncarnation { site: SiteId(n), incarnation: Incarnation(self.sites[&n].life) };
+        let all = join.is_multiple_of(2);
+        let lives = if all { Lives::All } else { Lives::Primary };
+        GroupRequest::Join {
+            group: GroupName::parse(if all { "all" } else { "line" }).expect("a good name"),
+            member: MemberId { process: ProcessId { birth, local: join % 4 }, join },
+            role: None,
+            create: Create::IfMissing,
+            options: GroupOptions { lives, ..GroupOptions::default() },
         }
     }
 
@@ -277,11 +301,11 @@ impl Run {
     }
 
     fn reaches(&self, from: u32, to: u32) -> bool {
-        let up = |n| self.sites.get(&n).is_some_and(|s: &Site| s.service.is_some());
+        let up = |n| self.sites.get(&n).is_some_and(|s: &Site<T>| s.service.is_some());
         up(from) && up(to) && self.sides.get(&from) == self.sides.get(&to) && self.deaf != Some((from, to))
     }
 
-    fn with(&mut self, n: u32, call: impl FnOnce(&mut Service<NoTables>)) {
+    fn with(&mut self, n: u32, call: impl FnOnce(&mut Service<T>)) {
         let Some(service) = self.sites.get_mut(&n).and_then(|s| s.service.as_mut()) else { return };
         call(service);
         self.steps += 1;
@@ -318,9 +342,9 @@ impl Run {
                 | Event::Surpassed(_) => {}
             }
         }
-        let sent: Vec<Message<NoTables>> =
+        let sent: Vec<Message<T>> =
             packets.iter().map(|p| minicbor::decode(&p.bytes).expect("own messages decode")).collect();
-        let sent: Vec<&Message<NoTables>> = sent.iter().collect();
+        let sent: Vec<&Message<T>> = sent.iter().collect();
         let installed: Vec<&Step> = installed.iter().collect();
         self.oracle.observe(service.kernel(), &sent, &installed, committed);
         // Writes are done in order, each after a while; a crash loses those under way.
@@ -345,13 +369,16 @@ impl Run {
         if self.sides.get(&from) != self.sides.get(&to) || self.deaf == Some((from, to)) {
             return;
         }
-        let copies = 1 + u64::from(self.random.next_u64() % self.double_one_in == 0);
+        let copies = 1 + u64::from(self.random.next_u64().is_multiple_of(self.double_one_in));
         for _ in 0..copies {
             if self.random.next_u64() % 100 < self.loss_percent {
                 continue;
             }
-            let late =
-                if self.random.next_u64() % self.late_one_in == 0 && !self.healed { 150_000 } else { 8_000 };
+            let late = if self.random.next_u64().is_multiple_of(self.late_one_in) && !self.healed {
+                150_000
+            } else {
+                8_000
+            };
             let delay = Duration::from_micros(500 + self.random.next_u64() % late);
             self.at(delay, Happening::Packet { from, to, bytes: bytes.clone() });
         }

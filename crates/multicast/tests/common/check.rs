@@ -20,8 +20,15 @@ struct Stay<'a> {
 
 type Stays<'a> = BTreeMap<(SiteIncarnation, ViewId), Stay<'a>>;
 
-/// All violations of a run, in words.
+/// All violations of a run that has come to rest, in words.
 pub fn violations(cluster: &Cluster) -> Vec<String> {
+    let mut found = safety(cluster);
+    found.extend(convergence(cluster));
+    found
+}
+
+/// The violations that need no rest.
+pub fn safety(cluster: &Cluster) -> Vec<String> {
     let mut found = cluster.trouble.clone();
     let mut stays: Stays<'_> = BTreeMap::new();
     for (life, at) in &cluster.lives {
@@ -30,7 +37,6 @@ pub fn violations(cluster: &Cluster) -> Vec<String> {
     }
     found.extend(virtual_synchrony(&stays));
     found.extend(safe_prefix(cluster, &stays));
-    found.extend(convergence(cluster));
     found
 }
 
@@ -98,7 +104,10 @@ fn local(cluster: &Cluster, life: SiteIncarnation, told: &[Told]) -> Vec<String>
                     found.push(format!("{life}: {id:?} was never cast"));
                     continue;
                 };
-                if sent.payload != delivery.payload || sent.order != delivery.order || sent.safe != delivery.safe {
+                if sent.payload != delivery.payload
+                    || sent.order != delivery.order
+                    || sent.safe != delivery.safe
+                {
                     found.push(format!("{life}: {id:?} was changed on its way"));
                 }
                 if !seen.insert(id) {

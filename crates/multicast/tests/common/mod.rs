@@ -19,7 +19,7 @@ use wire::{
 };
 
 /// What a life was told, in order.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Told {
     View { view: Arc<GroupView>, transitional: Vec<MemberId> },
     Deliver(multicast::Delivery),
@@ -28,6 +28,7 @@ pub enum Told {
 }
 
 /// One life of one site.
+#[derive(Clone)]
 pub struct Life {
     pub endpoint: Endpoint,
     pub told: Vec<Told>,
@@ -38,6 +39,7 @@ pub struct Life {
 }
 
 /// A message that was accepted: when and after what.
+#[derive(Clone)]
 pub struct Sent {
     pub view: ViewId,
     pub order: Order,
@@ -50,13 +52,14 @@ pub struct Sent {
 /// Names a message: the life that cast it, and its number there.
 pub type Name = (SiteIncarnation, u64);
 
+#[derive(Clone)]
 pub struct Cluster {
     pub rng: ChaCha8Rng,
     pub now: Time,
     pub config: Config,
     pub lives: BTreeMap<SiteIncarnation, Life>,
     pub current: BTreeMap<SiteId, SiteIncarnation>,
-    links: BTreeMap<(SiteIncarnation, SiteIncarnation), VecDeque<Bytes>>,
+    pub links: BTreeMap<(SiteIncarnation, SiteIncarnation), VecDeque<Bytes>>,
     /// Which side of a partition a site is on, and the members that the oracle last listed there.
     side: BTreeMap<SiteId, u32>,
     epoch: u64,
@@ -116,7 +119,10 @@ impl Cluster {
         let before = self.current.get(&SiteId(site)).map_or(0, |life| life.incarnation.0);
         let life = SiteIncarnation { site: SiteId(site), incarnation: Incarnation(before + 1) };
         let endpoint = Endpoint::new(self.config.clone(), GroupId::default(), life);
-        self.lives.insert(life, Life { endpoint, told: Vec::new(), views: VecDeque::new(), alive: true, refresh: false });
+        self.lives.insert(
+            life,
+            Life { endpoint, told: Vec::new(), views: VecDeque::new(), alive: true, refresh: false },
+        );
         self.current.insert(SiteId(site), life);
         self.age.push(life);
         self.side.entry(SiteId(site)).or_insert(0);
@@ -144,9 +150,19 @@ impl Cluster {
         if members.is_empty() {
             return;
         }
+        let view = self.next_view(&members);
+        for life in members {
+            if !self.chance(skip_percent) {
+                self.lives.get_mut(&life).expect("a known life").views.push_back(view.clone());
+            }
+        }
+    }
+
+    /// A view newer than all others.
+    pub fn next_view(&mut self, members: &[SiteIncarnation]) -> Arc<GroupView> {
         self.epoch += 1;
         let listed = members.iter().flat_map(|life| (1..=self.members_per_site).map(|l| member(*life, l)));
-        let view = Arc::new(GroupView {
+        Arc::new(GroupView {
             group: GroupId::default(),
             name: GroupName::parse("test").expect("a good name"),
             id: ViewId { epoch: self.epoch, attempt: 0, coordinator: members[0] },
@@ -156,12 +172,7 @@ impl Cluster {
             joined: Vec::new(),
             left: Vec::new(),
             options: GroupOptions::default(),
-        });
-        for life in members {
-            if !self.chance(skip_percent) {
-                self.lives.get_mut(&life).expect("a known life").views.push_back(view.clone());
-            }
-        }
+        })
     }
 
     pub fn sides(&self) -> BTreeSet<u32> {
@@ -186,7 +197,8 @@ impl Cluster {
     }
 
     pub fn cast(&mut self, life: SiteIncarnation) {
-        let order = [Order::Mbcast, Order::Fbcast, Order::Cbcast, Order::Abcast, Order::Abcast][self.below(5)];
+        let order =
+            [Order::Mbcast, Order::Fbcast, Order::Cbcast, Order::Abcast, Order::Abcast][self.below(5)];
         let safe = self.chance(20);
         let size = if self.large && self.chance(3) { 100_000 } else { self.below(80) };
         let local = 1 + self.below(self.members_per_site as usize) as u64;
@@ -312,6 +324,14 @@ impl Cluster {
                     alive.iter().copied().filter(|life| !self.lives[life].views.is_empty()).collect();
                 if !waiting.is_empty() {
                     let life = waiting[self.below(waiting.len())];
+                    let (late, again) = (self.chance(15), self.chance(10));
+                    let views = &mut self.lives.get_mut(&life).expect("a known life").views;
+                    if late && views.len() > 1 {
+                        let newer = views[1].clone(); // an older view after a newer one, which is repeated
+                        views.push_front(newer);
+                    } else if again {
+                        views.push_front(views[0].clone()); // one view twice (schedule 14)
+                    }
                     self.view(life);
                     if self.chance(70) {
                         self.poll(life);

@@ -115,7 +115,8 @@ impl Child {
     /// Returns when no process of the site is left.
     pub async fn gone(&mut self) {
         loop {
-            let own_ended = self.process.as_mut().is_none_or(|p| matches!(p.try_wait(), Ok(Some(_)) | Err(_)));
+            let own_ended =
+                self.process.as_mut().is_none_or(|p| matches!(p.try_wait(), Ok(Some(_)) | Err(_)));
             if own_ended && self.running().is_none() {
                 return;
             }

@@ -1,0 +1,95 @@
+//! The files of a cluster: one authority, and for each site a folder with its certificate and configuration.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use net::cert::{Authority, Role, Validity, random_cluster_id};
+use unanimous::SiteConfig;
+use unanimous::config::{Limits, PeerEntry, ThisSite};
+use wire::SiteId;
+
+use crate::failure::Failure;
+
+/// Certificates of sites are valid for so long; renew them before.
+const SITE_DAYS: u32 = 825;
+/// The authority's own.
+const AUTHORITY_DAYS: u32 = 3_650;
+
+/// A site to be.
+pub struct Founder {
+    /// Its name.
+    pub name: String,
+    /// `HOST:PORT` where the others reach it.
+    pub address: String,
+    /// Where it listens.
+    pub listen: SocketAddr,
+    /// Where its metrics are served, if anywhere.
+    pub metrics: Option<SocketAddr>,
+}
+
+/// Writes `dir/ca` and `dir/NAME` for every founder, in order of seniority. Gives the configuration files.
+pub fn write_cluster(dir: &Path, founders: &[Founder]) -> Result<Vec<PathBuf>, Failure> {
+    let failed = |error: net::cert::CertError| Failure::refused(error.to_string());
+    let cluster = random_cluster_id().map_err(failed)?;
+    let authority = Authority::generate(cluster, Validity::days(AUTHORITY_DAYS)).map_err(failed)?;
+    let ca = dir.join("ca");
+    make_dir(&ca)?;
+    authority.save(&ca.join("ca.pem"), &ca.join("ca.key")).map_err(failed)?;
+    let mut written = Vec::new();
+    for (i, founder) in founders.iter().enumerate() {
+        let id = number(i);
+        let folder = dir.join(&founder.name);
+        let certificates = folder.join("certificates");
+        make_dir(&certificates)?;
+        let role = Role::Site(SiteId(id));
+        let identity = authority.issue(role, &founder.name, Validity::days(SITE_DAYS)).map_err(failed)?;
+        identity.save(&certificates.join("site.pem"), &certificates.join("site.key")).map_err(failed)?;
+        write(&certificates.join("ca.pem"), authority.certificate_pem())?;
+        let path = folder.join("site.toml");
+        write(&path, &config(&cluster.to_string(), founders, i).to_toml())?;
+        written.push(path);
+    }
+    Ok(written)
+}
+
+fn config(cluster: &str, founders: &[Founder], me: usize) -> SiteConfig {
+    let others = founders.iter().enumerate().filter(|(i, _)| *i != me);
+    SiteConfig {
+        cluster: cluster.to_owned(),
+        founders: (0..founders.len()).map(number).collect(),
+        site: ThisSite {
+            id: number(me),
+            name: founders[me].name.clone(),
+            data: "data".into(),
+            certificates: "certificates".into(),
+            link: founders[me].listen,
+            session: "session.sock".into(),
+            remote_session: None,
+            metrics: founders[me].metrics,
+            mserver: true,
+            users: Vec::new(),
+        },
+        peers: others
+            .map(|(i, founder)| PeerEntry {
+                id: number(i),
+                name: founder.name.clone(),
+                addresses: vec![founder.address.clone()],
+            })
+            .collect(),
+        limits: Limits::default(),
+    }
+}
+
+fn number(i: usize) -> u32 {
+    u32::try_from(i + 1).expect("a cluster is founded by a few sites")
+}
+
+fn make_dir(path: &Path) -> Result<(), Failure> {
+    std::fs::create_dir_all(path)
+        .map_err(|error| Failure::refused(format!("can't make {}: {error}", path.display())))
+}
+
+fn write(path: &Path, text: &str) -> Result<(), Failure> {
+    std::fs::write(path, text)
+        .map_err(|error| Failure::refused(format!("can't write {}: {error}", path.display())))
+}

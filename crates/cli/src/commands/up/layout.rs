@@ -1,0 +1,42 @@
+//! What `up` keeps in its directory: the cluster's files, made once.
+
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+
+use crate::commands::certificates::{Founder, write_cluster};
+use crate::failure::Failure;
+
+/// The sites of a trial cluster.
+pub struct Layout {
+    /// Their configuration files, by number.
+    pub configs: Vec<PathBuf>,
+}
+
+impl Layout {
+    /// Reads what an earlier `up` has made, or makes it. `sites` is what was asked for; an earlier cluster keeps
+    /// its own number of sites.
+    pub fn open_or_create(dir: &Path, sites: u32) -> Result<Layout, Failure> {
+        let configs: Vec<PathBuf> = (1..=255)
+            .map(|i| dir.join(format!("site-{i}")).join("site.toml"))
+            .take_while(|path| path.exists())
+            .collect();
+        if !configs.is_empty() {
+            return Ok(Layout { configs });
+        }
+        let ports = free_ports(sites as usize)?;
+        let founder = |(i, port): (usize, u16)| {
+            let listen = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+            let metrics = Some(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)));
+            Founder { name: format!("site-{}", i + 1), address: listen.to_string(), listen, metrics }
+        };
+        let founders: Vec<Founder> = ports.into_iter().enumerate().map(founder).collect();
+        Ok(Layout { configs: write_cluster(dir, &founders)? })
+    }
+}
+
+/// Ports that are free now, all at once so that they differ. The sites keep them for good: they are how they find
+/// each other.
+fn free_ports(n: usize) -> Result<Vec<u16>, Failure> {
+    let held = (0..n).map(|_| TcpListener::bind((Ipv4Addr::LOCALHOST, 0))).collect::<Result<Vec<_>, _>>()?;
+    Ok(held.iter().map(|held| held.local_addr().map(|a| a.port())).collect::<Result<_, _>>()?)
+}
