@@ -443,6 +443,8 @@ impl Node {
         let before = std::mem::take(&mut self.members);
         self.members = step.members.iter().map(|member| member.peer.life()).collect();
         self.detector.handle_members(now, &self.members);
+        let lives = self.members.clone();
+        self.expect_lives(now, &lives);
         for gone in before.iter().filter(|life| !self.members.contains(life)) {
             self.groups.handle_life_ended(now, *gone);
         }
@@ -462,6 +464,16 @@ impl Node {
             members: self.members.clone(),
         });
         self.enter_site_table(now);
+    }
+
+    /// What is sent from now on is for these lives, even if they have not been heard yet: it waits for them, and is
+    /// not dropped with what an earlier life was sent.
+    fn expect_lives(&mut self, now: Time, lives: &[SiteIncarnation]) {
+        for life in lives.iter().filter(|life| life.site != self.config.me.site) {
+            self.peers.expect(now, *life);
+        }
+        // Nothing came from a peer: nothing can be refused.
+        let _ = self.take_inbound(now);
     }
 
     /// Makes sure that the site table has this site's name and addresses.
@@ -510,7 +522,11 @@ impl Node {
 
     fn interface_says(&mut self, now: Time, event: interface::Event) {
         match event {
-            interface::Event::View { view, members: _ } => self.groups.handle_view(now, view),
+            interface::Event::View { view, members: _ } => {
+                let lives: Vec<_> = view.members.iter().map(|member| member.id.process.birth).collect();
+                self.expect_lives(now, &lives);
+                self.groups.handle_view(now, view);
+            }
             interface::Event::StartChange { .. } => {}
             interface::Event::JoinFailed { member, group, why } => {
                 let error = match why {

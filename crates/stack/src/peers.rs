@@ -105,6 +105,16 @@ impl Peers {
         self.drain(site);
     }
 
+    /// A view lists this life of a site.
+    pub(crate) fn expect(&mut self, now: Time, life: SiteIncarnation) {
+        let peer = self.peer(now, life.site);
+        // A refusal means that a later life has been heard already.
+        if peer.link.handle_peer(life).is_ok() {
+            peer.connected = peer.connected.filter(|connected| *connected >= life.incarnation);
+            self.drain(life.site);
+        }
+    }
+
     /// The driver's queue to a site is full, or has room again.
     pub(crate) fn handle_choked(&mut self, site: SiteId, choked: bool) {
         if let Some(peer) = self.peers.get_mut(&site) {

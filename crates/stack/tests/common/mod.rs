@@ -18,7 +18,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 pub struct Site {
     pub node: Option<Node>,
-    incarnation: u32,
+    incarnation: u64,
     record: Option<Record>,
     mserver: bool,
     /// What the site told, in order; a test takes from it what it has looked at.
@@ -38,9 +38,9 @@ pub struct Cluster {
 
 struct Packet {
     from: u32,
-    from_life: u32,
+    from_life: u64,
     to: u32,
-    to_life: u32,
+    to_life: u64,
     bytes: Bytes,
 }
 
@@ -105,7 +105,7 @@ impl Cluster {
             bugs: Bugs::NONE,
             trace: false,
         };
-        let seed = u64::from(n) << 8 | u64::from(site.incarnation);
+        let seed = u64::from(n) << 8 | site.incarnation;
         site.node = Some(Node::start(config, site.record.as_ref(), self.now, seed).expect("its own record"));
         let others: Vec<u32> = self.up().into_iter().filter(|m| *m != n).collect();
         for other in others {
@@ -300,7 +300,7 @@ impl Cluster {
         while let Some(entry) = self.packets.first_entry().filter(|entry| entry.key().0 <= now) {
             let packet = entry.remove();
             let arrives = !self.cut.contains(&(packet.from, packet.to)) && !self.deaf.contains(&packet.to);
-            let lives = |n: u32, life: u32| self.sites[&n].incarnation == life && self.is_up(n);
+            let lives = |n: u32, life: u64| self.sites[&n].incarnation == life && self.is_up(n);
             if arrives && lives(packet.to, packet.to_life) && lives(packet.from, packet.from_life) {
                 let node = self.node(packet.to);
                 node.handle_packet(now, SiteId(packet.from), packet.bytes).expect("honest packets are taken");
@@ -317,7 +317,7 @@ impl Cluster {
 
     fn drain(&mut self, n: u32) {
         let now = self.now;
-        let lives: BTreeMap<u32, u32> = self.sites.iter().map(|(n, site)| (*n, site.incarnation)).collect();
+        let lives: BTreeMap<u32, u64> = self.sites.iter().map(|(n, site)| (*n, site.incarnation)).collect();
         let site = self.sites.get_mut(&n).expect("a site of the test");
         let Some(node) = &mut site.node else { return };
         node.settle(now);
