@@ -32,6 +32,10 @@ use crate::peers::{Inbound, Peers, Refused};
 
 /// An agreement message up to this size travels by itself; a longer one, with tables in it, in the link's order.
 const BARE_BYTES_MAX: usize = 60_000;
+/// The longest payload of a cast.
+const PAYLOAD_BYTES_MAX: usize = 64 << 20;
+/// Room for what is put in front of a payload.
+const ENVELOPE_BYTES_MAX: usize = 64 << 10;
 /// How often the set of sites heard is looked at.
 const HEARD_EVERY: Duration = Duration::from_millis(50);
 
@@ -100,6 +104,7 @@ impl Node {
         let multicast = multicast::Config {
             window_bytes: config.window_bytes_max,
             slow_after: config.slow_member_after,
+            message_bytes_max: PAYLOAD_BYTES_MAX + ENVELOPE_BYTES_MAX,
             trace: config.trace,
             bugs: config.bugs,
             ..multicast::Config::default()

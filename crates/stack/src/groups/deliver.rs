@@ -195,9 +195,13 @@ impl Groups {
                 group.cast_own(now);
             }
             DedupOutput::MustRejoin => {
-                for &member in &group.local {
+                // What was held is lost to them, so they see no more of this group.
+                for member in std::mem::take(&mut group.local) {
                     let leave = membership::group::GroupRequest::Leave { group: id, member };
                     self.actions.push_back(Action::Submit(leave));
+                    group.left.insert(member);
+                    let (name, why) = (group.name.clone(), "its site has missed what the group did");
+                    self.events.push_back(Event::Left { group: id, name, member, why });
                 }
                 let note = format!(
                     "the state of {} did not come in time: its members here must join again",
