@@ -477,7 +477,8 @@ impl Group {
     /// Tells the switch what is at every member by now.
     fn tell_switch(&mut self, id: GroupId, switch: &mut Switch) {
         let mut reached = None;
-        while let Some((_, mark)) = self.marks.pop_front_if(|(extent, _)| self.endpoint.is_everywhere(extent)) {
+        while let Some((_, mark)) = self.marks.pop_front_if(|(extent, _)| self.endpoint.is_everywhere(extent))
+        {
             reached = Some(mark);
         }
         if let Some(mark) = reached {
@@ -525,7 +526,8 @@ impl Group {
     fn cast_own(&mut self, now: Time) {
         // Any member of the site's will do, even one that has left and is still listed: others wait for this.
         let listed = self.endpoint.view().into_iter().flat_map(|view| &view.members);
-        let Some(member) = listed.map(|member| member.id).find(|member| member.process.birth == self.me) else {
+        let Some(member) = listed.map(|member| member.id).find(|member| member.process.birth == self.me)
+        else {
             self.own_casts.clear();
             return;
         };

@@ -183,7 +183,11 @@ fn an_outsiders_cast_survives_its_contact() {
     }
     let outsider = cluster.process(4);
     cluster.until("the outsider's site knows the group", |c| {
-        c.sites[&4].node.as_ref().and_then(|node| node.group_view(&group("g"))).is_some_and(|v| v.members.len() == 3)
+        c.sites[&4]
+            .node
+            .as_ref()
+            .and_then(|node| node.group_view(&group("g")))
+            .is_some_and(|v| v.members.len() == 3)
     });
     let options = CastOptions::plain(Order::Abcast);
     for text in ["first", "second"] {
@@ -203,7 +207,7 @@ fn an_outsiders_cast_survives_its_contact() {
 #[test]
 fn a_long_message_arrives_whole_between_short_ones() {
     let (mut cluster, [a, b, _]) = three();
-    let long: Bytes = (0..64usize << 20).map(|n| (n * 31 >> 8) as u8).collect::<Vec<u8>>().into();
+    let long: Bytes = (0..64usize << 20).map(|n| ((n * 31) >> 8) as u8).collect::<Vec<u8>>().into();
     cluster.cast_with(a.process, "g", &CastOptions::plain(Order::Abcast), &long);
     cluster.cast(b, "g", Order::Fbcast, "short");
     all_have(&mut cluster, &[1, 2, 3], "short");
@@ -256,8 +260,7 @@ fn a_member_that_has_left_is_told_nothing_more() {
     all_have(&mut cluster, &[1, 2], "after");
     cluster.pass(Duration::from_secs(5));
     let told = &cluster.sites[&3].told;
-    let left: Vec<usize> =
-        (0..told.len()).filter(|at| matches!(told[*at], Event::Left { .. })).collect();
+    let left: Vec<usize> = (0..told.len()).filter(|at| matches!(told[*at], Event::Left { .. })).collect();
     assert_eq!(left.len(), 1, "told once");
     let shown = |event: &Event| matches!(event, Event::View { .. });
     assert!(!told[left[0]..].iter().any(shown), "no view after it has left");
@@ -273,7 +276,8 @@ fn an_effect_in_one_group_waits_for_its_cause_in_another() {
         let now = cluster.now;
         let member = cluster.node(n).join(now, process, group("b"), stack::JoinOptions::default());
         cluster.work();
-        cluster.until("in b", |c| c.view(n, "b").is_some_and(|v| lists(&v, *member.as_ref().expect("asked"))));
+        cluster
+            .until("in b", |c| c.view(n, "b").is_some_and(|v| lists(&v, *member.as_ref().expect("asked"))));
         member.expect("asked")
     });
     cluster.pass(Duration::from_secs(1));
