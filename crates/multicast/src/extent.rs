@@ -11,6 +11,8 @@ pub struct Extent {
     view: ViewId,
     /// By place: what was delivered in the view.
     delivered: Vec<u64>,
+    /// How much of the order list was known: at a site that knows less, an abcast holds back what is behind it.
+    order: u64,
     /// The last number cast here.
     number: u64,
 }
@@ -19,7 +21,8 @@ impl Endpoint {
     /// What was cast or delivered here until now; none before the first view.
     pub fn extent(&self) -> Option<Extent> {
         let traffic = self.traffic.as_ref()?;
-        Some(Extent { view: traffic.id(), delivered: traffic.heads(), number: self.number })
+        let (delivered, order) = (traffic.heads(), traffic.order.len());
+        Some(Extent { view: traffic.id(), delivered, order, number: self.number })
     }
 
     /// Whether all of it is known to be at the site of every member of the installed view that could lack it. Between
@@ -31,7 +34,8 @@ impl Endpoint {
         }
         let everybody = |traffic: &Traffic| {
             let stable = traffic.stability.stable();
-            extent.delivered.iter().zip(stable).all(|(delivered, stable)| delivered <= stable)
+            extent.order <= traffic.stability.order_stable()
+                && extent.delivered.iter().zip(stable).all(|(delivered, stable)| delivered <= stable)
         };
         traffic.id() != extent.view || traffic.others.is_empty() || everybody(traffic)
     }

@@ -7,9 +7,10 @@ use bytes::Bytes;
 use membership::kernel;
 use membership::step::Peer;
 use stack::{CastError, CastOptions, Casted, Config, JoinOptions, LocalMembers, Node, ReplyKind};
+use wire::frame::Kind;
 use wire::{Bugs, ClusterId, ProcessId, SiteId, Time};
 
-use crate::coverage::{FAULTS, Kind};
+use crate::coverage::{self, FAULTS};
 use crate::host::{Answer, Boot, Cast, Channel, Connection, Event, Host, Request, Transmit, Write};
 
 /// What all nodes of a run are told.
@@ -182,6 +183,31 @@ impl Host for Site {
     fn poll_timeout(&self) -> Option<Time> {
         self.node.poll_timeout()
     }
+
+    fn describe(bytes: &[u8]) -> String {
+        let Some(kind) = bytes.get(KIND_AT).and_then(|byte| Kind::from_byte(*byte)) else {
+            return format!("{} bytes", bytes.len());
+        };
+        match kind {
+            Kind::LinkData | Kind::LinkAck => link_packet(bytes).unwrap_or_else(|| format!("{kind:?}")),
+            _ => format!("{kind:?}, {} bytes", bytes.len()),
+        }
+    }
+}
+
+/// Where a frame's header says what the frame is.
+const KIND_AT: usize = 0;
+
+/// A link's packet in words: its number, what it acknowledges, and what it begins with.
+fn link_packet(bytes: &[u8]) -> Option<String> {
+    let word = |at: usize| Some(u64::from_le_bytes(*bytes.get(at..at + 8)?.first_chunk()?));
+    let (number, acknowledged) = (word(48)?, word(56)?);
+    if number == 0 {
+        return Some(format!("acknowledges {acknowledged}"));
+    }
+    let inner = bytes.get(link::HEADER_BYTES + KIND_AT).and_then(|byte| Kind::from_byte(*byte));
+    let inner = inner.map_or("more of a frame".to_owned(), |kind| format!("{kind:?}"));
+    Some(format!("#{number} {inner}, {} bytes, acknowledges {acknowledged}", bytes.len()))
 }
 
 /// An event in the simulator's words; none if no property asks for it.
@@ -237,13 +263,13 @@ pub const PHASES: &[&str] = &[
 ];
 
 /// What many seeds must reach: every fault, phase and transition that a cluster without an intruder can get to.
-pub fn expected() -> Vec<(Kind, &'static str)> {
+pub fn expected() -> Vec<(coverage::Kind, &'static str)> {
     // An old copy of a store has to be put back by hand, and a member of the core-set moves by command.
     let by_hand = [kernel::Transition::OldStore, kernel::Transition::Reorder];
     let agreement = kernel::Transition::ALL.iter().filter(|t| !by_hand.contains(t)).map(|t| t.name());
-    let transitions = agreement.chain(JOINED.iter().copied()).map(|name| (Kind::Transition, name));
-    let faults = FAULTS.iter().map(|name| (Kind::Fault, *name));
-    let phases = PHASES.iter().map(|name| (Kind::CrashedIn, *name));
+    let transitions = agreement.chain(JOINED.iter().copied()).map(|name| (coverage::Kind::Transition, name));
+    let faults = FAULTS.iter().map(|name| (coverage::Kind::Fault, *name));
+    let phases = PHASES.iter().map(|name| (coverage::Kind::CrashedIn, *name));
     transitions.chain(faults).chain(phases).collect()
 }
 

@@ -54,6 +54,8 @@ pub(crate) struct Groups {
     next_flush: u64,
     /// Calls of members, by the caller's number.
     calls: BTreeMap<u64, (ProcessId, CallId)>,
+    /// Members whose joins were given up: if they are granted after all, a leave follows, and nobody is told.
+    refused: BTreeSet<MemberId>,
     /// Groups to which something was done since they were last settled.
     dirty: BTreeSet<GroupId>,
     actions: VecDeque<Action>,
@@ -115,6 +117,7 @@ impl Groups {
             next_call: 1,
             next_flush: 1,
             calls: BTreeMap::new(),
+            refused: BTreeSet::new(),
             dirty: BTreeSet::new(),
             actions: VecDeque::new(),
             events: VecDeque::new(),
@@ -154,6 +157,23 @@ impl Groups {
             });
         }
         self.tell_outsiders(now, &view);
+    }
+
+    /// A view of which the interface tells nothing, since none of its members here lives on: the group is over for
+    /// this site.
+    pub(crate) fn handle_end(&mut self, now: Time, view: &Arc<GroupView>) {
+        let here = view.members.iter().any(|member| member.id.process.birth == self.me);
+        if !here {
+            self.with(view.group, |group| {
+                // An older view, and one of another group, cannot come here.
+                let _ = group.endpoint.handle_view(now, Arc::clone(view));
+            });
+        }
+    }
+
+    /// A join came to nothing.
+    pub(crate) fn handle_join_failed(&mut self, member: MemberId) {
+        self.refused.insert(member);
     }
 
     /// A change has begun (M12).
@@ -369,8 +389,11 @@ impl Groups {
             self.calls.remove(&number);
             self.caller.cancel(number);
         }
+        self.refused.retain(|member| member.process != process);
         for group in self.groups.values_mut() {
             group.flushes.retain(|(owner, _, _)| *owner != process);
+            let gone = group.local.extract_if(.., |member| member.process == process);
+            group.left.extend(gone);
         }
         self.outsider_gone(now, process);
     }
@@ -454,7 +477,8 @@ impl Group {
     /// Tells the switch what is at every member by now.
     fn tell_switch(&mut self, id: GroupId, switch: &mut Switch) {
         let mut reached = None;
-        while let Some((_, mark)) = self.marks.pop_front_if(|(extent, _)| self.endpoint.is_everywhere(extent)) {
+        while let Some((_, mark)) = self.marks.pop_front_if(|(extent, _)| self.endpoint.is_everywhere(extent))
+        {
             reached = Some(mark);
         }
         if let Some(mark) = reached {
@@ -502,7 +526,8 @@ impl Group {
     fn cast_own(&mut self, now: Time) {
         // Any member of the site's will do, even one that has left and is still listed: others wait for this.
         let listed = self.endpoint.view().into_iter().flat_map(|view| &view.members);
-        let Some(member) = listed.map(|member| member.id).find(|member| member.process.birth == self.me) else {
+        let Some(member) = listed.map(|member| member.id).find(|member| member.process.birth == self.me)
+        else {
             self.own_casts.clear();
             return;
         };

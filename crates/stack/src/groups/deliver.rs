@@ -88,6 +88,7 @@ impl Groups {
                     let why = crate::why_text(why);
                     self.events.push_back(Event::Left { group: id, name: group.name.clone(), member, why });
                 }
+                self.caller.handle_view(&view);
                 group.contact.handle_view(&Installed { view, together: Arc::new([]) }, &mut self.caller);
                 return true;
             }
@@ -194,9 +195,13 @@ impl Groups {
                 group.cast_own(now);
             }
             DedupOutput::MustRejoin => {
-                for &member in &group.local {
+                // What was held is lost to them, so they see no more of this group.
+                for member in std::mem::take(&mut group.local) {
                     let leave = membership::group::GroupRequest::Leave { group: id, member };
                     self.actions.push_back(Action::Submit(leave));
+                    group.left.insert(member);
+                    let (name, why) = (group.name.clone(), "its site has missed what the group did");
+                    self.events.push_back(Event::Left { group: id, name, member, why });
                 }
                 let note = format!(
                     "the state of {} did not come in time: its members here must join again",
@@ -218,7 +223,8 @@ impl Groups {
             self.events.push_back(Event::Left { group: id, name, member, why });
         }
         group.left.retain(|member| here.contains(member));
-        group.local = here.into_iter().filter(|member| !group.left.contains(member)).collect();
+        let is_in = |member: &MemberId| !group.left.contains(member) && !self.refused.contains(member);
+        group.local = here.into_iter().filter(is_in).collect();
         group.shown = Some(Arc::clone(view));
         let later = group.transitional.split_off(&view.id);
         group.transitional = later;

@@ -222,6 +222,7 @@ impl Dedup {
     pub fn handle_view(&mut self, installed: Installed) {
         let carriers = carriers(&installed.view);
         if !carriers.contains(&self.me) || !installed.together.contains(&self.me) {
+            self.let_go();
             self.begin_anew();
         }
         self.latest = sites(&installed.view);
@@ -308,8 +309,7 @@ impl Dedup {
         if self.lost {
             return;
         }
-        let needs_table = opened.envelope.outsider.is_some() || opened.envelope.kind == Kind::Gone;
-        if self.wait.is_none() || (self.held == 0 && !needs_table) {
+        if self.wait.is_none() || (self.held == 0 && !needs_table(&opened.envelope)) {
             return self.deliver(opened);
         }
         self.held += 1;
@@ -536,6 +536,20 @@ impl Dedup {
         self.out.push_back(DedupOutput::MustRejoin);
     }
 
+    /// The table will not come any more. What is held behind outsiders' casts is no worse for it; these cannot be
+    /// judged.
+    fn let_go(&mut self) {
+        for item in std::mem::take(&mut self.queue) {
+            match item {
+                Item::View(installed, false) => self.out.push_back(DedupOutput::View(installed)),
+                Item::Delivery(opened) if !needs_table(&opened.envelope) => {
+                    self.out.push_back(DedupOutput::Deliver(opened));
+                }
+                Item::View(_, true) | Item::Delivery(_) => {}
+            }
+        }
+    }
+
     /// Forgets the group: this site joins, or must join again.
     fn begin_anew(&mut self) {
         self.table = None;
@@ -548,6 +562,11 @@ impl Dedup {
         self.owed.clear();
         self.lost = false;
     }
+}
+
+/// Whether this can be judged only by the table.
+fn needs_table(envelope: &Envelope) -> bool {
+    envelope.outsider.is_some() || envelope.kind == Kind::Gone
 }
 
 /// The sites of a view by the rank of their most senior member.
