@@ -165,9 +165,14 @@ pub fn run_seeds<H: Host>(
     summary
 }
 
-/// Looks for a seed that fails: the first of these found, by any thread. A switch that re-introduces a bug must
-/// be found like this.
-pub fn hunt<H: Host>(seeds: Range<u64>, threads: usize, options: &Options<H::Config>) -> Option<Report> {
+/// Looks for a seed that fails with a bug switched on and passes without it: the first of these found, by any
+/// thread.
+pub fn hunt<H: Host>(
+    seeds: Range<u64>,
+    threads: usize,
+    with: &Options<H::Config>,
+    without: &Options<H::Config>,
+) -> Option<Report> {
     let next = AtomicU64::new(seeds.start);
     let caught: Mutex<Option<Report>> = Mutex::new(None);
     std::thread::scope(|scope| {
@@ -178,13 +183,10 @@ pub fn hunt<H: Host>(seeds: Range<u64>, threads: usize, options: &Options<H::Con
                     if seed >= seeds.end {
                         return;
                     }
-                    let report = run_seed::<H>(seed, options);
-                    if !report.passed() {
+                    let report = run_seed::<H>(seed, with);
+                    if !report.passed() && run_seed::<H>(seed, without).passed() {
                         next.store(seeds.end, Ordering::Relaxed);
-                        let mut caught = caught.lock().expect("no thread panics with the catch");
-                        if caught.as_ref().is_none_or(|other| other.seed > seed) {
-                            *caught = Some(report);
-                        }
+                        *caught.lock().expect("no thread panics with the catch") = Some(report);
                     }
                 }
             });

@@ -394,7 +394,8 @@ impl Workload {
                 world.reached().insert((Kind::Workload, name));
                 if let Some((message, outside)) = self.called(process, call) {
                     self.see(at, What::Replied(message, replied));
-                    if outside {
+                    // A call that timed out says nothing of whether it was carried.
+                    if outside && complete {
                         self.see(at, What::Flushed(vec![message]));
                     }
                 }
