@@ -73,10 +73,11 @@ impl Local {
         sink: Sink,
     ) -> Result<MemberId, Error> {
         let Shared { handle, process, routes, .. } = &*self.shared;
-        routes.enter(group, options.clone(), sink).map_err(|_| Error::Already)?;
+        let first = routes.enter(group, options.clone(), sink).map_err(|_| Error::Already)?;
         match handle.join(*process, group.clone(), join_options(options)).await {
             Ok(member) => {
                 routes.joined(group, member);
+                first.await.unwrap_or_else(|_| Err(Error::Over(STOPPED.to_owned())))?;
                 Ok(member)
             }
             Err(refused) => {
