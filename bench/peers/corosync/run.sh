@@ -76,7 +76,8 @@ make_namespaces() {
 }
 
 configuration() { # TRANSPORT CIPHER HASH
-    echo "totem { version: 2
+    echo "totem {
+  version: 2
   cluster_name: bench
   transport: $1
   crypto_cipher: $2
@@ -86,15 +87,18 @@ configuration() { # TRANSPORT CIPHER HASH
 nodelist {"
     local i
     for i in 0 1 2; do
-        echo "  node { ring0_addr: ${addresses[i]}
+        echo "  node {
+    ring0_addr: ${addresses[i]}
     name: n$((i + 1))
     nodeid: $((i + 1))
   }"
     done
     echo "}
-quorum { provider: corosync_votequorum
+quorum {
+  provider: corosync_votequorum
 }
-logging { to_stderr: no
+logging {
+  to_stderr: no
   to_syslog: no
   to_logfile: yes
   logfile: /run/corosync.log
@@ -114,7 +118,7 @@ start_corosync() { # TRANSPORT CIPHER HASH
         nodes+=($!)
     done
     # A run of one message at a time returns as soon as the three nodes form one ring.
-    cpg latency 64 10 >/dev/null || fail "Corosync did not form; see $(tail -n 3 "$work"/n*/run/corosync.log)"
+    cpg latency 64 10 >/dev/null || fail "Corosync did not form: $(tail -n 3 "$work"/n*/out "$work"/n*/run/corosync.log 2>/dev/null)"
 }
 
 # One client at each node; gives what the one at node 3 printed (throughput) or the sender's line (latency).
