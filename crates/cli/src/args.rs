@@ -202,6 +202,14 @@ pub enum Bench {
     Cast(BenchCast),
     /// From the death of a site to the survivors' view
     Failover(BenchFailover),
+    /// A bare TCP and TLS stream over loopback: what the machine allows
+    Stream(BenchStream),
+    /// A member of the benched group
+    #[command(hide = true)]
+    Member(BenchMember),
+    /// A receiver of the bare stream
+    #[command(hide = true)]
+    Sink(BenchSink),
 }
 
 #[derive(Debug, Args)]
@@ -232,13 +240,78 @@ pub struct BenchCast {
     /// Through the session socket instead of in the site's process
     #[arg(long)]
     pub session: bool,
+    /// Casts, one at a time, whose latency is measured afterwards; 0: none
+    #[arg(long, default_value_t = 2000, value_name = "N")]
+    pub latency_casts: usize,
+    /// Measure the bare stream too, as the limit
+    #[arg(long)]
+    pub stream: bool,
+    /// Run each site in one of these network namespaces, which exist
+    #[arg(long, value_delimiter = ',', requires = "addresses", value_name = "NAME,NAME,NAME")]
+    pub netns: Vec<String>,
+    /// The sites' addresses in these
+    #[arg(long, value_delimiter = ',', requires = "netns", value_name = "IP,IP,IP")]
+    pub addresses: Vec<std::net::IpAddr>,
+    /// Worker threads of each process; 0: its only thread does all
+    #[arg(long, default_value_t = 2, value_name = "N")]
+    pub workers: usize,
 }
 
 #[derive(Debug, Args)]
+#[command(after_help = "Example:
+  unanimous bench failover --trials 50 --json
+
+A host is cut off by taking down its network link: as root, with `ip`, in network namespaces that this command makes
+and removes. Otherwise its processes are stopped (SIGSTOP), which looks the same from outside.")]
 pub struct BenchFailover {
-    /// How often
-    #[arg(long, default_value_t = 50)]
-    pub trials: usize,
+    /// How often, each way
+    #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..))]
+    pub trials: u32,
+    /// Only this way
+    #[arg(long)]
+    pub only: Option<Fault>,
+}
+
+/// What befalls a site.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Fault {
+    /// kill -9
+    Kill,
+    /// Its host is cut off, silently
+    Cut,
+}
+
+#[derive(Debug, Args)]
+pub struct BenchStream {
+    /// Bytes written at once
+    #[arg(long, default_value_t = 65_536, value_parser = clap::value_parser!(u32).range(1..))]
+    pub size: u32,
+    /// How many processes receive, each over a connection of its own
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=16))]
+    pub receivers: u32,
+    /// How long
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..))]
+    pub seconds: u64,
+}
+
+#[derive(Debug, Args)]
+pub struct BenchMember {
+    /// The site's configuration
+    #[arg(long, value_name = "FILE")]
+    pub config: PathBuf,
+    /// Through the site's session socket
+    #[arg(long)]
+    pub session: bool,
+    /// Worker threads
+    #[arg(long, default_value_t = 2)]
+    pub workers: usize,
+}
+
+#[derive(Debug, Args)]
+pub struct BenchSink {
+    /// The receiving site's configuration
+    #[arg(long, value_name = "FILE")]
+    pub config: PathBuf,
 }
 
 #[derive(Debug, Args)]

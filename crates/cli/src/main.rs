@@ -41,8 +41,11 @@ fn run(cli: &Cli) -> Result<(), Failure> {
         Command::View(args) => in_runtime(view::run(&cli.find, args, cli.json)),
         Command::Join(args) => in_runtime(join::run(&cli.find, args, cli.json)),
         Command::Cast(args) => in_runtime(cast::run(&cli.find, args, cli.json)),
-        Command::Bench(Bench::Cast(args)) => in_runtime(bench::cast(args, cli.json)),
-        Command::Bench(Bench::Failover(args)) => in_runtime(bench::failover(args, cli.json)),
+        Command::Bench(Bench::Cast(args)) => in_runtime(bench::cast::run(args, cli.json)),
+        Command::Bench(Bench::Failover(args)) => in_runtime(bench::failover::run(args, cli.json)),
+        Command::Bench(Bench::Stream(args)) => in_runtime(bench::stream::run(args, cli.json)),
+        Command::Bench(Bench::Member(args)) => bench::member::run(args),
+        Command::Bench(Bench::Sink(args)) => bench::stream::sink(args),
     }
 }
 

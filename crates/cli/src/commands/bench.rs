@@ -1,12 +1,51 @@
-//! `bench`: measure.
+//! `bench`: measures real processes with TLS on. What is measured is in `docs/benchmarks.md`.
 
-use crate::args;
-use crate::failure::Failure;
+// The program's edge has a clock and threads.
+#![allow(clippy::disallowed_methods, reason = "a bench measures time")]
 
-pub async fn cast(_: &args::BenchCast, _: bool) -> Result<(), Failure> {
-    Err(Failure::refused("not in this build"))
+pub mod cast;
+mod clock;
+mod cluster;
+pub mod failover;
+pub mod member;
+mod namespaces;
+mod port;
+pub mod stream;
+mod summary;
+mod talk;
+
+use std::io::IsTerminal;
+use std::time::Duration;
+
+use indicatif::{ProgressBar, ProgressDrawTarget};
+
+/// The benched group.
+const GROUP: &str = "bench";
+
+/// What goes on, for a person who waits.
+struct Progress(ProgressBar);
+
+impl Progress {
+    fn new(json: bool) -> Progress {
+        let bar = ProgressBar::new_spinner();
+        if json || !std::io::stderr().is_terminal() {
+            bar.set_draw_target(ProgressDrawTarget::hidden());
+        }
+        bar.enable_steady_tick(Duration::from_millis(200));
+        Progress(bar)
+    }
+
+    fn say(&self, what: &str) {
+        self.0.set_message(what.to_owned());
+    }
+
+    fn end(&self) {
+        self.0.finish_and_clear();
+    }
 }
 
-pub async fn failover(_: &args::BenchFailover, _: bool) -> Result<(), Failure> {
-    Err(Failure::refused("not in this build"))
+fn log_to_standard_error() {
+    let filter = tracing_subscriber::EnvFilter::try_from_env("UNANIMOUS_LOG")
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(false).init();
 }
