@@ -144,7 +144,7 @@ pub enum Event {
         /// In which order it was cast.
         order: Order,
         /// What to reply with, if a reply of one member is wanted.
-        reply: Option<Ticket>,
+        reply: Option<Box<Ticket>>,
         /// The message.
         payload: Bytes,
     },

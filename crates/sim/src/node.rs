@@ -228,7 +228,7 @@ fn translate(event: stack::Event) -> Option<Event> {
                 LocalMembers::All => None,
                 LocalMembers::Only(members) => Some(members),
             };
-            Event::Deliver { group, view, from, to, order, reply: reply_to, payload }
+            Event::Deliver { group, view, from, to, order, reply: reply_to.map(Box::new), payload }
         }
         stack::Event::TransitionalSignal { group, members: _ } => Event::Signal { group },
         stack::Event::CallDone { process, call, outcome } => match outcome {

@@ -43,8 +43,7 @@ struct Process {
     parts: Vec<Part>,
     unflushed: Vec<Vec<Message>>,
     flushes: BTreeMap<u64, Vec<Message>>,
-    /// Calls that are not over: their messages, and whether they come from outside.
-    calls: BTreeMap<u64, (Message, bool)>,
+    calls: BTreeMap<u64, Message>,
 }
 
 /// The application and its oracle.
@@ -322,7 +321,7 @@ impl Workload {
             process.unflushed[n].push(message);
         }
         if number != 0 {
-            process.calls.insert(number, (message, member.join == 0));
+            process.calls.insert(number, message);
         }
         let (order, safe, exclude_self) = (cast.order, cast.safe, cast.exclude_self);
         let only = cast.only.into();
@@ -380,7 +379,7 @@ impl Workload {
                     self.see(at, What::Deliver { member: *member, message, group, view, from });
                 }
                 if let Some(ticket) = reply.filter(|_| !members.is_empty() && self.dice.chance(900)) {
-                    world.request(index(life.site), Request::Reply(ticket, Bytes::from_static(b"yes")));
+                    world.request(index(life.site), Request::Reply(*ticket, Bytes::from_static(b"yes")));
                 }
             }
             Event::Signal { group } => {
@@ -392,16 +391,12 @@ impl Workload {
             Event::CallDone { process, call, complete, replied } => {
                 let name = if complete { "call complete" } else { "call short" };
                 world.reached().insert((Kind::Workload, name));
-                if let Some((message, outside)) = self.called(process, call) {
+                if let Some(message) = self.called(process, call) {
                     self.see(at, What::Replied(message, replied));
-                    // A call that timed out says nothing of whether it was carried.
-                    if outside && complete {
-                        self.see(at, What::Flushed(vec![message]));
-                    }
                 }
             }
             Event::NotSent { process, call } => {
-                if let Some((message, _)) = self.called(process, call) {
+                if let Some(message) = self.called(process, call) {
                     self.see(at, What::NotSent(message));
                 }
             }
@@ -424,7 +419,7 @@ impl Workload {
         }
     }
 
-    fn called(&mut self, process: ProcessId, call: u64) -> Option<(Message, bool)> {
+    fn called(&mut self, process: ProcessId, call: u64) -> Option<Message> {
         self.processes.get_mut(&process)?.calls.remove(&call)
     }
 

@@ -44,9 +44,6 @@ fn replied(history: &History, at: usize, message: Message, members: &[wire::Memb
 
 fn flushed(history: &History, at: usize, message: Message) -> Result<(), Breach> {
     let Some(cast) = history.cast(message) else { return Ok(()) };
-    if cast.from_outside() {
-        return carried(history, at, message);
-    }
     let Some(caster) = history.members.get(&cast.member) else { return Ok(()) };
     let Some(n) = caster.stays.iter().position(|stay| stay.synchronous() && Some(stay.view.id) == cast.view)
     else {
@@ -66,15 +63,6 @@ fn flushed(history: &History, at: usize, message: Message) -> Result<(), Breach>
         }
     }
     Ok(())
-}
-
-/// An outsider's message that is said to be carried is delivered to somebody; to whom else, Virtual Synchrony asks.
-fn carried(history: &History, at: usize, message: Message) -> Result<(), Breach> {
-    let has = |m: &Member| m.deliveries().any(|d| d.message == Some(message));
-    match history.members.values().any(has) {
-        true => Ok(()),
-        false => Err(Breach::at(at, format!("message {message} is said to be carried, and nobody had it"))),
-    }
 }
 
 fn not_sent(history: &History, at: usize, message: Message) -> Result<(), Breach> {
