@@ -50,7 +50,7 @@ pub struct Endpoint {
     pub(crate) gbcasts: Vec<Gbcast>,
     /// The number of the last message cast.
     pub(crate) number: u64,
-    told_stable: u64,
+    pub(crate) told_stable: u64,
     pub(crate) blocked_since: Option<Time>,
     /// Since when a cast has been refused for want of window.
     full_since: Option<Time>,

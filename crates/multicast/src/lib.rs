@@ -10,6 +10,7 @@ pub mod call;
 mod config;
 mod endpoint;
 mod event;
+mod extent;
 mod flush;
 mod frame;
 mod inbox;
@@ -23,3 +24,4 @@ pub use endpoint::Endpoint;
 pub use event::{
     Cast, CastError, Delivery, Event, FrameError, MessageNumber, Order, Transition, Transmit, ViewError,
 };
+pub use extent::Extent;

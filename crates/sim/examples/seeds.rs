@@ -1,6 +1,6 @@
 //! Runs seeds from the command line: `seeds FROM..TO`, or `seeds N [--trace]` for one with its trace.
 
-use sim::node::{Settings, Site};
+use sim::node::{Settings, Site, expected};
 use sim::trace::Keep;
 use sim::{Options, run_seed, run_seeds};
 
@@ -14,12 +14,14 @@ fn main() {
             let number = |s: &str| s.parse().expect("seeds are numbers");
             let done = |report: &sim::Report| {
                 if !report.passed() {
-                    eprintln!("seed {} ({:?}): {}", report.seed, report.profile, report.violations[0]);
+                    for violation in &report.violations {
+                        eprintln!("seed {} ({:?}): {violation}", report.seed, report.profile);
+                    }
                 }
             };
             let options = Options { keep: Keep::Nothing, ..options };
             let threads = std::thread::available_parallelism().map_or(1, Into::into);
-            let summary = run_seeds::<Site>(number(from)..number(to), threads, &options, &[], &done);
+            let summary = run_seeds::<Site>(number(from)..number(to), threads, &options, &expected(), &done);
             println!("{}{} passed, {} failed", summary.coverage, summary.passed, summary.failed);
         }
         None => print!("{}", run_seed::<Site>(seeds.parse().expect("a seed is a number"), &options)),

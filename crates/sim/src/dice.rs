@@ -20,6 +20,8 @@ pub enum Concern {
     Faults = 5,
     /// What the application does.
     Workload = 6,
+    /// Which transition is a site's last.
+    Doom = 7,
 }
 
 /// Seeded dice.

@@ -33,7 +33,6 @@ pub struct Faults {
     dice: Dice,
     kinds: Vec<Fault>,
     lasts: Duration,
-    doom_per_mille: u32,
     lasting: Vec<Option<Lasting>>,
     stopping: BTreeSet<usize>,
     wiped: bool,
@@ -47,7 +46,6 @@ impl Faults {
             dice: Dice::new(seed, Concern::Faults),
             kinds: swarm.faults.clone(),
             lasts: swarm.fault_lasts,
-            doom_per_mille: swarm.doom_per_mille,
             lasting: Vec::new(),
             stopping: BTreeSet::new(),
             wiped: false,
@@ -103,13 +101,6 @@ impl Faults {
             }
         }
         Vec::new()
-    }
-
-    /// A site's protocol made a transition: it may be doomed for it.
-    pub fn transition<H: Host>(&mut self, world: &mut World<H>, site: usize) {
-        if !self.over && self.dice.chance(self.doom_per_mille) {
-            world.crash_after(site, self.dice.below(5));
-        }
     }
 
     /// A site died: when it starts again.

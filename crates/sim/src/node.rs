@@ -4,10 +4,13 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use membership::kernel;
 use membership::step::Peer;
 use stack::{CastError, CastOptions, Casted, Config, JoinOptions, LocalMembers, Node, ReplyKind};
+use wire::frame::Kind;
 use wire::{Bugs, ClusterId, ProcessId, SiteId, Time};
 
+use crate::coverage::{self, FAULTS};
 use crate::host::{Answer, Boot, Cast, Channel, Connection, Event, Host, Request, Transmit, Write};
 
 /// What all nodes of a run are told.
@@ -32,6 +35,8 @@ pub struct Site {
     node: Node,
     now: Time,
     unsettled: bool,
+    /// The phase of a change that a transition leads to, told after it.
+    phase: Option<Event>,
 }
 
 /// A call's replies are waited for so long.
@@ -97,7 +102,7 @@ impl Host for Site {
             trace: true,
         };
         let node = Node::start(config, boot.record.as_ref(), now, boot.seed).map_err(|e| e.to_string())?;
-        Ok(Site { node, now, unsettled: true })
+        Ok(Site { node, now, unsettled: true, phase: None })
     }
 
     fn open_process(&mut self) -> ProcessId {
@@ -162,8 +167,14 @@ impl Host for Site {
     }
 
     fn poll_event(&mut self) -> Option<Event> {
+        if let Some(phase) = self.phase.take() {
+            return Some(phase);
+        }
         loop {
             if let Some(event) = translate(self.node.poll_event()?) {
+                if let Event::Transition(name) = event {
+                    self.phase = phase(name).map(Event::Coordinating);
+                }
                 return Some(event);
             }
         }
@@ -172,6 +183,31 @@ impl Host for Site {
     fn poll_timeout(&self) -> Option<Time> {
         self.node.poll_timeout()
     }
+
+    fn describe(bytes: &[u8]) -> String {
+        let Some(kind) = bytes.get(KIND_AT).and_then(|byte| Kind::from_byte(*byte)) else {
+            return format!("{} bytes", bytes.len());
+        };
+        match kind {
+            Kind::LinkData | Kind::LinkAck => link_packet(bytes).unwrap_or_else(|| format!("{kind:?}")),
+            _ => format!("{kind:?}, {} bytes", bytes.len()),
+        }
+    }
+}
+
+/// Where a frame's header says what the frame is.
+const KIND_AT: usize = 0;
+
+/// A link's packet in words: its number, what it acknowledges, and what it begins with.
+fn link_packet(bytes: &[u8]) -> Option<String> {
+    let word = |at: usize| Some(u64::from_le_bytes(*bytes.get(at..at + 8)?.first_chunk()?));
+    let (number, acknowledged) = (word(48)?, word(56)?);
+    if number == 0 {
+        return Some(format!("acknowledges {acknowledged}"));
+    }
+    let inner = bytes.get(link::HEADER_BYTES + KIND_AT).and_then(|byte| Kind::from_byte(*byte));
+    let inner = inner.map_or("more of a frame".to_owned(), |kind| format!("{kind:?}"));
+    Some(format!("#{number} {inner}, {} bytes, acknowledges {acknowledged}", bytes.len()))
 }
 
 /// An event in the simulator's words; none if no property asks for it.
@@ -213,5 +249,65 @@ fn translate(event: stack::Event) -> Option<Event> {
         stack::Event::GroupView(_) | stack::Event::Writable { .. } | stack::Event::Reconnect(_) => {
             return None;
         }
+    })
+}
+
+/// The phases of a change, for its coordinator.
+pub const PHASES: &[&str] = &[
+    "collecting (C9)",
+    "proposing directly (C6)",
+    "proposing a forced value (C9.2)",
+    "proposing a primary step (C9.2)",
+    "proposing a non-primary step (C9.3)",
+    "committing (C12)",
+];
+
+/// What many seeds must reach: every fault, phase and transition that a cluster without an intruder can get to.
+pub fn expected() -> Vec<(coverage::Kind, &'static str)> {
+    // An old copy of a store has to be put back by hand, and a member of the core-set moves by command.
+    let by_hand = [kernel::Transition::OldStore, kernel::Transition::Reorder];
+    let agreement = kernel::Transition::ALL.iter().filter(|t| !by_hand.contains(t)).map(|t| t.name());
+    let transitions = agreement.chain(JOINED.iter().copied()).map(|name| (coverage::Kind::Transition, name));
+    let faults = FAULTS.iter().map(|name| (coverage::Kind::Fault, *name));
+    let phases = PHASES.iter().map(|name| (coverage::Kind::CrashedIn, *name));
+    transitions.chain(faults).chain(phases).collect()
+}
+
+/// What the node calls the transitions of detection and multicast.
+const JOINED: &[&str] = &[
+    "detection: announced shutdown",
+    "detection: bad link",
+    "detection: detour",
+    "detection: direct path restored",
+    "detection: failed",
+    "detection: woke late",
+    "flush: cascade",
+    "flush: fetched what was missing",
+    "flush: installed alone",
+    "flush: installed with others",
+    "flush: started",
+    "flush: time-out",
+    "gbcast: delivered",
+    "multicast: a message in fragments",
+    "multicast: dropped, of an earlier view",
+    "multicast: kept for a later view",
+    "multicast: link full",
+    "multicast: window full",
+    "order: another sequencer",
+    "order: unordered at the cut",
+    "safe: delivered after the signal",
+];
+
+/// Where a transition of the kernel takes a coordinator; none if the transition is nothing of a coordinator's.
+fn phase(transition: &str) -> Option<Option<&'static str>> {
+    Some(match transition {
+        "Election" => Some(PHASES[0]),
+        "DirectAttempt" => Some(PHASES[1]),
+        "ForcedValue" => Some(PHASES[2]),
+        "ComposePrimary" => Some(PHASES[3]),
+        "ComposeNonPrimary" => Some(PHASES[4]),
+        "CommitByAll" | "CommitByQuorum" | "CommitNonPrimary" => Some(PHASES[5]),
+        "Abandon" | "Outbid" | "LineMoved" | "AckRanOut" => None,
+        _ => return None,
     })
 }

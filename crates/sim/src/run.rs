@@ -116,6 +116,9 @@ const PACKETS_A_SECOND_MAX: u64 = 20_000;
 /// After everybody's last words, so much time is left for their delivery.
 const LAST_WORDS_WITHIN: Duration = Duration::from_secs(20);
 
+/// After that, so much for what was cast just before.
+const LAST_ACTS_WITHIN: Duration = Duration::from_secs(2);
+
 /// Runs one seed.
 pub fn run_seed<H: Host>(seed: u64, options: &Options<H::Config>) -> Report {
     run_swarm::<H>(seed, Swarm::draw(seed), options)
@@ -162,9 +165,14 @@ pub fn run_seeds<H: Host>(
     summary
 }
 
-/// Looks for a seed that fails: the first of these found, by any thread. A switch that re-introduces a bug must
-/// be found like this.
-pub fn hunt<H: Host>(seeds: Range<u64>, threads: usize, options: &Options<H::Config>) -> Option<Report> {
+/// Looks for a seed that fails with a bug switched on and passes without it: the first of these found, by any
+/// thread.
+pub fn hunt<H: Host>(
+    seeds: Range<u64>,
+    threads: usize,
+    with: &Options<H::Config>,
+    without: &Options<H::Config>,
+) -> Option<Report> {
     let next = AtomicU64::new(seeds.start);
     let caught: Mutex<Option<Report>> = Mutex::new(None);
     std::thread::scope(|scope| {
@@ -175,13 +183,10 @@ pub fn hunt<H: Host>(seeds: Range<u64>, threads: usize, options: &Options<H::Con
                     if seed >= seeds.end {
                         return;
                     }
-                    let report = run_seed::<H>(seed, options);
-                    if !report.passed() {
+                    let report = run_seed::<H>(seed, with);
+                    if !report.passed() && run_seed::<H>(seed, without).passed() {
                         next.store(seeds.end, Ordering::Relaxed);
-                        let mut caught = caught.lock().expect("no thread panics with the catch");
-                        if caught.as_ref().is_none_or(|other| other.seed > seed) {
-                            *caught = Some(report);
-                        }
+                        *caught.lock().expect("no thread panics with the catch") = Some(report);
                     }
                 }
             });
@@ -315,7 +320,8 @@ impl<H: Host> Run<H> {
                 self.ends_at = Some(self.world.now() + LAST_WORDS_WITHIN);
             }
         } else if self.workload.all_delivered() && self.workload.settled() {
-            self.ends_at = Some(self.world.now());
+            // What others said in between is on its way still.
+            self.ends_at = self.ends_at.map(|end| end.min(self.world.now() + LAST_ACTS_WITHIN));
         }
         self.wake(LOOK_EVERY, Wake::Look);
     }
@@ -374,7 +380,6 @@ impl<H: Host> Run<H> {
             Event::View { view, .. } => {
                 self.views.insert(view.id);
             }
-            Event::Transition(_) => self.faults.transition(&mut self.world, index(life.site)),
             Event::MayStop => {
                 self.world.crash(index(life.site), Death::Process);
             }
@@ -387,6 +392,7 @@ impl<H: Host> Run<H> {
             | Event::Rejoining { .. }
             | Event::Flushed { .. }
             | Event::Blocked { .. }
+            | Event::Transition(_)
             | Event::Coordinating(_)
             | Event::Note(_) => {}
         }

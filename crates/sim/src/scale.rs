@@ -110,6 +110,7 @@ impl<H: Host> Cluster<H> {
                 error_per_mille: 0,
             },
             drift_ppm_max: 50,
+            doom_per_mille: 0,
         };
         Cluster {
             world: World::new(0, model, hosts, Keep::Nothing),

@@ -170,8 +170,6 @@ pub struct Swarm {
     pub fault_every: Duration,
     /// The mean time until a fault ends.
     pub fault_lasts: Duration,
-    /// So many transitions of a thousand doom their site.
-    pub doom_per_mille: u32,
     /// What the application does.
     pub work: Work,
     /// How long the first phase lasts.
@@ -191,7 +189,6 @@ impl Swarm {
             faults: draw_faults(&mut dice),
             fault_every: Duration::from_millis(dice.between(400, 2500)),
             fault_lasts: Duration::from_millis(dice.between(200, 2500)),
-            doom_per_mille: 0,
             work: draw_work(&mut dice),
             faulty_for: Duration::from_millis(dice.between(9_000, 14_000)),
             heal_within: Duration::from_secs(120),
@@ -205,7 +202,7 @@ impl Swarm {
             Profile::Mixed => {}
             Profile::Coordinators => {
                 self.faults = vec![Fault::CrashWhileSending, Fault::CrashWhileSending, Fault::Crash];
-                self.doom_per_mille = *dice.pick(&[5, 20, 60]);
+                self.world.doom_per_mille = *dice.pick(&[5, 20, 60]);
                 self.work.churn_per_mille = 60;
             }
             Profile::Partitions => {
@@ -231,7 +228,7 @@ impl Swarm {
                 self.world.disk.write_mean = Duration::from_millis(dice.between(2, 40));
                 self.world.disk.slow_per_mille = 100;
                 self.world.disk.error_per_mille = 10;
-                self.doom_per_mille = *dice.pick(&[0, 20]);
+                self.world.doom_per_mille = *dice.pick(&[0, 20]);
             }
             Profile::Links => {
                 self.faults =
@@ -276,6 +273,7 @@ fn draw_world(dice: &mut Dice) -> world::Model {
             error_per_mille: *dice.pick(&[0, 0, 0, 5]),
         },
         drift_ppm_max: *dice.pick(&[0, 100, 20_000]),
+        doom_per_mille: 0,
     }
 }
 
@@ -305,7 +303,7 @@ fn draw_work(dice: &mut Dice) -> Work {
         some_per_mille: *dice.pick(&[0, 0, 50, 200]),
         outside_per_mille: *dice.pick(&[0, 0, 50]),
         churn_per_mille: *dice.pick(&[2, 10, 30]),
-        bytes_max: *dice.pick(&[16, 64, 1000, 5000]),
+        bytes_max: *dice.pick(&[16, 64, 1000, 5000, 90_000]),
         every: Duration::from_millis(dice.between(6, 12)),
     }
 }

@@ -58,6 +58,8 @@ pub struct Workload {
     taken: u64,
     seen: Vec<Observation>,
     winding_up: bool,
+    /// Members that are out. A view that was agreed before may still list them.
+    gone: BTreeSet<MemberId>,
     /// Last words that a member of their view has not been delivered yet.
     awaited: BTreeSet<(MemberId, Message)>,
 }
@@ -80,6 +82,7 @@ impl Workload {
             taken: 0,
             seen: Vec::new(),
             winding_up: false,
+            gone: BTreeSet::new(),
             awaited: BTreeSet::new(),
         }
     }
@@ -313,7 +316,9 @@ impl Workload {
         self.taken += 1;
         world.reached().insert((Kind::Workload, name_of(cast.order)));
         let process = self.processes.get_mut(&member.process).expect("it has just cast");
-        if let Some(n) = self.names.iter().position(|name| *name == group).filter(|_| member.join != 0) {
+        // A flush speaks of what a member cast by itself; a gbcast waits for its view change in any case.
+        let flushable = member.join != 0 && cast.order != Order::Gbcast;
+        if let Some(n) = self.names.iter().position(|name| *name == group).filter(|_| flushable) {
             process.unflushed[n].push(message);
         }
         if number != 0 {
@@ -374,7 +379,7 @@ impl Workload {
                     }
                     self.see(at, What::Deliver { member: *member, message, group, view, from });
                 }
-                if let Some(ticket) = reply.filter(|_| self.dice.chance(900)) {
+                if let Some(ticket) = reply.filter(|_| !members.is_empty() && self.dice.chance(900)) {
                     world.request(index(life.site), Request::Reply(ticket, Bytes::from_static(b"yes")));
                 }
             }
@@ -389,7 +394,8 @@ impl Workload {
                 world.reached().insert((Kind::Workload, name));
                 if let Some((message, outside)) = self.called(process, call) {
                     self.see(at, What::Replied(message, replied));
-                    if outside {
+                    // A call that timed out says nothing of whether it was carried.
+                    if outside && complete {
                         self.see(at, What::Flushed(vec![message]));
                     }
                 }
@@ -432,6 +438,9 @@ impl Workload {
         let Some(group) = self.names.iter().position(|name| *name == view.name) else { return };
         for listed in view.members.iter().filter(|m| m.id.process.birth == life) {
             let member = listed.id;
+            if self.gone.contains(&member) {
+                continue;
+            }
             let Some(process) = self.processes.get_mut(&member.process) else { continue };
             let leaving = match &process.parts[group] {
                 Part::In(old) if old.member == member => old.leaving,
@@ -444,6 +453,9 @@ impl Workload {
     }
 
     fn left(&mut self, at: Time, member: MemberId) {
+        if !self.gone.insert(member) {
+            return;
+        }
         let Some(process) = self.processes.get_mut(&member.process) else { return };
         for part in &mut process.parts {
             if matches!(part, Part::In(m) if m.member == member) {

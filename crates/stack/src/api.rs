@@ -269,7 +269,8 @@ pub enum Event {
         /// The group.
         group: GroupId,
     },
-    /// All of a process's casts before `flush` are at every member.
+    /// All of a process's casts before `flush` are at every member of the views they were cast in, those excepted
+    /// that have left or failed, or did not come along into the next view.
     Flushed {
         /// Whose.
         process: ProcessId,

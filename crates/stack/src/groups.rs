@@ -14,7 +14,7 @@ use multicast::call::{
     Answerer, CallOptions, Caller, ClientId, Contact, Dedup, Envelope, Passage, PointMessage, ProcessList,
     Replies, Switch, Ticket, causal,
 };
-use multicast::{Cast, Endpoint, MessageNumber, Order};
+use multicast::{Cast, Endpoint, Extent, MessageNumber, Order};
 use wire::{GroupId, GroupName, MemberId, ProcessId, SiteId, SiteIncarnation, Time, ViewId};
 
 use crate::api::{CallId, CastError, CastOptions, Casted, Event, ReplyKind};
@@ -54,6 +54,8 @@ pub(crate) struct Groups {
     next_flush: u64,
     /// Calls of members, by the caller's number.
     calls: BTreeMap<u64, (ProcessId, CallId)>,
+    /// Members whose joins were given up: if they are granted after all, a leave follows, and nobody is told.
+    refused: BTreeSet<MemberId>,
     /// Groups to which something was done since they were last settled.
     dirty: BTreeSet<GroupId>,
     actions: VecDeque<Action>,
@@ -61,6 +63,7 @@ pub(crate) struct Groups {
 }
 
 struct Group {
+    me: SiteIncarnation,
     name: GroupName,
     endpoint: Endpoint,
     dedup: Dedup,
@@ -69,8 +72,10 @@ struct Group {
     shown: Option<Arc<GroupView>>,
     /// Transitional sets of views on their way through the table.
     transitional: BTreeMap<ViewId, Vec<MemberId>>,
-    /// The members at this site, as of the shown view.
+    /// The members at this site, as of the shown view, without those that have left since.
     local: Vec<MemberId>,
+    /// Members that were told that they have left: a view that still lists them is none of theirs.
+    left: BTreeSet<MemberId>,
     own_casts: VecDeque<OwnCast>,
     /// Carried casts by their number, until they are delivered.
     carried: BTreeMap<MessageNumber, (ClientId, u64)>,
@@ -79,10 +84,14 @@ struct Group {
     /// The highest number that was cast.
     newest: MessageNumber,
     flushes: Vec<(ProcessId, u64, MessageNumber)>,
-    /// Own causal casts whose stability the switch waits for.
-    marks: VecDeque<(MessageNumber, causal::Mark)>,
+    /// Whether causal casts were sent or delivered here that are not known to be at every member.
+    causes: bool,
+    /// What the switch waits for, oldest first.
+    marks: VecDeque<(Extent, causal::Mark)>,
     /// Whether the transitional signal has come since the last view.
     signalled: bool,
+    /// Whether the members were told that they may not cast.
+    blocked: bool,
     wants_room: bool,
 }
 
@@ -108,6 +117,7 @@ impl Groups {
             next_call: 1,
             next_flush: 1,
             calls: BTreeMap::new(),
+            refused: BTreeSet::new(),
             dirty: BTreeSet::new(),
             actions: VecDeque::new(),
             events: VecDeque::new(),
@@ -147,6 +157,23 @@ impl Groups {
             });
         }
         self.tell_outsiders(now, &view);
+    }
+
+    /// A view of which the interface tells nothing, since none of its members here lives on: the group is over for
+    /// this site.
+    pub(crate) fn handle_end(&mut self, now: Time, view: &Arc<GroupView>) {
+        let here = view.members.iter().any(|member| member.id.process.birth == self.me);
+        if !here {
+            self.with(view.group, |group| {
+                // An older view, and one of another group, cannot come here.
+                let _ = group.endpoint.handle_view(now, Arc::clone(view));
+            });
+        }
+    }
+
+    /// A join came to nothing.
+    pub(crate) fn handle_join_failed(&mut self, member: MemberId) {
+        self.refused.insert(member);
     }
 
     /// A change has begun (M12).
@@ -234,6 +261,7 @@ impl Groups {
         if let Some(group) = self.groups.get_mut(&id)
             && group.local.contains(&member)
         {
+            group.left.insert(member);
             group.local.retain(|local| *local != member);
             let name = group.name.clone();
             self.events.push_back(Event::Left { group: id, name, member, why });
@@ -276,6 +304,9 @@ impl Groups {
         options: &CastOptions,
         payload: &Bytes,
     ) -> Result<Casted, CastError> {
+        if self.groups.get(&id).is_some_and(|group| !group.is_shown()) {
+            return Err(CastError::Blocked);
+        }
         if options.order == Order::Cbcast && !self.may_switch(id)? {
             return Err(CastError::Full);
         }
@@ -296,10 +327,8 @@ impl Groups {
         let body = envelope.wrap(payload);
         let Some(group) = self.groups.get_mut(&id) else { return Err(CastError::NotMember) };
         match group.cast(now, member, options.order, options.safe, body) {
-            Ok(number) => {
-                if options.order == Order::Cbcast {
-                    group.marks.push_back((number, self.switch.note(id)));
-                }
+            Ok(_) => {
+                group.causes |= options.order == Order::Cbcast;
                 self.dirty.insert(id);
                 Ok(match call {
                     Some(number) => {
@@ -360,8 +389,11 @@ impl Groups {
             self.calls.remove(&number);
             self.caller.cancel(number);
         }
+        self.refused.retain(|member| member.process != process);
         for group in self.groups.values_mut() {
             group.flushes.retain(|(owner, _, _)| *owner != process);
+            let gone = group.local.extract_if(.., |member| member.process == process);
+            group.left.extend(gone);
         }
         self.outsider_gone(now, process);
     }
@@ -372,6 +404,7 @@ impl Groups {
             self.names.insert(name.clone(), id);
         }
         let group = self.groups.entry(id).or_insert_with(|| Group {
+            me,
             name: unnamed(),
             endpoint: Endpoint::new(config.clone(), id, me),
             dedup: Dedup::new(me, DedupLimits::default(), config.bugs),
@@ -379,13 +412,16 @@ impl Groups {
             shown: None,
             transitional: BTreeMap::new(),
             local: Vec::new(),
+            left: BTreeSet::new(),
             own_casts: VecDeque::new(),
             carried: BTreeMap::new(),
             stable: MessageNumber(0),
             newest: MessageNumber(0),
             flushes: Vec::new(),
+            causes: false,
             marks: VecDeque::new(),
             signalled: false,
+            blocked: false,
             wants_room: false,
         });
         if let Some(name) = name {
@@ -393,10 +429,20 @@ impl Groups {
         }
     }
 
-    /// Whether a causal cast may go to this group now; else `Writable` follows when it may.
+    /// Whether a causal cast may go to this group now; else `Writable` follows when it may. All that was delivered
+    /// in another group before must be at its members, not the causal casts alone: what these wait for there is
+    /// delivered here already.
     fn may_switch(&mut self, id: GroupId) -> Result<bool, CastError> {
         if self.switching.values().any(|waiting| *waiting == id) {
             return Ok(false);
+        }
+        for (&other, group) in self.groups.iter_mut().filter(|(other, _)| **other != id) {
+            if std::mem::take(&mut group.causes)
+                && let Some(extent) = group.endpoint.extent()
+            {
+                group.marks.push_back((extent, self.switch.note(other)));
+                group.tell_switch(other, &mut self.switch);
+            }
         }
         match self.switch.pass(id).map_err(|_| CastError::Busy)? {
             Passage::Go => Ok(true),
@@ -422,6 +468,24 @@ fn unnamed() -> GroupName {
 }
 
 impl Group {
+    /// Whether the members have been shown the view in which a cast would go now. While the table of outsiders'
+    /// casts is awaited the data plane may be ahead of them.
+    fn is_shown(&self) -> bool {
+        self.shown.as_ref().map(|view| view.id) == self.endpoint.view().map(|view| view.id)
+    }
+
+    /// Tells the switch what is at every member by now.
+    fn tell_switch(&mut self, id: GroupId, switch: &mut Switch) {
+        let mut reached = None;
+        while let Some((_, mark)) = self.marks.pop_front_if(|(extent, _)| self.endpoint.is_everywhere(extent))
+        {
+            reached = Some(mark);
+        }
+        if let Some(mark) = reached {
+            switch.handle_stable(id, mark);
+        }
+    }
+
     fn cast(
         &mut self,
         now: Time,
@@ -460,7 +524,10 @@ impl Group {
 
     /// Casts what the site itself has to say, as far as the group takes it.
     fn cast_own(&mut self, now: Time) {
-        let Some(&member) = self.local.first() else {
+        // Any member of the site's will do, even one that has left and is still listed: others wait for this.
+        let listed = self.endpoint.view().into_iter().flat_map(|view| &view.members);
+        let Some(member) = listed.map(|member| member.id).find(|member| member.process.birth == self.me)
+        else {
             self.own_casts.clear();
             return;
         };

@@ -32,6 +32,10 @@ use crate::peers::{Inbound, Peers, Refused};
 
 /// An agreement message up to this size travels by itself; a longer one, with tables in it, in the link's order.
 const BARE_BYTES_MAX: usize = 60_000;
+/// The longest payload of a cast.
+const PAYLOAD_BYTES_MAX: usize = 64 << 20;
+/// Room for what is put in front of a payload.
+const ENVELOPE_BYTES_MAX: usize = 64 << 10;
 /// How often the set of sites heard is looked at.
 const HEARD_EVERY: Duration = Duration::from_millis(50);
 
@@ -100,6 +104,7 @@ impl Node {
         let multicast = multicast::Config {
             window_bytes: config.window_bytes_max,
             slow_after: config.slow_member_after,
+            message_bytes_max: PAYLOAD_BYTES_MAX + ENVELOPE_BYTES_MAX,
             trace: config.trace,
             bugs: config.bugs,
             ..multicast::Config::default()
@@ -164,7 +169,9 @@ impl Node {
 
     /// Time has come.
     pub fn handle_timeout(&mut self, now: Time) {
-        self.peers.handle_timeout(now);
+        for site in self.peers.handle_timeout(now) {
+            self.detector.handle_doubt(now, site);
+        }
         self.detector.handle_timeout(now);
         if let Some(service) = &mut self.service {
             service.handle_timeout(now);
@@ -441,6 +448,8 @@ impl Node {
         let before = std::mem::take(&mut self.members);
         self.members = step.members.iter().map(|member| member.peer.life()).collect();
         self.detector.handle_members(now, &self.members);
+        let lives = self.members.clone();
+        self.expect_lives(now, &lives);
         for gone in before.iter().filter(|life| !self.members.contains(life)) {
             self.groups.handle_life_ended(now, *gone);
         }
@@ -449,6 +458,7 @@ impl Node {
             self.host.handle_step(now, views, &view.tables);
         }
         for view in views {
+            self.groups.handle_end(now, view);
             self.groups.tell_outsiders(now, view);
             self.events.push_back(Event::GroupView(Arc::clone(view)));
         }
@@ -459,6 +469,16 @@ impl Node {
             members: self.members.clone(),
         });
         self.enter_site_table(now);
+    }
+
+    /// What is sent from now on is for these lives, even if they have not been heard yet: it waits for them, and is
+    /// not dropped with what an earlier life was sent.
+    fn expect_lives(&mut self, now: Time, lives: &[SiteIncarnation]) {
+        for life in lives.iter().filter(|life| life.site != self.config.me.site) {
+            self.peers.expect(now, *life);
+        }
+        // Nothing came from a peer: nothing can be refused.
+        let _ = self.take_inbound(now);
     }
 
     /// Makes sure that the site table has this site's name and addresses.
@@ -507,7 +527,11 @@ impl Node {
 
     fn interface_says(&mut self, now: Time, event: interface::Event) {
         match event {
-            interface::Event::View { view, members: _ } => self.groups.handle_view(now, view),
+            interface::Event::View { view, members: _ } => {
+                let lives: Vec<_> = view.members.iter().map(|member| member.id.process.birth).collect();
+                self.expect_lives(now, &lives);
+                self.groups.handle_view(now, view);
+            }
             interface::Event::StartChange { .. } => {}
             interface::Event::JoinFailed { member, group, why } => {
                 let error = match why {
@@ -515,6 +539,7 @@ impl Node {
                     interface::Failure::NotPrimary => JoinError::NotPrimary,
                     interface::Failure::Unanswered => JoinError::NotAdmitted,
                 };
+                self.groups.handle_join_failed(member);
                 self.events.push_back(Event::JoinFailed { member, group, error });
             }
             interface::Event::Left { member, group, why } => {

@@ -105,6 +105,16 @@ impl Peers {
         self.drain(site);
     }
 
+    /// A view lists this life of a site.
+    pub(crate) fn expect(&mut self, now: Time, life: SiteIncarnation) {
+        let peer = self.peer(now, life.site);
+        // A refusal means that a later life has been heard already.
+        if peer.link.handle_peer(life).is_ok() {
+            peer.connected = peer.connected.filter(|connected| *connected >= life.incarnation);
+            self.drain(life.site);
+        }
+    }
+
     /// The driver's queue to a site is full, or has room again.
     pub(crate) fn handle_choked(&mut self, site: SiteId, choked: bool) {
         if let Some(peer) = self.peers.get_mut(&site) {
@@ -203,10 +213,17 @@ impl Peers {
         }
     }
 
-    pub(crate) fn handle_timeout(&mut self, now: Time) {
-        for peer in self.peers.values_mut() {
+    /// Time has come. Gives the sites whose links have waited for an acknowledgement for longer than they should.
+    pub(crate) fn handle_timeout(&mut self, now: Time) -> Vec<SiteId> {
+        let mut doubted = Vec::new();
+        for (&site, peer) in &mut self.peers {
+            let before = peer.link.counters().timeouts;
             peer.link.handle_timeout(now);
+            if peer.link.counters().timeouts > before {
+                doubted.push(site);
+            }
         }
+        doubted
     }
 
     pub(crate) fn poll_timeout(&self) -> Option<Time> {

@@ -5,6 +5,8 @@
 //! cargo run --example views        # in another
 //! ```
 
+use std::time::Duration;
+
 use unanimous::{Event, JoinOptions, Site, locate};
 
 #[tokio::main]
@@ -40,6 +42,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     }
     // The oldest goes first: everybody behind it moves up one rank.
     for group in &memberships {
+        tokio::time::sleep(Duration::from_millis(500)).await;
         group.leave().await?;
     }
     for watcher in watchers {

@@ -62,7 +62,8 @@ pub struct Delivery {
     pub order: Order,
     /// The message.
     pub payload: Bytes,
-    pub(crate) answer: Option<AnswerTo>,
+    // Boxed, because most messages want none.
+    pub(crate) answer: Option<Box<AnswerTo>>,
 }
 
 /// The way of an answer back to the caster.
@@ -113,7 +114,7 @@ impl Delivery {
     }
 
     async fn answer(&self, kind: ReplyKind, payload: Bytes) -> Result<(), Error> {
-        match &self.answer {
+        match self.answer.as_deref() {
             None => Ok(()),
             Some(AnswerTo::Session { session, to }) => {
                 session.reply(to, kind, payload).await.map_err(Error::of_request)

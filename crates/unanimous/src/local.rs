@@ -73,10 +73,11 @@ impl Local {
         sink: Sink,
     ) -> Result<MemberId, Error> {
         let Shared { handle, process, routes, .. } = &*self.shared;
-        routes.enter(group, options.clone(), sink).map_err(|_| Error::Already)?;
+        let first = routes.enter(group, options.clone(), sink).map_err(|_| Error::Already)?;
         match handle.join(*process, group.clone(), join_options(options)).await {
             Ok(member) => {
                 routes.joined(group, member);
+                first.await.unwrap_or_else(|_| Err(Error::Over(STOPPED.to_owned())))?;
                 Ok(member)
             }
             Err(refused) => {
@@ -166,11 +167,8 @@ fn route(shared: &Shared, event: ProcessEvent) {
             routes.view(&shared.site, view(&found, me, &transitional));
         }
         ProcessEvent::Message { group, view, from, order, reply_to, payload } => {
-            let answer = reply_to.map(|to| AnswerTo::Local {
-                handle: shared.handle.clone(),
-                process: shared.process,
-                to,
-            });
+            let (handle, process) = (&shared.handle, shared.process);
+            let answer = reply_to.map(|to| Box::new(AnswerTo::Local { handle: handle.clone(), process, to }));
             let order = order_of(order);
             routes.tell(group.as_str(), |name| {
                 Event::Message(Delivery { group: name.clone(), view, from, order, payload, answer })

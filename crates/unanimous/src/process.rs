@@ -50,7 +50,7 @@ impl Process {
         }
     }
 
-    /// Joins a group. Answers when the site has taken the request; the first view is the first event.
+    /// Joins a group. Answers when the process is a member: its first view is the first event.
     ///
     /// If the future is dropped, the process may or may not become a member: close it, then.
     ///

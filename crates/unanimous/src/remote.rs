@@ -275,7 +275,8 @@ fn route(shared: &Shared, event: client::Event) -> Result<(), Stop> {
             // A site that knows orders which we do not still delivers in them.
             let order: Order = order.parse().unwrap_or_default();
             let session = if reply_to.is_some() { shared.last_session() } else { None };
-            let answer = reply_to.zip(session).map(|(to, session)| AnswerTo::Session { session, to });
+            let answer =
+                reply_to.zip(session).map(|(to, session)| Box::new(AnswerTo::Session { session, to }));
             routes.tell(&group, |name| {
                 Event::Message(Delivery { group: name.clone(), view, from, order, payload, answer })
             });

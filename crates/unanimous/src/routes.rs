@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use tokio::sync::oneshot;
 use wire::session::ErrorCode;
 use wire::{GroupName, MemberId};
 
@@ -37,18 +38,29 @@ struct Membership {
     member: Option<MemberId>,
     /// It was a member before, at a site that is gone.
     again: bool,
+    /// The join that waits for the first view.
+    first: Option<First>,
 }
+
+/// Where a join hears whether it came to a first view, or why not.
+pub(crate) type First = oneshot::Sender<Result<(), Error>>;
 
 impl Routes {
     /// Makes room for a membership before it is asked for: its first view may overtake the join's answer.
-    pub(crate) fn enter(&self, group: &GroupName, options: JoinOptions, sink: Sink) -> Result<(), Already> {
+    pub(crate) fn enter(
+        &self,
+        group: &GroupName,
+        options: JoinOptions,
+        sink: Sink,
+    ) -> Result<oneshot::Receiver<Result<(), Error>>, Already> {
         let mut groups = self.lock();
         let route = route(&mut groups, group);
         if route.membership.is_some() {
             return Err(Already);
         }
-        route.membership = Some(Membership { options, sink, member: None, again: false });
-        Ok(())
+        let (first, seen) = oneshot::channel();
+        route.membership = Some(Membership { options, sink, member: None, again: false, first: Some(first) });
+        Ok(seen)
     }
 
     /// The join's answer.
@@ -99,6 +111,7 @@ impl Routes {
         }
         membership.member = Some(me);
         tell(&membership.sink, Event::View(view));
+        membership.first(Ok(()));
     }
 
     /// An event for the member.
@@ -118,7 +131,8 @@ impl Routes {
 
     /// The membership is over.
     pub(crate) fn left(&self, group: &str, why: &str) {
-        if let Some(membership) = self.lock().get_mut(group).and_then(|route| route.membership.take()) {
+        if let Some(mut membership) = self.lock().get_mut(group).and_then(|route| route.membership.take()) {
+            membership.first(Err(Error::Refused { code: ErrorCode::NotMember, message: why.to_owned() }));
             tell(&membership.sink, Event::Left { why: why.to_owned() });
         }
     }
@@ -131,6 +145,10 @@ impl Routes {
                 membership.member = None;
                 membership.again = true;
                 tell(&membership.sink, lost());
+            }
+            if route.membership.as_mut().is_some_and(|membership| membership.first(Err(Error::Interrupted))) {
+                // It never was a member: there is nothing to resume.
+                route.membership = None;
             }
             route.watchers.retain(|sink| sink.send(Entry::Event(lost())));
         }
@@ -162,6 +180,14 @@ impl Routes {
     fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Route>> {
         // Nothing in here panics while it is held; were it poisoned, its content would still be whole.
         self.groups.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Membership {
+    /// Answers the join that waits; says whether one did.
+    fn first(&mut self, result: Result<(), Error>) -> bool {
+        // A join whose future was dropped hears nothing.
+        self.first.take().map(|waits| waits.send(result)).is_some()
     }
 }
 

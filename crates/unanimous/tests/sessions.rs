@@ -19,12 +19,11 @@ async fn connected(sites: &[&FakeSite]) -> (Process, fake::Session) {
 }
 
 async fn joined(process: &Process, session: &mut fake::Session) -> (Group, Events) {
-    let (joined, _) = tokio::join!(
-        process.join("chat", JoinOptions::default()),
-        session.agree("join", json!({ "member": ME })),
-    );
+    let (joined, ()) = tokio::join!(process.join("chat", JoinOptions::default()), async {
+        session.agree("join", json!({ "member": ME })).await;
+        session.view(2, &[OTHER, ME]).await;
+    });
     let (group, mut events) = joined.expect("a membership");
-    session.view(2, &[OTHER, ME]).await;
     assert!(matches!(events.next().await, Some(Event::View(_))));
     (group, events)
 }
@@ -79,6 +78,27 @@ async fn a_refused_join_leaves_the_process_free_to_join_again() {
     let again = process.join("chat", JoinOptions::default()).await;
     assert!(matches!(again, Err(Error::Already)));
     drop(group);
+}
+
+#[tokio::test]
+async fn a_join_ends_with_a_first_view_or_with_the_reason_why_not() {
+    let (first, second) = (FakeSite::new("s1"), FakeSite::new("s2"));
+    let (process, mut session) = connected(&[&first, &second]).await;
+    let (left, ()) = tokio::join!(process.join("chat", JoinOptions::default()), async {
+        session.agree("join", json!({ "member": ME })).await;
+        session.say(json!({"event": "left", "group": "chat", "why": "expelled"})).await;
+    });
+    assert!(matches!(left, Err(Error::Refused { message, .. }) if message == "expelled"));
+
+    let (lost, ()) = tokio::join!(process.join("chat", JoinOptions::default()), async {
+        session.agree("join", json!({ "member": ME })).await;
+        drop(session);
+        drop(first);
+    });
+    assert!(matches!(lost, Err(Error::Interrupted)), "{lost:?}");
+    // What never was a membership is not resumed; the process may join again.
+    let mut session = second.accept().await;
+    joined(&process, &mut session).await;
 }
 
 #[tokio::test]

@@ -28,7 +28,8 @@ pub enum Passage {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Ticket(u64);
 
-/// A place in the sequence of causal casts that this site has sent or delivered in one group, from 1.
+/// A moment in what this site has sent and delivered in one group: which casts came before it is the site's to keep
+/// ([`crate::Extent`]). From 1.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Mark(pub u64);
 
@@ -46,8 +47,8 @@ pub struct TooManyWaits;
 
 /// The causal casts of one site over all its groups.
 ///
-/// The data plane's reports come in as [`Switch::note`] (a causal cast was sent, or delivered, here: the mark it
-/// gets is the site's to keep) and [`Switch::handle_stable`]. A program's cast asks [`Switch::pass`] first; a
+/// The data plane's reports come in as [`Switch::note`] (causal casts were sent, or delivered, here since the mark
+/// before) and [`Switch::handle_stable`]. A program's cast asks [`Switch::pass`] first; a
 /// program's `flush` is [`Switch::flush`].
 #[derive(Clone, Debug, Default)]
 pub struct Switch {
@@ -72,7 +73,8 @@ impl Switch {
         Switch::default()
     }
 
-    /// A causal cast of this group was sent or delivered here. Gives its mark, one more than the mark before.
+    /// Causal casts of this group were sent or delivered here. Gives the mark of this moment, one more than the mark
+    /// before.
     pub fn note(&mut self, group: GroupId) -> Mark {
         let marks = self.groups.entry(group).or_default();
         marks.noted.0 += 1;

@@ -1,10 +1,9 @@
 //! Acknowledged: the client-side oracle. What a caster was told is true: who is said to have replied was
 //! delivered the message before; what is said to be at every member is delivered by every member of its view that
-//! does not die or leave there; and what is said not to have been sent is delivered to nobody.
+//! goes where the caster goes; and what is said not to have been sent is delivered to nobody.
 
 use super::Breach;
-use super::safe_indication_prefix::lacks_it;
-use crate::history::{History, Member, Message, Stay, What};
+use crate::history::{History, Member, Message, Onward, What};
 
 pub(super) fn check(history: &History) -> Result<(), Breach> {
     for (at, observation) in history.observations.iter().enumerate() {
@@ -45,20 +44,36 @@ fn replied(history: &History, at: usize, message: Message, members: &[wire::Memb
 
 fn flushed(history: &History, at: usize, message: Message) -> Result<(), Breach> {
     let Some(cast) = history.cast(message) else { return Ok(()) };
-    // A member's message belongs to the view it was cast in, an outsider's to the one it was delivered in.
-    let in_view = |stay: &&Stay| match cast.view {
-        Some(view) => stay.view.id == view && stay.view.name == cast.group,
-        None => stay.messages().any(|m| m == message),
-    };
-    let Some(stay) = history.stays().map(|(_, _, stay)| stay).find(in_view).filter(|stay| stay.synchronous())
+    if cast.from_outside() {
+        return carried(history, at, message);
+    }
+    let Some(caster) = history.members.get(&cast.member) else { return Ok(()) };
+    let Some(n) = caster.stays.iter().position(|stay| stay.synchronous() && Some(stay.view.id) == cast.view)
     else {
         return Ok(());
     };
-    match lacks_it(history, stay, message, cast) {
-        Some(who) => {
-            Err(Breach::at(at, format!("message {message} is said to be everywhere, and {who} never had it")))
+    let (view, onward) = (&caster.stays[n].view, caster.onward(n));
+    let certain = match onward {
+        Onward::To(_) => true,
+        Onward::Stayed => history.healed,
+        Onward::Lost => false,
+    };
+    for (member, n, stay) in history.stays().filter(|(m, ..)| certain && cast.is_for(m.id)) {
+        let along = stay.view.group == view.group && stay.view.id == view.id && member.onward(n) == onward;
+        if along && !stay.messages().any(|m| m == message) {
+            let how = format!("message {message} is said to be everywhere, and {} never had it", member.id);
+            return Err(Breach::at(at, how));
         }
-        None => Ok(()),
+    }
+    Ok(())
+}
+
+/// An outsider's message that is said to be carried is delivered to somebody; to whom else, Virtual Synchrony asks.
+fn carried(history: &History, at: usize, message: Message) -> Result<(), Breach> {
+    let has = |m: &Member| m.deliveries().any(|d| d.message == Some(message));
+    match history.members.values().any(has) {
+        true => Ok(()),
+        false => Err(Breach::at(at, format!("message {message} is said to be carried, and nobody had it"))),
     }
 }
 
@@ -100,6 +115,7 @@ mod tests {
     #[test]
     fn what_is_everywhere_is_delivered_everywhere() {
         one().delivers(2, &[0]).delivers(1, &[0]).see(What::Flushed(vec![0])).view(2, &[1, 2]).kept(check);
-        one().delivers(1, &[0]).see(What::Flushed(vec![0])).view(2, &[1]).view(3, &[2]).broken(check);
+        one().delivers(1, &[0]).see(What::Flushed(vec![0])).view(2, &[1, 2]).broken(check);
+        one().delivers(1, &[0]).see(What::Flushed(vec![0])).view(2, &[1]).view(3, &[2]).kept(check);
     }
 }

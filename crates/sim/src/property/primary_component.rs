@@ -56,10 +56,13 @@ fn groups(history: &History) -> Result<(), Breach> {
     Ok(())
 }
 
-fn only_newcomers(history: &History, stay: &Stay) -> bool {
-    let first =
-        |m| history.members.get(m).and_then(|m| m.stays.first()).is_none_or(|s| s.view.id >= stay.view.id);
-    stay.view.members.iter().all(|m| first(&m.id))
+/// Whether no member of the view was in an earlier primary one: nobody is left who could have lived through.
+fn only_newcomers(history: &History, after: &Stay) -> bool {
+    let new = |m| {
+        let mut stays = history.members.get(m).into_iter().flat_map(|member| &member.stays);
+        !stays.any(|stay| stay.view.primary && stay.view.id < after.view.id)
+    };
+    after.view.members.iter().all(|m| new(&m.id))
 }
 
 #[cfg(test)]

@@ -21,12 +21,7 @@ pub(super) fn check(history: &History) -> Result<(), Breach> {
 }
 
 /// A member of the view that had to be delivered the message and was not.
-pub(super) fn lacks_it(
-    history: &History,
-    stay: &Stay,
-    message: Message,
-    cast: &CastRecord,
-) -> Option<wire::MemberId> {
+fn lacks_it(history: &History, stay: &Stay, message: Message, cast: &CastRecord) -> Option<wire::MemberId> {
     let excused = |who: wire::MemberId| {
         let Some(member) = history.members.get(&who) else {
             // It never had a view: it was let in and died, or left, before it learned of it.

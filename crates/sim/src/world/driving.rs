@@ -111,16 +111,17 @@ impl<H: Host> World<H> {
         }
     }
 
-    /// Takes everything out of a host, in the order that its driver must: writes, packets, events.
+    /// Takes everything out of a host, writes first. Events come before packets, so that a transition can
+    /// doom its site to die before, among or after the packets that it led to.
     pub(super) fn drain(&mut self, site: usize) {
         loop {
             let Some(host) = self.slots[site].host.as_mut() else { return };
             if let Some(write) = host.poll_write() {
                 self.write(site, write);
-            } else if let Some(transmit) = host.poll_transmit() {
-                self.transmit(site, transmit);
             } else if let Some(event) = host.poll_event() {
                 self.said(site, event);
+            } else if let Some(transmit) = host.poll_transmit() {
+                self.transmit(site, transmit);
             } else {
                 break;
             }
@@ -155,6 +156,9 @@ impl<H: Host> World<H> {
     fn said(&mut self, site: usize, event: host::Event) {
         if let host::Event::Transition(name) = event {
             self.reached.insert((Kind::Transition, name));
+            if self.doom_dice.chance(self.model.doom_per_mille) {
+                self.slots[site].doom = Some(self.doom_dice.below(5));
+            }
         }
         if let host::Event::Coordinating(phase) = event {
             self.slots[site].phase = phase.map(|phase| (phase, self.now));

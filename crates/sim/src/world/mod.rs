@@ -39,6 +39,8 @@ pub struct Model {
     pub disk: disk::Model,
     /// How far a clock's rate may be off.
     pub drift_ppm_max: u64,
+    /// So many transitions of a thousand doom their site: it dies while it sends what comes next.
+    pub doom_per_mille: u32,
 }
 
 /// How a site dies.
@@ -122,6 +124,7 @@ pub struct World<H: Host> {
     network_dice: Dice,
     disk_dice: Dice,
     clock_dice: Dice,
+    doom_dice: Dice,
     happenings: Vec<Happening>,
     reached: Reached,
     trace: Trace,
@@ -145,6 +148,7 @@ impl<H: Host> World<H> {
             network_dice: Dice::new(seed, Concern::Network),
             disk_dice,
             clock_dice: Dice::new(seed, Concern::Clock),
+            doom_dice: Dice::new(seed, Concern::Doom),
             happenings: Vec::new(),
             reached: Reached::new(),
             trace: Trace::new(keep),
@@ -365,6 +369,7 @@ impl<H: Host> World<H> {
     /// Ends chance on the network and the disks: the second phase of a seed.
     pub fn calm(&mut self) {
         self.network.calm();
+        self.model.doom_per_mille = 0;
         self.model.disk.slow_per_mille = 0;
         self.model.disk.error_per_mille = 0;
         for slot in &mut self.slots {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use multicast::call::outsider::{ContactOutput, DedupOutput, Judgement};
 use multicast::call::{self, Installed, PointMessage};
-use multicast::{Delivery, Event as Report};
+use multicast::{Delivery, Event as Report, Order};
 use wire::{GroupId, MemberId, Time};
 
 use super::{Action, Group, Groups, OWN_CASTS_MAX, OwnCast};
@@ -48,6 +48,8 @@ impl Groups {
             }
             group.cast_own(now);
         }
+        group.tell_switch(id, &mut self.switch);
+        self.tell_blocked(&mut group, id);
         if over {
             self.names.retain(|_, named| *named != id);
             self.answerer.handle_left(id);
@@ -57,6 +59,16 @@ impl Groups {
         }
         self.poll_switch();
         self.collect(now);
+    }
+
+    /// Tells the members when they may not cast, and when they may again: not before they are shown the view in
+    /// which they would.
+    fn tell_blocked(&mut self, group: &mut Group, id: GroupId) {
+        let blocked = group.endpoint.is_blocked() || !group.is_shown();
+        if group.shown.is_some() && group.blocked != blocked {
+            group.blocked = blocked;
+            self.events.push_back(Event::Blocked { group: id, blocked });
+        }
     }
 
     /// One report of the data plane. Says whether the group is over for this site.
@@ -69,8 +81,6 @@ impl Groups {
                 group.dedup.handle_view(installed);
                 group.signalled = false;
                 group.carried.clear();
-                self.switch.handle_installed(id);
-                group.marks.clear();
             }
             Report::Ended { view } => {
                 for member in std::mem::take(&mut group.local) {
@@ -78,6 +88,7 @@ impl Groups {
                     let why = crate::why_text(why);
                     self.events.push_back(Event::Left { group: id, name: group.name.clone(), member, why });
                 }
+                self.caller.handle_view(&view);
                 group.contact.handle_view(&Installed { view, together: Arc::new([]) }, &mut self.caller);
                 return true;
             }
@@ -85,13 +96,8 @@ impl Groups {
                 group.signalled = true;
                 self.events.push_back(Event::TransitionalSignal { group: id, members: transitional });
             }
-            Report::Blocked => {
-                self.events.push_back(Event::Blocked { group: id, blocked: true });
-            }
-            Report::Unblocked { after: _ } => {
-                self.events.push_back(Event::Blocked { group: id, blocked: false });
-                group.cast_own(now);
-            }
+            // Told by `tell_blocked`, once it is so for the members too.
+            Report::Blocked | Report::Unblocked { after: _ } => {}
             Report::Writable => {
                 group.cast_own(now);
                 if std::mem::take(&mut group.wants_room) {
@@ -100,13 +106,6 @@ impl Groups {
             }
             Report::Stable { number } => {
                 group.stable = group.stable.max(number);
-                let mut mark = None;
-                while let Some((_, of)) = group.marks.pop_front_if(|(cast, _)| *cast <= number) {
-                    mark = Some(of);
-                }
-                if let Some(mark) = mark {
-                    self.switch.handle_stable(id, mark);
-                }
                 group.tell_flushed(&mut self.events);
             }
             Report::Suspect(site) => self.actions.push_back(Action::Suspect(site)),
@@ -122,6 +121,7 @@ impl Groups {
 
     fn delivered(&mut self, now: Time, group: &mut Group, id: GroupId, delivery: Delivery) {
         let Delivery { view, sender, site, number, order, safe, payload } = delivery;
+        group.causes |= order == Order::Cbcast;
         let body = call::Delivery { group: id, view, sender, order, body: payload };
         if let Err(error) = group.dedup.handle_delivery(now, body) {
             let note = format!("dropped a message of {sender} in {}: {error}", group.name);
@@ -195,9 +195,13 @@ impl Groups {
                 group.cast_own(now);
             }
             DedupOutput::MustRejoin => {
-                for &member in &group.local {
+                // What was held is lost to them, so they see no more of this group.
+                for member in std::mem::take(&mut group.local) {
                     let leave = membership::group::GroupRequest::Leave { group: id, member };
                     self.actions.push_back(Action::Submit(leave));
+                    group.left.insert(member);
+                    let (name, why) = (group.name.clone(), "its site has missed what the group did");
+                    self.events.push_back(Event::Left { group: id, name, member, why });
                 }
                 let note = format!(
                     "the state of {} did not come in time: its members here must join again",
@@ -218,7 +222,9 @@ impl Groups {
             let (name, member) = (group.name.clone(), *member);
             self.events.push_back(Event::Left { group: id, name, member, why });
         }
-        group.local = here;
+        group.left.retain(|member| here.contains(member));
+        let is_in = |member: &MemberId| !group.left.contains(member) && !self.refused.contains(member);
+        group.local = here.into_iter().filter(is_in).collect();
         group.shown = Some(Arc::clone(view));
         let later = group.transitional.split_off(&view.id);
         group.transitional = later;

@@ -76,7 +76,7 @@ impl Node {
     }
 
     /// [`Event::Flushed`] with the number returned follows when all that was cast here to the group is at every
-    /// member. What was cast from outside is there when its call is done.
+    /// member that comes along. What was cast from outside is there when its call is done.
     pub fn flush(&mut self, process: ProcessId, group: &GroupName) -> Result<u64, CastError> {
         let (group, _) = self.groups.member(process, group).ok_or(CastError::NotMember)?;
         Ok(self.groups.flush(process, group))

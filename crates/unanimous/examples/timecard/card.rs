@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use anyhow::{anyhow, bail};
+use anyhow::bail;
 use unanimous::session::protocol::ErrorCode;
-use unanimous::{Error, Order, Outsider, Replies};
+use unanimous::{Error, Order, Outcome, Outsider, Replies};
 
 use crate::records::Department;
 use crate::words::{Answer, Ask};
@@ -68,14 +68,14 @@ impl Card {
 pub struct Asked {
     /// The card.
     pub card: Card,
-    /// Tries that were not enough: a member failed before it answered, or no site was ready.
-    pub repeated: u32,
+    /// Why tries were not enough: a member failed before it answered, or no site was ready.
+    pub repeated: Vec<String>,
 }
 
 /// Asks until the card is whole, for at most so long.
 pub async fn ask(service: &Outsider, who: &str, patience: Duration) -> anyhow::Result<Asked> {
     let question = Ask::Query { who: who.to_owned() }.encode()?;
-    let (mut repeated, mut last) = (0, String::new());
+    let mut repeated = Vec::new();
     let asking = async {
         let mut pause = PAUSE_MIN;
         loop {
@@ -85,22 +85,40 @@ pub async fn ask(service: &Outsider, who: &str, patience: Duration) -> anyhow::R
                     let answers: Result<Vec<_>, _> =
                         outcome.replies.iter().map(|reply| Answer::decode(&reply.payload)).collect();
                     match Card::merge(answers?) {
-                        Ok(card) => return Ok(Asked { card, repeated }),
-                        Err(incomplete @ NotACard::Incomplete(_)) => anyhow::Error::from(incomplete),
+                        Ok(card) => return Ok(card),
+                        Err(incomplete @ NotACard::Incomplete(_)) => {
+                            format!("{incomplete}; {}", told(&outcome))
+                        }
                         Err(contradiction @ NotACard::Contradiction(_)) => bail!(contradiction),
                     }
                 }
-                Err(error) if may_ask_again(&error) => error.into(),
+                Err(error) if may_ask_again(&error) => error.to_string(),
                 Err(error) => bail!(error),
             };
-            repeated += 1;
-            last = format!("{incomplete:#}");
+            repeated.push(incomplete);
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(PAUSE_MAX);
         }
     };
     let asked = tokio::time::timeout(patience, asking).await;
-    asked.unwrap_or_else(|_| Err(anyhow!("no whole card for {who} within {} s: {last}", patience.as_secs())))
+    match asked {
+        Ok(card) => Ok(Asked { card: card?, repeated }),
+        Err(_) => {
+            let last = repeated.last().map_or("nothing was answered", String::as_str);
+            bail!("no whole card for {who} within {} s: {last}", patience.as_secs())
+        }
+    }
+}
+
+fn told(outcome: &Outcome) -> String {
+    format!(
+        "of {} members {} replied, {} had nothing to say, {} failed{}",
+        outcome.members,
+        outcome.replies.len(),
+        outcome.nulls,
+        outcome.failed,
+        if outcome.timed_out { ", and the time was up" } else { "" }
+    )
 }
 
 /// A query may be asked twice, so only what no second try can mend ends it.

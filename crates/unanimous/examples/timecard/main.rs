@@ -10,7 +10,7 @@
 //! cargo run --example timecard -- serve                      # in two or more others; kill some
 //! cargo run --example timecard -- query cooper
 //! cargo run --example timecard -- update cooper 2 7
-//! cargo run --example timecard -- torture --queries 100000   # while members and sites die
+//! crates/unanimous/examples/timecard/torture.sh              # 100,000 queries while members and sites die
 //! ```
 //!
 //! * `records`: the files. `divide`: who searches what. `words`: what is said.
@@ -132,6 +132,9 @@ struct Torture {
     /// Which names are asked for
     #[arg(long, default_value_t = 1)]
     seed: u64,
+    /// Say why a query was asked again
+    #[arg(long)]
+    verbose: bool,
 }
 
 #[tokio::main]

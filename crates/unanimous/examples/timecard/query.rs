@@ -70,9 +70,7 @@ fn print_card(name: &str, asked: &Asked, all: bool) {
     }
     println!("       total  {:>5}", card.hours.values().sum::<u64>());
     if all {
-        println!(
-            "  {} members answered, after {} updates, {repeated} tries repeated",
-            card.answers, card.updates
-        );
+        println!("  {} members answered, after {} updates", card.answers, card.updates);
+        repeated.iter().for_each(|why| println!("  asked again: {why}"));
     }
 }

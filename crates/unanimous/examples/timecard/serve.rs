@@ -4,7 +4,7 @@ use std::path::Path;
 
 use anyhow::{Context, bail};
 use tokio::signal::unix::{SignalKind, signal};
-use unanimous::{Delivery, Event, Events, Group, JoinOptions, Process};
+use unanimous::{Delivery, Error, Event, Events, Group, JoinOptions, Process};
 
 use crate::divide::Division;
 use crate::records::Records;
@@ -67,6 +67,7 @@ async fn join(process: &Process, group: &str) -> anyhow::Result<(Group, Events)>
     for _ in 1..TRIES_MAX {
         match process.join(group, JoinOptions::default()).await {
             Ok(joined) => return Ok(joined),
+            Err(Error::Interrupted) => {}
             Err(error) if error.is_temporary() => tokio::time::sleep(PAUSE).await,
             Err(error) => bail!(error),
         }
@@ -102,7 +103,7 @@ fn save(service: &Service<Delivery>, folder: &Path, department: u32) -> anyhow::
 }
 
 /// A caller that is gone, or a site that is lost, is no reason to stop: events say what comes next.
-fn note(result: Result<(), unanimous::Error>) {
+fn note(result: Result<(), Error>) {
     if let Err(error) = result {
         eprintln!("not sent: {error}");
     }

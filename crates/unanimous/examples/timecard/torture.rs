@@ -21,6 +21,7 @@ struct Tally {
     names: Vec<String>,
     next: AtomicU64,
     queries: u64,
+    verbose: bool,
     done: AtomicU64,
     repeated: AtomicU64,
     slowest_ms: AtomicU64,
@@ -37,6 +38,7 @@ pub async fn run(addresses: &[Address], group: &str, args: &Torture) -> anyhow::
         names,
         next: AtomicU64::new(0),
         queries: args.queries,
+        verbose: args.verbose,
         done: AtomicU64::new(0),
         repeated: AtomicU64::new(0),
         slowest_ms: AtomicU64::new(0),
@@ -79,7 +81,10 @@ async fn asker_loop(
         tally.check(name, &asked.card)?;
         let took_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
         tally.slowest_ms.fetch_max(took_ms, Ordering::Relaxed);
-        tally.repeated.fetch_add(u64::from(asked.repeated), Ordering::Relaxed);
+        tally.repeated.fetch_add(asked.repeated.len() as u64, Ordering::Relaxed);
+        if tally.verbose && !asked.repeated.is_empty() {
+            eprintln!("{name} took {took_ms} ms; asked again: {}", asked.repeated.join("; "));
+        }
         tally.done.fetch_add(1, Ordering::Relaxed);
     }
     Ok(())
@@ -125,6 +130,7 @@ mod tests {
             records,
             next: zero(),
             queries: 1,
+            verbose: false,
             done: zero(),
             repeated: zero(),
             slowest_ms: zero(),

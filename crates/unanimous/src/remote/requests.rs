@@ -31,16 +31,22 @@ impl Remote {
         let op = options.to_op(group.as_str())?;
         let (_, session) = self.up(0).await?;
         let routes = &self.shared.routes;
-        routes.enter(group, options, sink).map_err(|_| Error::Already)?;
+        let first = routes.enter(group, options, sink).map_err(|_| Error::Already)?;
         let joined = match session.request(op, Bytes::new()).await {
             Ok((result, _)) => member_of(&result),
             Err(error) => Err(Error::of_request(error)),
         };
         match joined {
-            Ok(member) => routes.joined(group, member),
-            Err(_) => routes.forget(group),
+            Ok(member) => {
+                routes.joined(group, member);
+                first.await.unwrap_or_else(|_| Err(Error::Over("closed".to_owned())))?;
+                Ok(member)
+            }
+            Err(error) => {
+                routes.forget(group);
+                Err(error)
+            }
         }
-        joined
     }
 
     pub(crate) async fn watch(&self, group: &GroupName, sink: Sink) -> Result<(), Error> {

@@ -222,6 +222,7 @@ impl Dedup {
     pub fn handle_view(&mut self, installed: Installed) {
         let carriers = carriers(&installed.view);
         if !carriers.contains(&self.me) || !installed.together.contains(&self.me) {
+            self.let_go();
             self.begin_anew();
         }
         self.latest = sites(&installed.view);
@@ -229,7 +230,7 @@ impl Dedup {
             return self.out.push_back(DedupOutput::View(installed));
         }
         let owes = self.owes();
-        let together: BTreeSet<SiteIncarnation> = installed.together.iter().copied().collect();
+        let together = self.stayed(&installed);
         for owed in &mut self.owed {
             owed.present.retain(|site| together.contains(site));
             owed.waiting.retain(|site| together.contains(site));
@@ -308,8 +309,7 @@ impl Dedup {
         if self.lost {
             return;
         }
-        let needs_table = opened.envelope.outsider.is_some() || opened.envelope.kind == Kind::Gone;
-        if self.wait.is_none() || (self.held == 0 && !needs_table) {
+        if self.wait.is_none() || (self.held == 0 && !needs_table(&opened.envelope)) {
             return self.deliver(opened);
         }
         self.held += 1;
@@ -355,8 +355,7 @@ impl Dedup {
     /// A view in its place in the order: who is owed a table now, and does this site wait for one?
     fn apply_view(&mut self, installed: &Installed) {
         let (carriers, all) = (carriers(&installed.view), sites(&installed.view));
-        let mine: BTreeSet<SiteIncarnation> =
-            carriers.iter().filter(|site| installed.together.contains(site)).copied().collect();
+        let mine = self.stayed(installed);
         let as_of = installed.view.id;
         if self.table.is_none() && (carriers.is_empty() || carriers.contains(&self.me)) {
             // Nobody can have a table for this site: the group is new, or all who were in it have died at once.
@@ -459,7 +458,7 @@ impl Dedup {
             .queue
             .iter()
             .filter_map(|item| match item {
-                Item::View(installed, _) => Some(installed.together.iter().copied().collect()),
+                Item::View(installed, _) => Some(self.stayed(installed)),
                 Item::Delivery(_) => None,
             })
             .collect();
@@ -481,6 +480,18 @@ impl Dedup {
         if let Some(wait) = &mut self.wait {
             wait.need.retain(stayed);
         }
+    }
+
+    /// The sites that came with this one and still have what they had. A site whose members have all been replaced
+    /// in one step came along as far as the data plane goes, but joins as far as the table goes: its new members
+    /// are no carriers, so everybody owes it a table, and nobody may count on its old one.
+    fn stayed(&self, installed: &Installed) -> BTreeSet<SiteIncarnation> {
+        let mut carriers = carriers(&installed.view);
+        if !carriers.contains(&self.me) {
+            return BTreeSet::new();
+        }
+        carriers.retain(|site| installed.together.contains(site));
+        carriers
     }
 
     /// Casts each table that is owed, once, if this site is the most senior that has it. The oldest first: whoever
@@ -525,6 +536,20 @@ impl Dedup {
         self.out.push_back(DedupOutput::MustRejoin);
     }
 
+    /// The table will not come any more. What is held behind outsiders' casts is no worse for it; these cannot be
+    /// judged.
+    fn let_go(&mut self) {
+        for item in std::mem::take(&mut self.queue) {
+            match item {
+                Item::View(installed, false) => self.out.push_back(DedupOutput::View(installed)),
+                Item::Delivery(opened) if !needs_table(&opened.envelope) => {
+                    self.out.push_back(DedupOutput::Deliver(opened));
+                }
+                Item::View(_, true) | Item::Delivery(_) => {}
+            }
+        }
+    }
+
     /// Forgets the group: this site joins, or must join again.
     fn begin_anew(&mut self) {
         self.table = None;
@@ -537,6 +562,11 @@ impl Dedup {
         self.owed.clear();
         self.lost = false;
     }
+}
+
+/// Whether this can be judged only by the table.
+fn needs_table(envelope: &Envelope) -> bool {
+    envelope.outsider.is_some() || envelope.kind == Kind::Gone
 }
 
 /// The sites of a view by the rank of their most senior member.

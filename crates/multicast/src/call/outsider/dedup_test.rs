@@ -126,6 +126,19 @@ fn a_repeated_cast_is_delivered_once() {
     sites.agree();
 }
 
+#[test]
+fn a_site_whose_only_member_is_replaced_in_one_step_is_given_the_table_again() {
+    let mut sites = Sites::found(&[1, 2]);
+    sites.cast(1, outsiders(9, 1, false));
+    // At site 2 one process leaves and another joins: the sites move together, and site 2 is new to the group.
+    sites.install(view_with(2, &[1, 2], &[2], &[]), &[&[1, 2]]);
+    sites.shown(2);
+    sites.cast(1, outsiders(9, 1, true));
+    assert_eq!(sites.let_go(), 1, "site 1 casts its table, and site 2 none");
+    assert_eq!(sites.shown(2), [Shown::Judged(1, Judgement::Repeated)]);
+    sites.agree();
+}
+
 #[cfg(feature = "bugs")]
 #[test]
 fn the_bug_delivers_it_twice() {

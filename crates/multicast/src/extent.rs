@@ -1,0 +1,42 @@
+//! How far the messages of a group have come: what causality across groups waits for.
+
+use wire::ViewId;
+
+use crate::endpoint::Endpoint;
+use crate::traffic::Traffic;
+
+/// Everything that was cast or delivered at a site up to a moment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Extent {
+    view: ViewId,
+    /// By place: what was delivered in the view.
+    delivered: Vec<u64>,
+    /// How much of the order list was known: at a site that knows less, an abcast holds back what is behind it.
+    order: u64,
+    /// The last number cast here.
+    number: u64,
+}
+
+impl Endpoint {
+    /// What was cast or delivered here until now; none before the first view.
+    pub fn extent(&self) -> Option<Extent> {
+        let traffic = self.traffic.as_ref()?;
+        let (delivered, order) = (traffic.heads(), traffic.order.len());
+        Some(Extent { view: traffic.id(), delivered, order, number: self.number })
+    }
+
+    /// Whether all of it is known to be at the site of every member of the installed view that could lack it. Between
+    /// views it never is: a view is installed here before those who move along have fetched what they miss (M6).
+    pub fn is_everywhere(&self, extent: &Extent) -> bool {
+        let Some(traffic) = self.traffic.as_ref() else { return true };
+        if self.change.is_some() || self.previous.is_some() || self.told_stable < extent.number {
+            return false;
+        }
+        let everybody = |traffic: &Traffic| {
+            let stable = traffic.stability.stable();
+            extent.order <= traffic.stability.order_stable()
+                && extent.delivered.iter().zip(stable).all(|(delivered, stable)| delivered <= stable)
+        };
+        traffic.id() != extent.view || traffic.others.is_empty() || everybody(traffic)
+    }
+}
