@@ -4,7 +4,7 @@
 #
 #   bench/peers/corosync/run.sh [--quick] [--json FILE] [--program PATH]
 #
-# --quick: 64 B and 64 KiB, window 64, one run each. Environment: RUNS (3), SECONDS_EACH (3), SIZES, WINDOWS, SENDERS.
+# --quick: 64 B and 64 KiB, window 64, one run each. Environment: RUNS (3), SECONDS_EACH (3), FAILOVERS (3), SIZES, WINDOWS, SENDERS.
 set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -15,9 +15,10 @@ windows=${WINDOWS:-64 500}
 senders=${SENDERS:-1 3}
 runs=${RUNS:-3}
 seconds=${SECONDS_EACH:-3}
+failovers=${FAILOVERS:-3}
 while [ $# -gt 0 ]; do
     case $1 in
-    --quick) sizes="64 65536" windows=64 runs=1 seconds=2 ;;
+    --quick) sizes="64 65536" windows=64 runs=1 seconds=2 failovers=1 ;;
     --json) json=$2; shift ;;
     --program) program=$2; shift ;;
     *) sed -n '2,8s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" >&2; exit 2 ;;
@@ -153,6 +154,23 @@ unanimous() { # SENDERS SIZE WINDOW LATENCY_CASTS [more flags]
         --addresses "$(IFS=,; echo "${addresses[*]}")" "$@"
 }
 
+# Kills a node's Corosync; prints how long the clients at the others waited for their view, in ms.
+failover() {
+    local i at watchers=()
+    start_corosync knet none none
+    for i in 0 1 2; do
+        ip netns exec "${names[i]}" "$work/cpg_bench" watch 3 >"$work/watch$i" &
+        watchers+=($!)
+    done
+    for i in 0 1 2; do until grep -q '"members":3' "$work/watch$i"; do sleep 0.05; done; done
+    at=$(python3 -c 'import time; print(time.clock_gettime(time.CLOCK_MONOTONIC))')
+    kill -9 "${nodes[2]}"
+    # A member that joined sees two members before it sees three: only what comes after the kill counts.
+    python3 "$here/table.py" --wait "$at" "$work/watch0" "$work/watch1"
+    for i in "${watchers[@]}"; do kill -9 "$i" 2>/dev/null || true; done
+    stop_corosync
+}
+
 note() { # SYSTEM SENDERS SIZE WINDOW JSON
     echo "{\"system\":\"$1\",\"senders\":$2,\"size\":$3,\"window\":$4,\"run\":$5}" >>"$work/results"
 }
@@ -188,5 +206,12 @@ for run in $(seq "$runs"); do
     note latency-corosync-udpu 1 1024 1 "$(cpg latency 1024 2000)"
     stop_corosync
 done
+
+for trial in $(seq "$failovers"); do
+    echo "failover $trial of $failovers" >&2
+    failover >"$work/waited"
+    note failover-corosync 0 0 0 "$(cat "$work/waited")"
+done
+[ "$failovers" = 0 ] || "$program" bench failover --trials "$failovers" >&2
 
 python3 "$here/table.py" "$work/results" ${json:+"$json"}
