@@ -119,7 +119,7 @@ fn a_small_message_of_the_same_site_waits_for_one_fragment_only() {
     assert!(next.frame.len() < 200 || after.frame.len() < 200, "the small message comes in between");
     settle(&mut cluster);
     let sizes: Vec<usize> = payloads(&cluster, 2).iter().map(Bytes::len).collect();
-    assert_eq!(sizes, [], "the first frames were taken away by hand");
+    assert!(sizes.is_empty(), "the first frames were taken away by hand");
 }
 
 #[test]

@@ -217,7 +217,11 @@ mod tests {
                 mserver: true,
                 users: Vec::new(),
             },
-            peers: vec![PeerEntry { id: 2, name: "site-2".to_owned(), addresses: vec!["127.0.0.1:7001".into()] }],
+            peers: vec![PeerEntry {
+                id: 2,
+                name: "site-2".to_owned(),
+                addresses: vec!["127.0.0.1:7001".into()],
+            }],
             limits: Limits::default(),
         }
     }

@@ -314,7 +314,11 @@ impl Core {
                     cast.payloads.pop_front();
                     if let Casted::Call(call) = casted {
                         let last = cast.payloads.is_empty();
-                        let waiter = if last { std::mem::replace(&mut cast.waiter, Waiter::Nothing) } else { Waiter::Nothing };
+                        let waiter = if last {
+                            std::mem::replace(&mut cast.waiter, Waiter::Nothing)
+                        } else {
+                            Waiter::Nothing
+                        };
                         self.calls.insert(call, waiter);
                     }
                 }

@@ -47,18 +47,66 @@ pub(crate) type Answer<T> = oneshot::Sender<Result<T, RequestError>>;
 /// What the loop is asked.
 #[derive(Debug)]
 pub(crate) enum Command {
-    Open { answer: oneshot::Sender<(ProcessId, Events)> },
-    Close { process: ProcessId, in_order: bool },
-    Join { process: ProcessId, group: GroupName, options: JoinOptions, answer: Answer<MemberId> },
-    Leave { process: ProcessId, group: GroupName, answer: Answer<()> },
-    Cast { process: ProcessId, group: GroupName, options: CastOptions, payloads: Vec<Bytes>, answer: Answer<()> },
-    Call { process: ProcessId, group: GroupName, options: CastOptions, payload: Bytes, answer: Answer<Outcome> },
-    Reply { process: ProcessId, to: ReplyTo, kind: ReplyKind, payload: Bytes, answer: Answer<()> },
-    Flush { process: ProcessId, group: GroupName, answer: Answer<()> },
-    Watch { process: ProcessId, group: GroupName, on: bool },
-    Reorder { group: GroupName, member: MemberId, answer: Answer<()> },
-    Status { answer: oneshot::Sender<Status> },
-    Resume { process: ProcessId },
+    Open {
+        answer: oneshot::Sender<(ProcessId, Events)>,
+    },
+    Close {
+        process: ProcessId,
+        in_order: bool,
+    },
+    Join {
+        process: ProcessId,
+        group: GroupName,
+        options: JoinOptions,
+        answer: Answer<MemberId>,
+    },
+    Leave {
+        process: ProcessId,
+        group: GroupName,
+        answer: Answer<()>,
+    },
+    Cast {
+        process: ProcessId,
+        group: GroupName,
+        options: CastOptions,
+        payloads: Vec<Bytes>,
+        answer: Answer<()>,
+    },
+    Call {
+        process: ProcessId,
+        group: GroupName,
+        options: CastOptions,
+        payload: Bytes,
+        answer: Answer<Outcome>,
+    },
+    Reply {
+        process: ProcessId,
+        to: ReplyTo,
+        kind: ReplyKind,
+        payload: Bytes,
+        answer: Answer<()>,
+    },
+    Flush {
+        process: ProcessId,
+        group: GroupName,
+        answer: Answer<()>,
+    },
+    Watch {
+        process: ProcessId,
+        group: GroupName,
+        on: bool,
+    },
+    Reorder {
+        group: GroupName,
+        member: MemberId,
+        answer: Answer<()>,
+    },
+    Status {
+        answer: oneshot::Sender<Status>,
+    },
+    Resume {
+        process: ProcessId,
+    },
     Stop,
 }
 
@@ -177,7 +225,8 @@ impl Events {
         let cost = event.cost();
         let before = self.untaken_bytes.fetch_sub(cost, Ordering::AcqRel);
         let resumes_at = UNTAKEN_BYTES_MAX / 2;
-        if before > resumes_at && before - cost <= resumes_at
+        if before > resumes_at
+            && before - cost <= resumes_at
             && let Some(handle) = self.handle.upgrade()
             && let Err(mpsc::error::TrySendError::Full(command)) =
                 handle.try_send(Command::Resume { process: self.process })
@@ -222,7 +271,12 @@ impl Handle {
     }
 
     /// Asks to join. Answers when the request is taken; the first view is an event.
-    pub async fn join(&self, process: ProcessId, group: GroupName, options: JoinOptions) -> Result<MemberId, RequestError> {
+    pub async fn join(
+        &self,
+        process: ProcessId,
+        group: GroupName,
+        options: JoinOptions,
+    ) -> Result<MemberId, RequestError> {
         self.ask(|answer| Command::Join { process, group, options, answer }).await
     }
 
@@ -257,7 +311,13 @@ impl Handle {
     }
 
     /// Replies to a message that asked for it.
-    pub async fn reply(&self, process: ProcessId, to: ReplyTo, kind: ReplyKind, payload: Bytes) -> Result<(), RequestError> {
+    pub async fn reply(
+        &self,
+        process: ProcessId,
+        to: ReplyTo,
+        kind: ReplyKind,
+        payload: Bytes,
+    ) -> Result<(), RequestError> {
         self.ask(|answer| Command::Reply { process, to, kind, payload, answer }).await
     }
 

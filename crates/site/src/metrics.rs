@@ -45,7 +45,11 @@ impl Metrics {
 }
 
 /// Serves scrapes until the listener fails.
-pub(crate) async fn serve(listener: TcpListener, metrics: Arc<Metrics>, net: Arc<net::Metrics>) -> std::io::Result<()> {
+pub(crate) async fn serve(
+    listener: TcpListener,
+    metrics: Arc<Metrics>,
+    net: Arc<net::Metrics>,
+) -> std::io::Result<()> {
     let places = Arc::new(Semaphore::new(SCRAPES_MAX));
     loop {
         let Ok(place) = Arc::clone(&places).acquire_owned().await else { return Ok(()) };
@@ -90,7 +94,10 @@ fn text(metrics: &Metrics, net: &net::Metrics) -> String {
         let _ = write!(out, "# HELP unanimous_net_{name} {help}\n# TYPE unanimous_net_{name} counter\n");
         let _ = writeln!(out, "unanimous_net_{name}_total {value}");
     });
-    let _ = write!(out, "# HELP unanimous_net_refused Peers refused, by reason\n# TYPE unanimous_net_refused counter\n");
+    let _ = write!(
+        out,
+        "# HELP unanimous_net_refused Peers refused, by reason\n# TYPE unanimous_net_refused counter\n"
+    );
     for (reason, count) in net.refusals() {
         let _ = writeln!(out, "unanimous_net_refused_total{{reason=\"{}\"}} {count}", reason.label());
     }

@@ -67,7 +67,13 @@ impl Processes {
         self.groups.get(&group).map(|local| local.name.clone())
     }
 
-    pub(super) fn watch(&mut self, process: ProcessId, group: GroupName, on: bool, view: Option<Arc<GroupView>>) {
+    pub(super) fn watch(
+        &mut self,
+        process: ProcessId,
+        group: GroupName,
+        on: bool,
+        view: Option<Arc<GroupView>>,
+    ) {
         if !on {
             if let Some(watchers) = self.watchers.get_mut(&group) {
                 watchers.remove(&process);

@@ -13,7 +13,9 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::{Notify, mpsc};
 use wire::ProcessId;
-use wire::session::{self, Answer, Decoder, ErrorCode, Event, Failure, Hello, Op, Principal, Request, encode};
+use wire::session::{
+    self, Answer, Decoder, ErrorCode, Event, Failure, Hello, Op, Principal, Request, encode,
+};
 
 use super::{events, requests, translate};
 use crate::handle::{Events, Handle};
@@ -230,7 +232,8 @@ impl Shared {
 
     /// The ticket behind a number: each may be used once.
     pub(super) fn take_ticket(&self, number: &str) -> Result<ReplyTo, Failure> {
-        let unknown = || translate::bad(format!("to: {number:?} is no reply_to of a message that waits for a reply"));
+        let unknown =
+            || translate::bad(format!("to: {number:?} is no reply_to of a message that waits for a reply"));
         let number: u64 = number.parse().map_err(|_| unknown())?;
         let mut tickets = self.tickets.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         tickets.open.remove(&number).ok_or_else(unknown)

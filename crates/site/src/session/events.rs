@@ -55,7 +55,11 @@ pub(super) async fn pass_on(shared: Arc<Shared>, mut events: Events) {
 }
 
 /// A message and those behind it that differ from it only in what they say; and the event after them.
-async fn run(shared: &Shared, first: ProcessEvent, events: &mut Events) -> (Vec<Bytes>, Option<ProcessEvent>) {
+async fn run(
+    shared: &Shared,
+    first: ProcessEvent,
+    events: &mut Events,
+) -> (Vec<Bytes>, Option<ProcessEvent>) {
     let ProcessEvent::Message { group, view, from, order, reply_to, payload } = first else {
         return (Vec::new(), Some(first));
     };
