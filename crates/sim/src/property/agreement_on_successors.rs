@@ -2,7 +2,7 @@
 //! V', and a member of its transitional set installs V, that one installs V in V' too, and was delivered nothing
 //! in between.
 //!
-//! [CKV] asks it of all members of V'. That form and cascading view changes exclude each other: a member that
+//! CKV asks it of all members of V'. That form and cascading view changes exclude each other: a member that
 //! finished a view on the way, which another skipped, goes on from there. The transitional set says so, which is
 //! what it is for.
 

@@ -1,4 +1,4 @@
-//! The properties, one file each, in the words of [CKV]: G. Chockler, I. Keidar, R. Vitenberg, *Group
+//! The properties, one file each, in the words of CKV: G. Chockler, I. Keidar, R. Vitenberg, *Group
 //! communication specifications: a comprehensive study*, ACM Computing Surveys 33(4), 2001.
 //!
 //! A property is a function of a [`History`]. Each file gives its definition and holds histories that keep it

@@ -204,12 +204,10 @@ impl Member {
     }
 
     async fn done(&mut self) -> Result<Counted, Failure> {
-        loop {
-            match self.next().await? {
-                Said::Done(counted) => return Ok(counted),
-                Said::View { .. } => return Err(Failure::refused("the view changed during the run")),
-                Said::Failed(why) => return Err(self.failed(&why)),
-            }
+        match self.next().await? {
+            Said::Done(counted) => Ok(counted),
+            Said::View { .. } => Err(Failure::refused("the view changed during the run")),
+            Said::Failed(why) => Err(self.failed(&why)),
         }
     }
 
