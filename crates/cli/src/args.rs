@@ -325,6 +325,9 @@ pub struct Sim {
     /// Seeds A up to, but without, B
     #[arg(long, value_name = "A..B")]
     pub seeds: Option<String>,
+    /// Leave these seeds out: those that are known to fail, by number, separated by commas
+    #[arg(long, value_name = "SEEDS", value_delimiter = ',', requires = "seeds")]
+    pub except: Vec<u64>,
     /// Print every event of the run
     #[arg(long)]
     pub trace: bool,

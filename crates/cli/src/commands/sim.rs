@@ -2,9 +2,12 @@
 
 use std::io::IsTerminal;
 use std::ops::Range;
+use std::sync::{Mutex, PoisonError};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use sim::coverage::Coverage;
 use sim::node::{Settings, Site};
+use sim::run::Summary;
 use sim::trace::Keep;
 use sim::{Options, run_seed, run_seeds};
 
@@ -19,8 +22,8 @@ const SEEDS_DEFAULT: Range<u64> = 1..201;
 pub fn run(args: &args::Sim, json: bool) -> Result<(), Failure> {
     match (args.seed, &args.seeds) {
         (Some(seed), _) => one(seed, args.trace),
-        (None, Some(seeds)) => many(range(seeds)?, json),
-        (None, None) => many(SEEDS_DEFAULT, json),
+        (None, Some(seeds)) => many(range(seeds)?, &args.except, json),
+        (None, None) => many(SEEDS_DEFAULT, &[], json),
     }
 }
 
@@ -33,7 +36,7 @@ fn one(seed: u64, trace: bool) -> Result<(), Failure> {
     if report.passed() { Ok(()) } else { Err(Failure::refused(format!("seed {seed} broke a guarantee"))) }
 }
 
-fn many(seeds: Range<u64>, json: bool) -> Result<(), Failure> {
+fn many(seeds: Range<u64>, except: &[u64], json: bool) -> Result<(), Failure> {
     let bar = ProgressBar::new(seeds.end - seeds.start);
     if !std::io::stderr().is_terminal() {
         bar.set_draw_target(ProgressDrawTarget::hidden());
@@ -42,33 +45,67 @@ fn many(seeds: Range<u64>, json: bool) -> Result<(), Failure> {
     bar.set_style(style.expect("the template is well-formed"));
     let threads = std::thread::available_parallelism().map_or(1, Into::into);
     let options = Options { hosts: Settings::default(), keep: Keep::Last(400) };
-    let failures = std::sync::atomic::AtomicU64::new(0);
+    let broken = Mutex::new(Vec::new());
     let done = |report: &sim::Report| {
         if !report.passed() {
-            let n = failures.fetch_add(1, std::sync::atomic::Ordering::Relaxed) + 1;
-            bar.set_message(format!("{n} failed"));
+            let mut broken = broken.lock().unwrap_or_else(PoisonError::into_inner);
+            broken.push(report.seed);
+            bar.set_message(format!("{} failed", broken.len()));
         }
         bar.inc(1);
     };
     let name = format!("{}..{}", seeds.start, seeds.end);
-    let summary = run_seeds::<Site>(seeds, threads, &options, &[], &done);
+    let expected = sim::node::expected();
+    let mut summary = Summary { coverage: Coverage::expecting(&expected), ..Summary::default() };
+    for part in without(seeds, except) {
+        let more = run_seeds::<Site>(part, threads, &options, &expected, &done);
+        summary.passed += more.passed;
+        summary.failed += more.failed;
+        summary.failures.extend(more.failures);
+        summary.coverage.merge(&more.coverage);
+    }
     bar.finish_and_clear();
     if json {
         say(&summary.coverage.json())?;
     } else {
         say(&format!("seeds {name}"))?;
+        if !except.is_empty() {
+            let left_out: Vec<String> = except.iter().map(ToString::to_string).collect();
+            say(&format!("left out: {}", left_out.join(", ")))?;
+        }
         say(summary.coverage.to_string().trim_end())?;
     }
+    let mut broken = broken.into_inner().unwrap_or_else(PoisonError::into_inner);
+    broken.sort_unstable();
     for failure in &summary.failures {
         say("")?;
         say(failure.to_string().trim_end())?;
         say(&format!("replay it: unanimous sim --seed {} --trace", failure.seed))?;
+    }
+    if !broken.is_empty() {
+        let broken: Vec<String> = broken.iter().map(ToString::to_string).collect();
+        say(&format!("failed: {}", broken.join(", ")))?;
     }
     say(&format!("{} passed, {} failed", summary.passed, summary.failed))?;
     match summary.failed {
         0 => Ok(()),
         n => Err(Failure::refused(format!("{n} seeds broke a guarantee; the commands above replay them"))),
     }
+}
+
+/// The parts of a range between the seeds that are left out.
+fn without(seeds: Range<u64>, except: &[u64]) -> Vec<Range<u64>> {
+    let mut cuts: Vec<u64> = except.iter().copied().filter(|seed| seeds.contains(seed)).collect();
+    cuts.sort_unstable();
+    let mut parts = Vec::new();
+    let mut from = seeds.start;
+    for cut in cuts {
+        parts.push(from..cut);
+        from = cut + 1;
+    }
+    parts.push(from..seeds.end);
+    parts.retain(|part| !part.is_empty());
+    parts
 }
 
 /// `A..B`: from A up to, but without, B.
@@ -80,4 +117,24 @@ fn range(text: &str) -> Result<Range<u64>, Failure> {
         return Err(wrong());
     }
     Ok(from..to)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn seeds_are_left_out_wherever_they_stand() {
+        assert_eq!(without(1..6, &[3]), [1..3, 4..6]);
+        assert_eq!(without(1..6, &[1, 3, 5, 9]), [2..3, 4..5]);
+        assert_eq!(without(1..3, &[2, 1]), Vec::<Range<u64>>::new());
+    }
+
+    #[test]
+    fn a_range_is_read_or_refused() {
+        assert!(matches!(range("1..5"), Ok(r) if r == (1..5)));
+        for wrong in ["", "5", "5..5", "6..5", "a..b"] {
+            assert!(range(wrong).is_err(), "{wrong}");
+        }
+    }
 }

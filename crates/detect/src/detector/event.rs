@@ -35,7 +35,7 @@ pub struct Transmit {
     pub to: SiteId,
     /// Which way.
     pub path: Path,
-    /// For the other's [`Detector::handle_probe`].
+    /// For the other's [`Detector::handle_probe`](crate::Detector::handle_probe).
     pub body: Vec<u8>,
 }
 

@@ -2,7 +2,7 @@
 //!
 //! [`Interface`] serves the local processes: it numbers them and their joins, turns wishes into requests and
 //! passes views on to them. [`Host`] is the other end at an mserver, for sites that have none of their own.
-//! [`attachment`] chooses and keeps such an mserver; [`message`] is what the two say to each other.
+//! `attachment` chooses and keeps such an mserver; [`message`] is what the two say to each other.
 
 mod attachment;
 mod host;
@@ -20,7 +20,7 @@ use crate::step::{RequestId, Why};
 pub use host::Host;
 pub use local::Interface;
 
-/// Wishes of local processes that may wait for an outcome. At the bound a wish is answered with [`Busy`].
+/// Wishes of local processes that may wait for an outcome. At the bound a wish is answered with [`WishError::Busy`].
 /// What the interface must ask itself (leaves and failures) is bounded by the memberships it has.
 pub const WISHES_MAX: usize = 1_024;
 

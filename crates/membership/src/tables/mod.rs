@@ -1,8 +1,8 @@
 //! The tables of a core-set: application groups, the site table, attached sites, settled requests.
 //!
 //! A deterministic replicated state machine, a function of steps (A6): every mserver applies every step and
-//! has the same tables after it. [`change`] is one step at work, [`sides`] is the meeting of the sides of a
-//! partition, [`group`] one group, [`settled`] what has been decided, [`codec`] the form on disk and in Init.
+//! has the same tables after it. `change` is one step at work, `sides` is the meeting of the sides of a
+//! partition, `group` one group, `settled` what has been decided, `codec` the form on disk and in Init.
 
 mod change;
 mod codec;
