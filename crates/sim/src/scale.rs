@@ -61,6 +61,13 @@ pub struct NotReached {
     pub wanted: usize,
 }
 
+impl fmt::Display for NotReached {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let NotReached { change, there, wanted } = self;
+        write!(f, "{change}: {there} of {wanted} were there when time ran out")
+    }
+}
+
 /// A change that takes longer than this has failed.
 const CHANGE_WITHIN: Duration = Duration::from_secs(300);
 

@@ -28,8 +28,11 @@ const CHECK: &[Task] = &[
         env: &[("RUSTDOCFLAGS", "-D warnings")],
     },
     Task { what: "tests", args: &["test", "--workspace"], env: &[] },
-    Task { what: "simulator seeds", // Those left out are known to fail, and why: `docs/simulator.md`, "Open".
-        args: &["run", "--release", "--", "sim", "--seeds", "1..61", "--except", KNOWN], env: &[] },
+    Task {
+        what: "simulator seeds", // Those left out are known to fail, and why: `docs/simulator.md`, "Open".
+        args: &["run", "--release", "--", "sim", "--seeds", "1..61", "--except", KNOWN],
+        env: &[],
+    },
 ];
 
 /// Seeds that are known to fail. Shrink it; never let it grow.
