@@ -531,7 +531,6 @@ impl Group {
             self.own_casts.clear();
             return;
         };
-        let mut later = Vec::new();
         while let Some(OwnCast { order, body, report }) = self.own_casts.pop_front() {
             use multicast::call::outsider::Order as Carried;
             let (as_order, safe) = match order {
@@ -547,14 +546,11 @@ impl Group {
                 }
                 Err(CastError::Full | CastError::Blocked) => {
                     self.own_casts.push_front(OwnCast { order, body, report });
-                    break;
+                    return;
                 }
-                // The site's own words, such as the table that others wait for, go once the group lives again.
-                Err(CastError::ReadOnly) if report.is_none() => later.push(OwnCast { order, body, report }),
                 // It will never be taken: the carrier's client turns to another contact in time.
                 Err(_) => {}
             }
         }
-        self.own_casts.extend(later);
     }
 }
