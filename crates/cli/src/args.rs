@@ -331,10 +331,4 @@ pub struct Sim {
     /// Print every event of the run
     #[arg(long)]
     pub trace: bool,
-    /// One large cluster of so many sites instead: packets and time per view change
-    #[arg(long, value_name = "SITES", conflicts_with_all = ["seed", "seeds"])]
-    pub scale: Option<usize>,
-    /// Members of the group in a large cluster
-    #[arg(long, value_name = "MEMBERS", default_value_t = 128, requires = "scale")]
-    pub group: usize,
 }

@@ -20,24 +20,10 @@ const SEEDS_DEFAULT: Range<u64> = 1..201;
 
 /// `unanimous sim`.
 pub fn run(args: &args::Sim, json: bool) -> Result<(), Failure> {
-    if let Some(sites) = args.scale {
-        return large(sites, args.group);
-    }
     match (args.seed, &args.seeds) {
         (Some(seed), _) => one(seed, args.trace),
         (None, Some(seeds)) => many(range(seeds)?, &args.except, json),
         (None, None) => many(SEEDS_DEFAULT, &[], json),
-    }
-}
-
-/// One large cluster, formed; a site is killed, another joins.
-fn large(sites: usize, group: usize) -> Result<(), Failure> {
-    if group == 0 || group > sites || sites > 1024 {
-        return Err(Failure::usage("--scale takes up to 1024 sites, and --group at most as many members"));
-    }
-    match sim::scale::scale::<Site>(sites, group, Settings::default()) {
-        Ok(table) => say(table.to_string().trim_end()),
-        Err(error) => Err(Failure::refused(error.to_string())),
     }
 }
 
