@@ -83,11 +83,7 @@ impl Installed {
     pub fn new(view: Arc<GroupView>, me: SiteIncarnation, transitional: &[MemberId]) -> Installed {
         let mut together: Vec<SiteIncarnation> =
             transitional.iter().map(|member| member.process.birth).collect();
-        // The others judge by the members. If none of this site's came along, as when the view that it joined in
-        // was passed over, for them it came alone; so it must for itself, or they wait for what it does not owe.
-        if !together.contains(&me) {
-            together = vec![me];
-        }
+        together.push(me);
         together.sort_unstable();
         together.dedup();
         Installed { view, together: together.into() }
