@@ -53,6 +53,7 @@ impl Error {
                 | ErrorCode::Exists
                 | ErrorCode::NotMember
                 | ErrorCode::TooLarge
+                | ErrorCode::Interrupted
                 | ErrorCode::Unknown => false,
             },
             Error::Unreachable(_) | Error::Name(_) | Error::Already | Error::Interrupted | Error::Over(_) => {
@@ -64,6 +65,7 @@ impl Error {
     /// The error of a request that was made over a session.
     pub(crate) fn of_request(error: client::Error) -> Error {
         match error {
+            client::Error::Refused(failure) if failure.error == ErrorCode::Interrupted => Error::Interrupted,
             client::Error::Refused(failure) => {
                 Error::Refused { code: failure.error, message: failure.message }
             }

@@ -4,7 +4,7 @@ use membership::group::{Consistency, Create, GroupOptions, GroupView, Lives, Mer
 use membership::step::Why;
 use multicast::Order;
 use multicast::call::{Outcome, Replies};
-use stack::{CastError, JoinError, JoinOptions, SiteState, Status};
+use stack::{CallFailed, CastError, JoinError, JoinOptions, SiteState, Status};
 use wire::session::{self, ErrorCode, Failure, GotReply, LeftMember, NamedReplies, Reply, View};
 use wire::{GroupName, Incarnation, MemberId, ProcessId, SiteId, SiteIncarnation};
 
@@ -38,7 +38,8 @@ pub(super) fn refused(error: &RequestError) -> Failure {
         RequestError::Cast(CastError::NotOffered) => ErrorCode::BadRequest,
         RequestError::Join(JoinError::Busy)
         | RequestError::Cast(CastError::Blocked | CastError::Full | CastError::Busy)
-        | RequestError::Call(_) => ErrorCode::Busy,
+        | RequestError::Call(CallFailed::NotSent) => ErrorCode::Busy,
+        RequestError::Call(CallFailed::Unknown) => ErrorCode::Interrupted,
     };
     failure(code, error.to_string())
 }

@@ -261,6 +261,8 @@ pub enum ErrorCode {
     NotAdmitted,
     /// A bound is reached.
     Busy,
+    /// Nobody can say whether the message was delivered: a repeat may double it.
+    Interrupted,
     /// The message is too large.
     TooLarge,
     /// The site is going down.
