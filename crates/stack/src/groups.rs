@@ -9,9 +9,9 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use membership::group::{GroupRequest, GroupView};
-use multicast::call::outsider::DedupLimits;
+use multicast::call::outsider::{Carriage, Order as Carried, Refusal, Table};
 use multicast::call::{
-    Answerer, CallOptions, Caller, ClientId, Contact, Dedup, Envelope, Passage, PointMessage, ProcessList,
+    Answerer, CallOptions, Caller, ClientId, Contact, Dedup, Envelope, Kind, Passage, PointMessage, ProcessList,
     Replies, Switch, Ticket, causal,
 };
 use multicast::{Cast, Endpoint, Extent, MessageNumber, Order};
@@ -19,8 +19,8 @@ use wire::{GroupId, GroupName, MemberId, ProcessId, SiteId, SiteIncarnation, Tim
 
 use crate::api::{CallId, CastError, CastOptions, Casted, Event, ReplyKind};
 
-/// Casts that the site itself makes for a group (outsiders' casts, tables for joiners) and that wait for the
-/// end of a view change or for room; beyond it contacts say that they are busy.
+/// Casts that the site itself makes for a group (it carries them for outsiders) and that wait for the end of a view
+/// change or for room; beyond it clients are told that the contact is busy.
 const OWN_CASTS_MAX: usize = 8_192;
 /// Frames of groups whose first view has not come yet are kept by their endpoints; so many such groups at most.
 const EARLY_GROUPS_MAX: usize = 1_024;
@@ -70,8 +70,6 @@ struct Group {
     contact: Contact,
     /// The view that the members have been shown.
     shown: Option<Arc<GroupView>>,
-    /// Transitional sets of views on their way through the table.
-    transitional: BTreeMap<ViewId, Vec<MemberId>>,
     /// The members at this site, as of the shown view, without those that have left since.
     local: Vec<MemberId>,
     /// Members that were told that they have left: a view that still lists them is none of theirs.
@@ -95,10 +93,11 @@ struct Group {
     wants_room: bool,
 }
 
+/// What the site casts for others than its members.
 struct OwnCast {
-    order: multicast::call::outsider::Order,
-    body: Bytes,
-    report: Option<(ClientId, u64)>,
+    order: Carried,
+    envelope: Envelope,
+    payload: Bytes,
 }
 
 impl Groups {
@@ -229,6 +228,14 @@ impl Groups {
             PointMessage::Verdict { group, client, sequence, verdict } => {
                 self.handle_verdict(now, from, group, client, sequence, verdict);
             }
+            PointMessage::TableRequest { group: id, view } => {
+                self.with(id, |group| group.dedup.handle_request(from, view));
+            }
+            PointMessage::Table { group: id, view, covers, table } => {
+                let mut taken = Ok(());
+                self.with(id, |group| taken = group.dedup.handle_table(view, &covers, &table));
+                taken.map_err(|error| error.to_string())?;
+            }
         }
         Ok(())
     }
@@ -280,7 +287,6 @@ impl Groups {
         for id in groups {
             self.with(id, |group| {
                 group.endpoint.handle_timeout(now);
-                group.dedup.handle_timeout(now);
             });
         }
         self.caller.handle_timeout(now);
@@ -289,9 +295,7 @@ impl Groups {
     }
 
     pub(crate) fn poll_timeout(&self) -> Option<Time> {
-        let groups = self.groups.values().flat_map(|group| {
-            [group.endpoint.poll_timeout(), group.dedup.poll_timeout()].into_iter().flatten()
-        });
+        let groups = self.groups.values().filter_map(|group| group.endpoint.poll_timeout());
         let clients = self.clients.values().filter_map(|outsider| outsider.client.poll_timeout());
         groups.chain(clients).chain(self.caller.poll_timeout()).min()
     }
@@ -407,10 +411,9 @@ impl Groups {
             me,
             name: unnamed(),
             endpoint: Endpoint::new(config.clone(), id, me),
-            dedup: Dedup::new(me, DedupLimits::default(), config.bugs),
+            dedup: Dedup::new(me, id, Table::CLIENTS_MAX, config.bugs),
             contact: Contact::new(me, id),
             shown: None,
-            transitional: BTreeMap::new(),
             local: Vec::new(),
             left: BTreeSet::new(),
             own_casts: VecDeque::new(),
@@ -468,8 +471,8 @@ fn unnamed() -> GroupName {
 }
 
 impl Group {
-    /// Whether the members have been shown the view in which a cast would go now. While the table of outsiders'
-    /// casts is awaited the data plane may be ahead of them.
+    /// Whether the members have been shown the view in which a cast would go now: until its reports are taken the
+    /// data plane may be ahead of them.
     fn is_shown(&self) -> bool {
         self.shown.as_ref().map(|view| view.id) == self.endpoint.view().map(|view| view.id)
     }
@@ -522,35 +525,69 @@ impl Group {
         });
     }
 
-    /// Casts what the site itself has to say, as far as the group takes it.
-    fn cast_own(&mut self, now: Time) {
-        // Any member of the site's will do, even one that has left and is still listed: others wait for this.
+    /// Casts what the site carries for others, as far as the group takes it. Says whether it did anything.
+    fn cast_own(&mut self, now: Time, caller: &mut Caller) -> bool {
+        let before = self.own_casts.len();
+        // What was delivered before the cast must have been judged: else a copy might be cast in a later view.
+        if before > 0 && self.is_shown() && !self.endpoint.is_blocked() {
+            self.cast_waiting(now, caller);
+        }
+        self.own_casts.len() < before
+    }
+
+    fn cast_waiting(&mut self, now: Time, caller: &mut Caller) {
+        // Any member of the site's will do, even one that has left and is still listed.
         let listed = self.endpoint.view().into_iter().flat_map(|view| &view.members);
         let Some(member) = listed.map(|member| member.id).find(|member| member.process.birth == self.me)
         else {
             self.own_casts.clear();
             return;
         };
-        while let Some(OwnCast { order, body, report }) = self.own_casts.pop_front() {
-            use multicast::call::outsider::Order as Carried;
-            let (as_order, safe) = match order {
+        while let Some(mut own) = self.own_casts.pop_front() {
+            let origin = own.envelope.outsider;
+            match origin.map(|origin| (origin, self.dedup.may_carry(&origin))) {
+                None | Some((_, Carriage::Fresh)) => {}
+                Some((_, Carriage::Repeated)) => own.envelope.kind = Kind::Repeated,
+                Some((_, Carriage::Later)) => {
+                    self.own_casts.push_front(own);
+                    return;
+                }
+                Some((origin, Carriage::Refused(refusal))) => {
+                    self.contact.handle_refused(&origin, refusal, caller);
+                    continue;
+                }
+            }
+            let (order, safe) = match own.order {
                 // Always safe: only what all have, with its place and all before it, may be called settled.
                 Carried::Total | Carried::Safe => (Order::Abcast, true),
                 Carried::Group => (Order::Gbcast, false),
             };
-            match self.cast(now, member, as_order, safe, body.clone()) {
+            match self.cast(now, member, order, safe, own.envelope.wrap(&own.payload)) {
                 Ok(number) => {
-                    if let Some(report) = report {
-                        self.carried.insert(number, report);
+                    if let Some(origin) = origin {
+                        self.carried.insert(number, (origin.client, origin.sequence));
                     }
                 }
                 Err(CastError::Full | CastError::Blocked) => {
-                    self.own_casts.push_front(OwnCast { order, body, report });
+                    self.own_casts.push_front(own);
                     return;
                 }
-                // It will never be taken: the carrier's client turns to another contact in time.
-                Err(_) => {}
+                // It will never be taken as things are: the client asks again, or another contact.
+                Err(_) => {
+                    if let Some(origin) = origin {
+                        self.contact.handle_refused(&origin, Refusal::Busy, caller);
+                    }
+                }
             }
+        }
+    }
+
+    /// Queues a cast for others than the site's members. At the bound its client is told that the contact is busy.
+    fn queue_own(&mut self, own: OwnCast, caller: &mut Caller) {
+        if self.own_casts.len() < OWN_CASTS_MAX {
+            self.own_casts.push_back(own);
+        } else if let Some(origin) = own.envelope.outsider {
+            self.contact.handle_refused(&origin, Refusal::Busy, caller);
         }
     }
 }
