@@ -41,6 +41,8 @@ pub struct Endpoint {
     /// The view to be installed.
     pub(crate) change: Option<Change>,
     pub(crate) previous: Option<Previous>,
+    /// The newest view, the installed one or a later, that each site has said to have installed.
+    pub(crate) told_installed: BTreeMap<SiteId, ViewId>,
     /// The highest view for which a Flush was sent (M2).
     pub(crate) flushed: Option<ViewId>,
     pub(crate) early: Early,
@@ -80,6 +82,7 @@ impl Endpoint {
             traffic: None,
             change: None,
             previous: None,
+            told_installed: BTreeMap::new(),
             flushed: None,
             early: Early::default(),
             outbox: Outbox::default(),

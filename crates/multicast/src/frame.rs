@@ -413,13 +413,10 @@ pub(crate) struct OrderTail {
     pub runs: Vec<(u16, u64)>,
 }
 
-/// The sender has installed the view in the head and needs nothing more of this one (M6).
+/// The sender has installed the view in the head and needs nothing more of those before it (M6).
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Encode, Decode)]
 #[cbor(map)]
-pub(crate) struct Installed {
-    #[n(0)]
-    pub from: ViewId,
-}
+pub(crate) struct Installed {}
 
 /// Writes a control frame.
 pub(crate) fn control<T: Encode<()>>(kind: Kind, group: GroupId, view: ViewId, body: &T) -> Bytes {

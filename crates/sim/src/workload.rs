@@ -181,6 +181,9 @@ impl Workload {
                     let order = *self.dice.pick(&self.work.orders);
                     let safe = self.dice.chance(self.work.safe_per_mille);
                     self.cast(world, id, &membership, order, safe);
+                    if order == Order::Gbcast {
+                        break; // it asks for a view, which must be heard before anything is cast in it
+                    }
                 }
                 if self.dice.chance(10) {
                     self.flush(world, id, group);

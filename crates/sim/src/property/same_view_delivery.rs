@@ -1,5 +1,7 @@
 //! Same View Delivery [CKV 4.2.2]: whoever is delivered a message is delivered it in the same view. Unlike
-//! Sending View Delivery this binds outsiders' casts too.
+//! Sending View Delivery this binds outsiders' casts too, with one exception: one that some site was delivered
+//! only after the transitional signal, and that is known to none who goes on, is carried again by another
+//! contact and delivered to those in a later view.
 
 use std::collections::BTreeMap;
 
@@ -10,7 +12,10 @@ pub(super) fn check(history: &History) -> Result<(), Breach> {
     let mut views = BTreeMap::new();
     for (member, _, stay) in history.stays().filter(|(_, _, stay)| stay.synchronous()) {
         for delivery in &stay.deliveries {
-            let Some(message) = delivery.message else { continue };
+            let Some((message, cast)) = history.cast_of(delivery) else { continue };
+            if delivery.after_signal && cast.from_outside() {
+                continue;
+            }
             let first = *views.entry(message).or_insert(stay.view.id);
             if first != stay.view.id {
                 let how = format!(
