@@ -134,10 +134,13 @@ fn settle_family(
     }
 }
 
-/// The side that goes on: the line's, if it lives; else the largest that lives; else, when all had died, the
-/// same among the dead, since nobody changed anything since.
+/// The side that goes on: the line's, if it lives; else the largest that lives; else, when all had died, the one that
+/// lived last: nobody knows of anything newer.
 fn base_of(sides: &[Side]) -> Option<usize> {
-    let weight = |side: &Side| (side.lives(), side.source == 0, side.members.len());
+    let weight = |side: &Side| {
+        let lived = if side.lives() { ViewId::default() } else { side.lived_last() };
+        (side.lives(), side.source == 0, lived, side.members.len())
+    };
     let candidates = sides.iter().enumerate().filter(|(_, s)| !s.members.is_empty());
     // Of equals the first: branches stand in the order of their views.
     candidates.rev().max_by_key(|(_, s)| weight(s)).map(|(k, _)| k)
@@ -238,5 +241,11 @@ fn end(change: &mut Change<'_>, side: &Side) {
 impl Side {
     fn lives(&self) -> bool {
         self.group.lives
+    }
+
+    /// The newest view from which a member came to the one in which this side died.
+    fn lived_last(&self) -> ViewId {
+        let members = self.group.last.iter().flat_map(|view| &view.members);
+        members.filter_map(|member| member.previous).max().unwrap_or_default()
     }
 }
