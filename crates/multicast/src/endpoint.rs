@@ -29,7 +29,7 @@ use crate::traffic::Traffic;
 /// when `poll_transmit` is called, so under load batches grow by themselves.
 ///
 /// The link below must deliver frames between two lives of two sites in order and without loss. An endpoint
-/// may be created when the first frame of an unknown group arrives ([`Endpoint::group_of`]): it keeps frames,
+/// may be created when the first frame of an unknown group arrives ([`Endpoint::address_of`]): it keeps frames,
 /// within the senders' credit, until its first view.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Endpoint {
@@ -100,9 +100,9 @@ impl Endpoint {
         }
     }
 
-    /// The group to which a frame belongs; none if it is no frame.
-    pub fn group_of(frame: &[u8]) -> Option<GroupId> {
-        Head::parse(frame).ok().map(|head| head.group)
+    /// The group and the view to which a frame belongs; none if it is no frame.
+    pub fn address_of(frame: &[u8]) -> Option<(GroupId, ViewId)> {
+        Head::parse(frame).ok().map(|head| (head.group, head.view))
     }
 
     /// The installed view. Deliveries that are still to be polled may belong to an earlier one.

@@ -363,12 +363,12 @@ impl Endpoint {
             self.config.bugs.has(Bug::ViewBelowFlushed) || old.as_ref().is_none_or(|old| view.id > old.id()),
             "a view's id does not rise"
         );
+        self.tell_installed(&view, old.as_ref());
         if let Some(old) = old {
             let alone = together.len() < 2;
             self.trace(if alone { Transition::InstallAlone } else { Transition::Install });
             self.retire(old, view.id, together);
         }
-        self.tell_installed(&view);
         let traffic = Traffic::new(view.clone(), self.me, &self.config);
         if self.sequencer.is_some_and(|before| before != traffic.sites[SEQUENCER]) {
             self.trace(Transition::SequencerChange);
@@ -397,15 +397,17 @@ impl Endpoint {
         self.previous = (!waiting.is_empty()).then_some(Previous { traffic, waiting });
     }
 
-    /// Tells all in a view that this site has left every older one behind.
-    fn tell_installed(&mut self, view: &GroupView) {
+    /// Tells all in a view, and who was in the one before, that this site has left every older one behind.
+    fn tell_installed(&mut self, view: &GroupView, old: Option<&Traffic>) {
         let synchronous = view.options.consistency == Consistency::VirtuallySynchronous;
         let here = |member: &&GroupMember| member.id.process.birth == self.me;
         let came = view.members.iter().filter(here).any(|member| member.previous.is_some());
-        let others: Arc<[SiteId]> = sites_of(view).into_iter().filter(|s| *s != self.me.site).collect();
+        let mut others: BTreeSet<SiteId> = sites_of(view).into_iter().collect();
+        others.extend(old.iter().flat_map(|old| old.sites.iter()));
+        others.remove(&self.me.site);
         if synchronous && came && !others.is_empty() {
             let frame = control(Kind::Installed, self.group, view.id, &Installed {});
-            self.outbox.control.push_back(Transmit { to: others, frame });
+            self.outbox.control.push_back(Transmit { to: others.into_iter().collect(), frame });
         }
     }
 

@@ -14,7 +14,7 @@ use multicast::call::{
     Answerer, CallOptions, Caller, ClientId, Contact, Dedup, Envelope, Kind, Passage, PointMessage, ProcessList,
     Replies, Switch, Ticket, causal,
 };
-use multicast::{Cast, Endpoint, Extent, MessageNumber, Order};
+use multicast::{Cast, Endpoint, Extent, MessageNumber, Order, Parting};
 use wire::{GroupId, GroupName, MemberId, ProcessId, SiteId, SiteIncarnation, Time, ViewId};
 
 use crate::api::{CallId, CastError, CastOptions, Casted, Event, ReplyKind};
@@ -24,6 +24,8 @@ use crate::api::{CallId, CastError, CastOptions, Casted, Event, ReplyKind};
 const OWN_CASTS_MAX: usize = 8_192;
 /// Frames of groups whose first view has not come yet are kept by their endpoints; so many such groups at most.
 const EARLY_GROUPS_MAX: usize = 1_024;
+/// Of so many groups that are over for this site it is remembered that they are.
+const ENDED_MAX: usize = 4_096;
 
 /// Something for the node to do.
 #[derive(Debug)]
@@ -48,6 +50,13 @@ pub(crate) struct Groups {
     switch: Switch,
     /// Casts that wait for other groups to be stable before this one may go.
     switching: BTreeMap<causal::Ticket, GroupId>,
+    /// Groups that this site has left and whose messages may not be delivered yet by those who stay: no causal cast
+    /// leaves before they are.
+    partings: BTreeMap<GroupId, Parting>,
+    /// Groups in which a causal cast waits for that.
+    parted: BTreeSet<GroupId>,
+    /// The view with which a group ended for this site: what comes for it and earlier ones is late.
+    ended: BTreeMap<GroupId, ViewId>,
     clients: BTreeMap<(ProcessId, GroupId), outside::Outsider>,
     next_stream: u32,
     next_call: u64,
@@ -91,6 +100,8 @@ struct Group {
     /// Whether the members were told that they may not cast.
     blocked: bool,
     wants_room: bool,
+    /// The view with which it ended for this site.
+    over: Option<Arc<GroupView>>,
 }
 
 /// What the site casts for others than its members.
@@ -111,6 +122,9 @@ impl Groups {
             answerer: Answerer::new(),
             switch: Switch::new(),
             switching: BTreeMap::new(),
+            partings: BTreeMap::new(),
+            parted: BTreeSet::new(),
+            ended: BTreeMap::new(),
             clients: BTreeMap::new(),
             next_stream: 0,
             next_call: 1,
@@ -185,8 +199,17 @@ impl Groups {
 
     /// A frame from the link with a site.
     pub(crate) fn handle_frame(&mut self, now: Time, from: SiteId, frame: Bytes) -> Result<(), String> {
-        let id = Endpoint::group_of(&frame).ok_or("not a group's frame")?;
+        let (id, view) = Endpoint::address_of(&frame).ok_or("not a group's frame")?;
+        if let Some(parting) = self.partings.get_mut(&id)
+            && let Some(installed) = Parting::installed_of(&frame)
+        {
+            parting.handle_installed(from, installed);
+            self.end_partings(now);
+        }
         if !self.groups.contains_key(&id) {
+            if self.ended.get(&id).is_some_and(|last| view <= *last) {
+                return Ok(());
+            }
             let early = self.groups.values().filter(|group| group.shown.is_none()).count();
             if early >= EARLY_GROUPS_MAX {
                 return Err("too many groups without a view".to_owned());
@@ -249,6 +272,8 @@ impl Groups {
             }
             self.dirty.insert(id);
         }
+        self.partings.values_mut().for_each(|parting| parting.handle_gone(life.site));
+        self.end_partings(now);
         self.handle_contact_died(now, life.site);
     }
 
@@ -289,6 +314,7 @@ impl Groups {
                 group.endpoint.handle_timeout(now);
             });
         }
+        self.end_partings(now);
         self.caller.handle_timeout(now);
         self.outsiders_time_out(now);
         self.collect(now);
@@ -297,7 +323,8 @@ impl Groups {
     pub(crate) fn poll_timeout(&self) -> Option<Time> {
         let groups = self.groups.values().filter_map(|group| group.endpoint.poll_timeout());
         let clients = self.clients.values().filter_map(|outsider| outsider.client.poll_timeout());
-        groups.chain(clients).chain(self.caller.poll_timeout()).min()
+        let partings = self.partings.values().map(Parting::until);
+        groups.chain(clients).chain(partings).chain(self.caller.poll_timeout()).min()
     }
 
     /// Casts for a member.
@@ -426,6 +453,7 @@ impl Groups {
             signalled: false,
             blocked: false,
             wants_room: false,
+            over: None,
         });
         if let Some(name) = name {
             group.name = name.clone();
@@ -436,6 +464,10 @@ impl Groups {
     /// in another group before must be at its members, not the causal casts alone: what these wait for there is
     /// delivered here already.
     fn may_switch(&mut self, id: GroupId) -> Result<bool, CastError> {
+        if !self.partings.is_empty() {
+            self.parted.insert(id);
+            return Ok(false);
+        }
         if self.switching.values().any(|waiting| *waiting == id) {
             return Ok(false);
         }
@@ -453,6 +485,31 @@ impl Groups {
                 self.switching.insert(ticket, id);
                 Ok(false)
             }
+        }
+    }
+
+    /// A group is over for this site.
+    fn end_group(&mut self, now: Time, id: GroupId, group: &Group) {
+        self.names.retain(|_, named| *named != id);
+        self.answerer.handle_left(id);
+        self.switch.handle_left(id);
+        let Some(last) = &group.over else { return };
+        if self.ended.len() >= ENDED_MAX {
+            self.ended.pop_first();
+        }
+        self.ended.insert(id, last.id);
+        if group.causes || !group.marks.is_empty() {
+            self.partings.insert(id, Parting::new(now, self.me, &group.endpoint, last));
+            self.end_partings(now);
+        }
+    }
+
+    /// Lets go of the partings that are over; after the last one causal casts may leave again.
+    fn end_partings(&mut self, now: Time) {
+        self.partings.retain(|_, parting| !parting.is_over(now));
+        if self.partings.is_empty() {
+            let parted = std::mem::take(&mut self.parted);
+            self.events.extend(parted.into_iter().map(|group| Event::Writable { group }));
         }
     }
 

@@ -21,7 +21,6 @@ impl Groups {
 
     fn settle_group(&mut self, now: Time, id: GroupId) {
         let Some(mut group) = self.groups.remove(&id) else { return };
-        let mut over = false;
         loop {
             let mut idle = true;
             while let Some(transmit) = group.endpoint.poll_transmit(now) {
@@ -30,7 +29,7 @@ impl Groups {
             }
             while let Some(report) = group.endpoint.poll_event() {
                 idle = false;
-                over |= self.report(&mut group, id, report);
+                self.report(&mut group, id, report);
             }
             while let Some(output) = group.dedup.poll_output() {
                 idle = false;
@@ -57,12 +56,11 @@ impl Groups {
         }
         group.tell_switch(id, &mut self.switch);
         self.tell_blocked(&mut group, id);
-        if over {
-            self.names.retain(|_, named| *named != id);
-            self.answerer.handle_left(id);
-            self.switch.handle_left(id);
-        } else {
-            self.groups.insert(id, group);
+        match group.over {
+            Some(_) => self.end_group(now, id, &group),
+            None => {
+                self.groups.insert(id, group);
+            }
         }
         self.poll_switch();
         self.collect(now);
@@ -78,8 +76,8 @@ impl Groups {
         }
     }
 
-    /// One report of the data plane. Says whether the group is over for this site.
-    fn report(&mut self, group: &mut Group, id: GroupId, report: Report) -> bool {
+    /// One report of the data plane.
+    fn report(&mut self, group: &mut Group, id: GroupId, report: Report) {
         match report {
             Report::Deliver(delivery) => self.delivered(group, id, delivery),
             Report::View { view, transitional } => {
@@ -96,8 +94,8 @@ impl Groups {
                     self.events.push_back(Event::Left { group: id, name: group.name.clone(), member, why });
                 }
                 self.caller.handle_view(&view);
+                group.over = Some(Arc::clone(&view));
                 group.contact.handle_view(&Installed { view, together: Arc::new([]) }, &mut self.caller);
-                return true;
             }
             Report::TransitionalSignal { transitional } => {
                 group.signalled = true;
@@ -122,7 +120,6 @@ impl Groups {
             }
             Report::Trace(transition) => self.events.push_back(Event::Trace(trace_name(transition))),
         }
-        false
     }
 
     fn delivered(&mut self, group: &mut Group, id: GroupId, delivery: Delivery) {
