@@ -245,9 +245,7 @@ impl Workload {
 
     fn flush<H: Host>(&mut self, world: &mut World<H>, id: ProcessId, group: usize, name: GroupName) {
         let process = self.processes.get_mut(&id).expect("it has just acted");
-        if let Some(Answer::Taken(number)) =
-            world.request(process.site, Request::Flush(id, name))
-        {
+        if let Some(Answer::Taken(number)) = world.request(process.site, Request::Flush(id, name)) {
             let messages = std::mem::take(&mut process.unflushed[group]);
             process.flushes.insert(number, messages);
             world.reached().insert((Kind::Workload, "flush"));

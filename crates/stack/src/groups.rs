@@ -11,8 +11,8 @@ use bytes::Bytes;
 use membership::group::{GroupRequest, GroupView};
 use multicast::call::outsider::{Carriage, Order as Carried, Refusal, Table};
 use multicast::call::{
-    Answerer, CallOptions, Caller, ClientId, Contact, Dedup, Envelope, Kind, Passage, PointMessage, ProcessList,
-    Replies, Switch, Ticket, causal,
+    Answerer, CallOptions, Caller, ClientId, Contact, Dedup, Envelope, Kind, Passage, PointMessage,
+    ProcessList, Replies, Switch, Ticket, causal,
 };
 use multicast::{Cast, Endpoint, Extent, MessageNumber, Order, Parting};
 use wire::{GroupId, GroupName, MemberId, ProcessId, SiteId, SiteIncarnation, Time, ViewId};

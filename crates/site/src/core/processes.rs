@@ -102,7 +102,12 @@ impl Processes {
             let (view, transitional) = (Arc::clone(view), Arc::clone(&transitional));
             self.tell(member.process, ProcessEvent::View { view, me: Some(member), transitional });
         }
+        // A member is in one group: in the one that its group has become.
+        for local in self.groups.values_mut() {
+            local.members.retain(|local| !members.contains(local));
+        }
         self.groups.insert(view.group, Local { name: view.name.clone(), members });
+        self.groups.retain(|_, local| !local.members.is_empty());
     }
 
     pub(super) fn tell_left(&mut self, group: &GroupName, member: MemberId, why: &str) {

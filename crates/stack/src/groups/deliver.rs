@@ -5,7 +5,7 @@ use std::sync::Arc;
 use multicast::call::outsider::{ContactOutput, DedupOutput, Judgement, Opened, Order as Carried};
 use multicast::call::{self, Installed, PointMessage};
 use multicast::{Delivery, Event as Report, Order};
-use wire::{GroupId, MemberId, Time};
+use wire::{GroupId, GroupName, MemberId, Time};
 
 use super::{Action, Group, Groups, OwnCast};
 use crate::api::{Event, LocalMembers};
@@ -203,6 +203,7 @@ impl Groups {
         let view = &installed.view;
         let here: Vec<MemberId> =
             view.members.iter().map(|member| member.id).filter(|m| m.process.birth == self.me).collect();
+        self.move_in(&here, &view.name);
         for member in group.local.iter().filter(|member| !here.contains(member)) {
             let why = view.left.iter().find(|(left, _)| left == member).map(|(_, why)| *why);
             let why = crate::why_text(why);
@@ -217,6 +218,20 @@ impl Groups {
         self.answerer.handle_view(view);
         group.contact.handle_view(installed, &mut self.caller);
         self.events.push_back(Event::View { view: Arc::clone(view), transitional });
+    }
+
+    /// Members whose group has become another are no longer in the one that it was, whose end may come later. A program
+    /// that knows the group by its name need not be told.
+    fn move_in(&mut self, members: &[MemberId], name: &GroupName) {
+        for (&id, other) in &mut self.groups {
+            let moved: Vec<MemberId> = other.local.extract_if(.., |m| members.contains(m)).collect();
+            other.left.extend(&moved);
+            if other.name != *name {
+                let why = "its group is part of another";
+                let left = |member| Event::Left { group: id, name: other.name.clone(), member, why };
+                self.events.extend(moved.into_iter().map(left));
+            }
+        }
     }
 
     fn expel_slow(&mut self, group: &Group, id: GroupId, site: wire::SiteId) {

@@ -138,10 +138,7 @@ impl Dedup {
     /// The group's data plane has delivered something. [`Judgement::First`]: deliver it to the members here that want
     /// it ([`Envelope::is_for`]); any other: do not, but its contact and the answerer want to know. None: it was not
     /// for members.
-    pub fn handle_delivery(
-        &mut self,
-        delivery: Delivery,
-    ) -> Result<Option<(Opened, Judgement)>, DedupError> {
+    pub fn handle_delivery(&mut self, delivery: Delivery) -> Result<Option<(Opened, Judgement)>, DedupError> {
         let Delivery { group, view, sender, order, body } = delivery;
         let (envelope, payload) = Envelope::parse(body)?;
         let judgement = match envelope.kind {
