@@ -30,7 +30,8 @@ impl Endpoint {
     /// who comes from an older view delivers that. Within a view, what is stable with its order is delivered; but not if a safe message stands before it,
     /// so where there is one the sites tell what they have delivered.
     pub fn is_everywhere(&self, extent: &Extent) -> bool {
-        let Some(traffic) = self.traffic.as_ref() else { return true };
+        // After the end it is for a `Parting` to say.
+        let Some(traffic) = self.traffic.as_ref() else { return !self.ended };
         if self.change.is_some() || !self.all_have_installed() || self.told_stable < extent.number {
             return false;
         }
