@@ -540,7 +540,11 @@ impl Node {
                     interface::Failure::Unanswered => JoinError::NotAdmitted,
                 };
                 self.groups.handle_join_failed(member);
-                self.events.push_back(Event::JoinFailed { member, group, error });
+                // It had asked twice, and the other join was granted.
+                let is_in = self.groups.member(member.process, &group).is_some();
+                if !is_in {
+                    self.events.push_back(Event::JoinFailed { member, group, error });
+                }
             }
             interface::Event::Left { member, group, why } => {
                 self.groups.handle_left(group, member, crate::why_text(Some(why)));
