@@ -119,6 +119,23 @@ fn a_minority_goes_on_off_the_line_and_merges_when_it_is_heard() {
 }
 
 #[test]
+fn a_coordinator_that_is_established_as_failed_is_not_waited_for() {
+    let mut world = World::founded(3, Bugs::NONE);
+    world.submit(1, anything());
+    world.deliver(1, 2, "Initiate");
+    world.deliver(1, 3, "Initiate");
+    world.crash(1, 0);
+    world.lose(|p| p.from == 1 || p.to == 1);
+    world.fail(2, 1);
+    world.fail(3, 1);
+    world.quiesce();
+    for n in 2..=3 {
+        assert_eq!(world.members(n), vec![2, 3], "no timer had to run out, {world}");
+    }
+    world.assert_sound();
+}
+
+#[test]
 fn a_joiner_is_let_in_and_a_higher_life_replaces_a_lower_one() {
     let mut world = World::founded(3, Bugs::NONE);
     world.start(4);

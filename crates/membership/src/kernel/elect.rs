@@ -297,8 +297,10 @@ impl<T: Tables> Kernel<T> {
 
     pub(super) fn compose_if_answered(&mut self) {
         let Role::Electing(electing) = &self.role else { return };
-        let answered =
-            |site: &SiteId| electing.statuses.contains_key(site) || electing.refused.contains(site);
+        let over = |site: &SiteId| self.newest_life(*site).is_some_and(|life| self.is_over(life));
+        let answered = |site: &SiteId| {
+            electing.statuses.contains_key(site) || electing.refused.contains(site) || over(site)
+        };
         if electing.asked.iter().all(answered) {
             self.finish_election();
         }

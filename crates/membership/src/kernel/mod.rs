@@ -377,6 +377,7 @@ impl<T: Tables> Kernel<T> {
             while let Some(message) = self.inbox.pop_front() {
                 self.handle_body(&message);
             }
+            self.stop_waiting_for_the_failed();
             self.consider();
             if self.inbox.is_empty() {
                 break;
