@@ -179,7 +179,8 @@ impl<T: Tables> Kernel<T> {
     fn presumed_present(&self, view: &Step) -> BTreeMap<SiteId, Present> {
         let mut present = BTreeMap::new();
         for member in &view.members {
-            if self.established(member.peer).is_none() {
+            // Who makes the step is there, whatever was said of it.
+            if member.peer == self.me || self.established(member.peer).is_none() {
                 present.insert(member.peer.site, Present { peer: member.peer, view: Some(view.id) });
             }
         }

@@ -60,10 +60,12 @@ impl<T: Tables> Kernel<T> {
     /// Whether nothing more is awaited of a life: it is established as failed and has not been heard since, or a
     /// later life of its site has been seen.
     pub(super) fn is_over(&self, life: SiteIncarnation) -> bool {
-        let failed = |kind: &RequestKind| matches!(kind, RequestKind::Fail(l, Why::Failed) if *l == life);
+        let failed = |(id, kind): (&RequestId, &RequestKind)| {
+            matches!(kind, RequestKind::Fail(l, Why::Failed) if *l == life) && self.may_witness(id.origin)
+        };
         let surpassed =
             || self.newest_life(life.site).is_some_and(|newest| newest.incarnation > life.incarnation);
-        let silent = || !self.heard.contains(&life.site) && self.pending.values().any(failed);
+        let silent = || !self.heard.contains(&life.site) && self.pending.iter().any(failed);
         life.site != self.me.site && (surpassed() || silent())
     }
 
