@@ -28,16 +28,20 @@ impl<T: Tables> Kernel<T> {
     /// C4, C5: starts a change if one is wanted and this site's turn has come; else waits for its turn.
     pub(super) fn consider(&mut self) {
         let free = matches!(self.role, Role::Idle) && self.owed.is_none() && !self.retired;
-        if !free || !self.is_wanted() || !self.is_hopeful() {
+        let urgent = self.is_wanted();
+        if !free || !(urgent || self.hears_another_view()) || !self.is_hopeful() {
             self.backoff = false;
             return;
         }
         let place = self.place();
-        if place == 0 && self.tries == 0 {
+        let first = place == 0 && self.tries == 0;
+        if first && urgent {
             self.begin();
         } else if !self.backoff {
             self.backoff = true;
-            self.arm(Timer::Backoff, Delay::Backoff { place, tries: self.tries });
+            // One member of another side is heard a little before the next: they are to come together.
+            let delay = if first { Delay::Rounds(1) } else { Delay::Backoff { place, tries: self.tries } };
+            self.arm(Timer::Backoff, delay);
         }
     }
 
@@ -47,7 +51,7 @@ impl<T: Tables> Kernel<T> {
         }
     }
 
-    // C4
+    // C4, but for C17
     fn is_wanted(&self) -> bool {
         let Some(line) = &self.line else { return false };
         let Some(view) = &self.view else { return true };
@@ -66,7 +70,16 @@ impl<T: Tables> Kernel<T> {
                 && view.tables.settled(r.id).is_none()
                 && view.tables.wants(&r, view.step.primary)
         }) || view.step.members.iter().any(|m| another_life(m.peer))
-            || self.heard.iter().any(|site| self.is_foreign(*site))
+            || self.heard.iter().any(|site| self.is_foreign(*site) && !self.has_view(*site))
+    }
+
+    // C4, C17
+    fn hears_another_view(&self) -> bool {
+        self.heard.iter().any(|site| self.is_foreign(*site) && self.has_view(*site))
+    }
+
+    fn has_view(&self, site: SiteId) -> bool {
+        self.seen.get(&site).is_some_and(|glimpse| glimpse.view.is_some())
     }
 
     /// Whether a request asks for what is so: that somebody go who is not there. It is settled by the next step,
@@ -162,9 +175,7 @@ impl<T: Tables> Kernel<T> {
             return None;
         }
         // A foreign view must be asked what it promised; a restarted site without a view may simply come in.
-        let foreign_view =
-            |site: &SiteId| self.is_foreign(*site) && self.seen.get(site).is_some_and(|g| g.view.is_some());
-        if self.heard.iter().any(foreign_view) || view.step.primary != self.quorum_heard() {
+        if self.hears_another_view() || view.step.primary != self.quorum_heard() {
             return None;
         }
         let present = self.presumed_present(&view.step);
