@@ -23,7 +23,7 @@ use crate::support::verdict::{Verdict, ensure, failed};
 /// Bytes of a message.
 const SIZE: usize = 16 * 1024;
 /// What a site may have resident with three flooded members: `docs/operating.md`, "Memory".
-const SITE_MEMORY_MAX: u64 = 192 << 20;
+const SITE_MEMORY_MAX: u64 = 128 << 20;
 /// What a member that takes lines may.
 const MEMBER_MEMORY_MAX: u64 = 64 << 20;
 /// Without a cast taken for so long, the senders are held back.
@@ -141,7 +141,7 @@ fn entry(line: &str) -> Option<Entry> {
             let text = value["text"].as_str()?.split(' ').next()?.to_owned();
             Some(Entry::Message { view: value["view"].as_str()?.to_owned(), text })
         }
-        "error" => Some(Entry::Left(value["message"].as_str()?.to_owned())),
+        "error" => Some(Entry::Over(value["message"].as_str()?.to_owned())),
         _ => None,
     }
 }

@@ -199,14 +199,16 @@ async fn throw<S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin>(stream: 
 /// Datagrams of the sites' own, changed, and said again.
 async fn probes(site: &Site, relays: &[Relay; 2]) -> Verdict<u64> {
     let link = site.config.site.link;
-    // Relay 1 carries what site 2 sends to site 1.
+    // Site 2 sends to site 1 over the connection that either of them dialed.
+    let last =
+        || [relays[1].there(), relays[0].back()].into_iter().flatten().max().map(|(_, datagram)| datagram);
     let udp = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await?;
     let mut count = 0;
     for (counter, change) in
         [("unanimous_net_probes_replayed_total", false), ("unanimous_net_probes_forged_total", true)]
     {
         count += counted(site, counter, async || {
-            let Some(mut datagram) = relays[1].last_datagram() else { return };
+            let Some(mut datagram) = last() else { return };
             if change && let Some(last) = datagram.last_mut() {
                 *last ^= 1;
             }

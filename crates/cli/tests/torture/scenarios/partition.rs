@@ -170,7 +170,7 @@ async fn delivered(member: &Member, text: &str) -> Verdict {
 /// Waits until the group is what its rules say. Gives when the last member was told.
 async fn healed_group(rules: Rules, members: &[Member], before: &[String]) -> Verdict<Instant> {
     if rules.after == After::Apart {
-        return apart(rules, members).await;
+        return apart(rules, members, before).await;
     }
     let mut last = None;
     for (i, member) in members.iter().enumerate() {
@@ -194,15 +194,19 @@ async fn healed_group(rules: Rules, members: &[Member], before: &[String]) -> Ve
 }
 
 /// The line keeps the name; the other side goes on, under another.
-async fn apart(rules: Rules, members: &[Member]) -> Verdict<Instant> {
+async fn apart(rules: Rules, members: &[Member], before: &[String]) -> Verdict<Instant> {
     let line = &members[MAJORITY[0]];
     eventually(&format!("the sides of {} have two names", rules.group), async || {
         let groups = line.session.groups().await.ok()?;
         let of = |name: &str| groups.iter().filter(|view| view.group.starts_with(name)).collect::<Vec<_>>();
-        let other = of(&format!("{}~", rules.group));
         let same = groups.iter().find(|view| view.group == rules.group)?;
-        (other.len() == 1 && other[0].members.len() == MINORITY.len() && same.members.len() == MAJORITY.len())
-            .then_some(())
+        let mut other: Vec<&String> =
+            of(&format!("{}~", rules.group)).iter().flat_map(|view| &view.members).collect();
+        other.sort();
+        // A member that was reached a moment later than the other may have a group of its own.
+        (same.members == before[MINORITY.len()..]
+            && other == before[..MINORITY.len()].iter().collect::<Vec<_>>())
+        .then_some(())
     })
     .await?;
     Ok(Instant::now())

@@ -19,8 +19,8 @@ pub enum Entry {
         view: String,
         text: String,
     },
-    Left(String),
-    Ended(String),
+    /// It is no longer in the group, or its session is over; with the reason.
+    Over(String),
 }
 
 /// All that a member was told, and when.
@@ -86,14 +86,9 @@ impl Log {
     pub fn views(&self) -> Vec<View> {
         let view = |(_, entry): &(Instant, Entry)| match entry {
             Entry::View(view) => Some(view.clone()),
-            Entry::Message { .. } | Entry::Left(_) | Entry::Ended(_) => None,
+            Entry::Message { .. } | Entry::Over(_) => None,
         };
         self.entries().iter().filter_map(view).collect()
-    }
-
-    /// How many messages so far.
-    pub fn delivered(&self) -> usize {
-        self.entries().iter().filter(|(_, entry)| matches!(entry, Entry::Message { .. })).count()
     }
 
     /// Waits for a view of so many members; gives it and when it came.
@@ -109,7 +104,7 @@ impl Log {
 pub fn last_view(entries: &[(Instant, Entry)]) -> Option<(Instant, View)> {
     entries.iter().rev().find_map(|(at, entry)| match entry {
         Entry::View(view) => Some((*at, view.clone())),
-        Entry::Message { .. } | Entry::Left(_) | Entry::Ended(_) => None,
+        Entry::Message { .. } | Entry::Over(_) => None,
     })
 }
 
@@ -157,14 +152,6 @@ impl Member {
         let reader = tokio::spawn(read(events, session.clone(), Arc::clone(&log), group.to_owned()));
         Ok(Member { group: group.to_owned(), session, log, reader })
     }
-
-    /// Waits until all that this member has cast is at every member.
-    pub async fn flush(&self) -> Verdict {
-        match tokio::time::timeout(PATIENCE, self.session.flush(&self.group)).await {
-            Ok(done) => Ok(done?),
-            Err(_) => failed(format!("{}: the flush does not end", self.log.name)),
-        }
-    }
 }
 
 async fn try_join(address: &Address, group: &str, options: &JoinOptions) -> Result<(Session, Events), Error> {
@@ -182,8 +169,8 @@ async fn read(mut events: Events, session: Session, log: Arc<Log>, wanted: Strin
                 let text = String::from_utf8_lossy(&payload[..end]).into_owned();
                 log.push(Entry::Message { view, text });
             }
-            Event::Left { group, why } if group == wanted => log.push(Entry::Left(why)),
-            Event::Ended { why } => log.push(Entry::Ended(why)),
+            Event::Left { group, why } if group == wanted => log.push(Entry::Over(why)),
+            Event::Ended { why } => log.push(Entry::Over(why)),
             Event::Probe { id } => drop(session.alive(id).await),
             Event::View(_)
             | Event::Message { .. }

@@ -31,7 +31,7 @@ pub struct Stretch {
 pub fn stretches(log: &Log) -> Verdict<Vec<Stretch>> {
     let name = &log.name;
     let mut all: Vec<Stretch> = Vec::new();
-    let mut open = false;
+    let (mut open, mut over) = (false, String::new());
     for (_, entry) in log.entries().iter() {
         match entry {
             Entry::View(view) => {
@@ -59,9 +59,12 @@ pub fn stretches(log: &Log) -> Verdict<Vec<Stretch>> {
                 Some(stretch) => {
                     return failed(format!("{name}: {text} of view {view} in view {}", stretch.view.id));
                 }
-                None => return failed(format!("{name}: {text} outside of any view")),
+                None => return failed(format!("{name}: {text} outside of any view{over}")),
             },
-            Entry::Left(_) | Entry::Ended(_) => open = false,
+            Entry::Over(why) => {
+                over = format!(", after it was over: {why}");
+                open = false;
+            }
         }
     }
     if open && let Some(last) = all.last_mut() {

@@ -2,6 +2,7 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
 
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use tokio::task::JoinHandle;
@@ -10,10 +11,14 @@ use super::verdict::Verdict;
 
 const DATAGRAM_BYTES_MAX: usize = 2_048;
 
+/// The last datagram of one direction, and when it passed.
+type Last = Arc<Mutex<Option<(Instant, Vec<u8>)>>>;
+
 pub struct Relay {
     /// Where it listens, for both.
     pub address: SocketAddr,
-    last: Arc<Mutex<Option<Vec<u8>>>>,
+    there: Last,
+    back: Last,
     tasks: Vec<JoinHandle<()>>,
 }
 
@@ -30,25 +35,34 @@ impl Relay {
         let inside = Arc::new(UdpSocket::bind(address).await?);
         let outside = Arc::new(UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await?);
         outside.connect(target).await?;
-        let last = Arc::new(Mutex::new(None));
+        let (there_last, back_last) = (Last::default(), Last::default());
         let source = Arc::new(Mutex::new(None));
         let tasks = vec![
             tokio::spawn(connections(tcp, target)),
             tokio::spawn(there(
                 Arc::clone(&inside),
                 Arc::clone(&outside),
-                Arc::clone(&last),
+                Arc::clone(&there_last),
                 Arc::clone(&source),
             )),
-            tokio::spawn(back(inside, outside, source)),
+            tokio::spawn(back(inside, outside, Arc::clone(&back_last), source)),
         ];
-        Ok(Relay { address, last, tasks })
+        Ok(Relay { address, there: there_last, back: back_last, tasks })
     }
 
-    /// The last datagram that was sent to the target.
-    pub fn last_datagram(&self) -> Option<Vec<u8>> {
-        self.last.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    /// The last datagram to the target.
+    pub fn there(&self) -> Option<(Instant, Vec<u8>)> {
+        self.there.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
+
+    /// The last datagram from the target.
+    pub fn back(&self) -> Option<(Instant, Vec<u8>)> {
+        self.back.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+fn keep(last: &Last, datagram: &[u8]) {
+    *last.lock().unwrap_or_else(PoisonError::into_inner) = Some((Instant::now(), datagram.to_vec()));
 }
 
 async fn connections(listener: TcpListener, target: SocketAddr) {
@@ -64,7 +78,7 @@ async fn connections(listener: TcpListener, target: SocketAddr) {
 async fn there(
     inside: Arc<UdpSocket>,
     outside: Arc<UdpSocket>,
-    last: Arc<Mutex<Option<Vec<u8>>>>,
+    last: Last,
     source: Arc<Mutex<Option<SocketAddr>>>,
 ) {
     let mut buffer = vec![0; DATAGRAM_BYTES_MAX];
@@ -72,15 +86,21 @@ async fn there(
         // What an ICMP message reports of an earlier datagram ends nothing.
         let Ok((length, from)) = inside.recv_from(&mut buffer).await else { continue };
         *source.lock().unwrap_or_else(PoisonError::into_inner) = Some(from);
-        *last.lock().unwrap_or_else(PoisonError::into_inner) = Some(buffer[..length].to_vec());
+        keep(&last, &buffer[..length]);
         let _ = outside.send(&buffer[..length]).await;
     }
 }
 
-async fn back(inside: Arc<UdpSocket>, outside: Arc<UdpSocket>, source: Arc<Mutex<Option<SocketAddr>>>) {
+async fn back(
+    inside: Arc<UdpSocket>,
+    outside: Arc<UdpSocket>,
+    last: Last,
+    source: Arc<Mutex<Option<SocketAddr>>>,
+) {
     let mut buffer = vec![0; DATAGRAM_BYTES_MAX];
     loop {
         let Ok(length) = outside.recv(&mut buffer).await else { continue };
+        keep(&last, &buffer[..length]);
         let to = *source.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(to) = to {
             let _ = inside.send_to(&buffer[..length], to).await;
