@@ -9,7 +9,7 @@ use crate::support::line::{CoreView, logged, one_line};
 use crate::support::member::{Entry, Log, Member};
 use crate::support::oracle::{at_rest, judge, nothing_lost};
 use crate::support::run::Run;
-use crate::support::verdict::{Verdict, ensure};
+use crate::support::verdict::{Verdict, ensure, failed};
 
 const HOSTS: usize = 5;
 /// The two between whom packets are lost; 3, 4 and 5 are the healthy third parties.
@@ -109,8 +109,8 @@ fn no_third_party_removed(cluster: &Cluster, formed: usize) -> Verdict {
         ensure(["s3", "s4", "s5"].iter().all(|site| view.sites().contains(site)), || missing(view))?;
     }
     for site in &cluster.sites {
-        for view in logged(site)?.iter().filter(|view| !view.primary) {
-            return Err(crate::support::verdict::Stop::Failed(missing(view)));
+        if let Some(view) = logged(site)?.iter().find(|view| !view.primary) {
+            return failed(missing(view));
         }
     }
     Ok(())

@@ -57,8 +57,8 @@ impl Talking {
     }
 
     fn last_view(&self) -> Option<(String, Vec<Value>)> {
-        let views = self.said().into_iter().filter(|value| value.get("event").is_some_and(|e| e == "view"));
-        let view = views.last()?;
+        let said = self.said();
+        let view = said.iter().rev().find(|value| value["event"] == "view")?;
         Some((view.get("id")?.as_str()?.to_owned(), view.get("members")?.as_array()?.clone()))
     }
 }
