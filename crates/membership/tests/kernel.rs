@@ -136,6 +136,31 @@ fn a_coordinator_that_is_established_as_failed_is_not_waited_for() {
 }
 
 #[test]
+fn what_a_side_that_is_gone_had_established_removes_nobody() {
+    let mut world = World::founded(5, Bugs::NONE);
+    world.fail(1, 4);
+    let late = world.hold(1, 3, "Submit");
+    world.lose(|_| true);
+    for n in 3..=5 {
+        let others: Vec<u32> = (3..=5).filter(|other| *other != n).collect();
+        world.hear(n, &others);
+        world.fail(n, 1);
+        world.fail(n, 2);
+    }
+    world.crash(1, 0);
+    world.crash(2, 0);
+    world.settle();
+    assert_eq!(world.members(3), vec![3, 4, 5], "{world}");
+    world.hand_over(&late);
+    world.hear(3, &[4, 5]);
+    world.settle();
+    for n in 3..=5 {
+        assert_eq!(world.members(n), vec![3, 4, 5], "{world}");
+    }
+    world.assert_sound();
+}
+
+#[test]
 fn a_joiner_is_let_in_and_a_higher_life_replaces_a_lower_one() {
     let mut world = World::founded(3, Bugs::NONE);
     world.start(4);

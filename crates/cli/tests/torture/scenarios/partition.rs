@@ -78,6 +78,8 @@ pub async fn run(run: &Run) -> Verdict {
         for (rules, members) in &groups {
             before.push(divided(*rules, members, round).await?);
         }
+        // Not a wait for an event: so long they stay apart, and their connections die.
+        tokio::time::sleep(run.lasts(0, 30)).await;
         for a in MINORITY {
             MAJORITY.iter().try_for_each(|b| hosts.heal(a, *b))?;
         }
