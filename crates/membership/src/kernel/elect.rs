@@ -15,6 +15,9 @@ use super::tables::Tables;
 use super::{Glimpse, Kernel, Owed, Role, TRIES_MAX, WAITS_MAX};
 use crate::step::{Peer, Request, RequestKind, Step};
 
+/// Beyond, a place in the order makes nobody wait longer for a merge.
+const PLACES_MAX: u32 = 8;
+
 /// An election under way.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Electing {
@@ -34,13 +37,15 @@ impl<T: Tables> Kernel<T> {
             return;
         }
         let place = self.place();
-        let first = place == 0 && self.tries == 0;
-        if first && urgent {
+        if place == 0 && self.tries == 0 && urgent {
             self.begin();
         } else if !self.backoff {
             self.backoff = true;
-            // One member of another side is heard a little before the next: they are to come together.
-            let delay = if first { Delay::Rounds(1) } else { Delay::Backoff { place, tries: self.tries } };
+            let delay = match urgent {
+                true => Delay::Backoff { place, tries: self.tries },
+                // One member of another side is heard a little before the next: they are to come together.
+                false => Delay::Rounds(1 + 2 * (self.left_out + place.min(PLACES_MAX))),
+            };
             self.arm(Timer::Backoff, delay);
         }
     }
@@ -386,6 +391,9 @@ impl<T: Tables> Kernel<T> {
             return None;
         }
         self.trace(if quorum { Transition::ComposePrimary } else { Transition::ComposeNonPrimary });
+        let outside = self.left_outside(line, statuses);
+        let mut statuses = statuses.clone();
+        statuses.retain(|site, _| !outside.contains(site));
         let present: BTreeMap<SiteId, Present> = statuses
             .iter()
             .map(|(site, (peer, status))| (*site, Present { peer: *peer, view: status.view }))

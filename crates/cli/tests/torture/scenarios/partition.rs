@@ -202,13 +202,11 @@ async fn apart(rules: Rules, members: &[Member], before: &[String]) -> Verdict<I
         let groups = line.session.groups().await.ok()?;
         let of = |name: &str| groups.iter().filter(|view| view.group.starts_with(name)).collect::<Vec<_>>();
         let same = groups.iter().find(|view| view.group == rules.group)?;
-        let mut other: Vec<&String> =
-            of(&format!("{}~", rules.group)).iter().flat_map(|view| &view.members).collect();
-        other.sort();
-        // A member that was reached a moment later than the other may have a group of its own.
+        let other = of(&format!("{}~", rules.group));
         (same.members == before[MINORITY.len()..]
-            && other == before[..MINORITY.len()].iter().collect::<Vec<_>>())
-        .then_some(())
+            && other.len() == 1
+            && other[0].members == before[..MINORITY.len()])
+            .then_some(())
     })
     .await?;
     Ok(Instant::now())
