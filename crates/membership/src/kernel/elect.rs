@@ -32,7 +32,7 @@ impl<T: Tables> Kernel<T> {
     pub(super) fn consider(&mut self) {
         let free = matches!(self.role, Role::Idle) && self.owed.is_none() && !self.retired;
         let urgent = self.is_wanted();
-        if !free || !(urgent || self.hears_another_view()) || !self.is_hopeful() {
+        if !free || !(urgent || self.may_merge()) || !self.is_hopeful() {
             self.backoff = false;
             return;
         }
@@ -81,6 +81,15 @@ impl<T: Tables> Kernel<T> {
     // C4, C17
     fn hears_another_view(&self) -> bool {
         self.heard.iter().any(|site| self.is_foreign(*site) && self.has_view(*site))
+    }
+
+    /// Whether a merge is this side's to begin: with the line it is the line's.
+    fn may_merge(&self) -> bool {
+        let on_line = |glimpse: &Glimpse| glimpse.view.is_some() && glimpse.view == glimpse.line.map(|l| l.0);
+        let off_line = |site: &SiteId| {
+            self.is_foreign(*site) && self.seen.get(site).is_some_and(|g| g.view.is_some() && !on_line(g))
+        };
+        self.hears_another_view() && (self.quorum_heard() || self.heard.iter().any(off_line))
     }
 
     fn has_view(&self, site: SiteId) -> bool {
@@ -391,7 +400,7 @@ impl<T: Tables> Kernel<T> {
             return None;
         }
         self.trace(if quorum { Transition::ComposePrimary } else { Transition::ComposeNonPrimary });
-        let outside = self.left_outside(line, statuses);
+        let outside = self.left_outside(line, statuses, quorum);
         let mut statuses = statuses.clone();
         statuses.retain(|site, _| !outside.contains(site));
         let present: BTreeMap<SiteId, Present> = statuses

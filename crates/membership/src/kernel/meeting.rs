@@ -20,8 +20,14 @@ impl<T: Tables> Kernel<T> {
         &mut self,
         line: &Step,
         statuses: &BTreeMap<SiteId, (Peer, Status)>,
+        quorum: bool,
     ) -> BTreeSet<SiteId> {
         let own = self.view_id();
+        if !quorum {
+            // Who is on the line is not drawn off it: the line takes this side in.
+            let on_line = |s: &Status| s.view != own && s.view == Some(s.line.id);
+            return statuses.iter().filter(|(_, (_, s))| on_line(s)).map(|(site, _)| *site).collect();
+        }
         let answered = |life| statuses.values().any(|(peer, _)| peer.life() == life);
         let in_parts = |(_, (peer, status)): &(&SiteId, &(Peer, Status))| {
             let side = status.branch.as_ref().filter(|_| status.view != own && !line.lists(*peer));
