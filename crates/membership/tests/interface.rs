@@ -341,6 +341,42 @@ fn members_of_a_side_that_died_join_again_when_the_line_is_back() {
 }
 
 #[test]
+fn a_member_that_was_removed_with_its_site_by_mistake_joins_again_and_an_expelled_one_does_not() {
+    for site_too in [true, false] {
+        let mut world = World::new();
+        let process = world.own.handle_born();
+        let m = world.own.join(world.now, process, name("g"), Join::default()).expect("taken");
+        world.settle();
+        let elsewhere = join("g", member(2), None, GroupOptions::default());
+        let applied = world.side.step(true, &[1, 2], vec![elsewhere]);
+        world.install(&applied);
+        let group = world.side.id("g");
+        let (sites, asked) = match site_too {
+            true => (vec![2], vec![]),
+            false => (vec![1, 2], vec![GroupRequest::Expel { group, member: m }]),
+        };
+        let mut step = world.side.make(true, &sites, asked);
+        step.removed.iter_mut().for_each(|(_, why)| *why = Why::Failed);
+        world.side.take(&step);
+        if site_too {
+            let back = world.side.make(true, &[2, 1], vec![]);
+            world.side.take(&back);
+            world.own.handle_admitted(back.id);
+        }
+        // It sees neither step, only what they came to.
+        let view = world.side.view("g");
+        assert_eq!(view.left, [(m, Why::Failed)]);
+        world.own.handle_step(world.now, &[view], &world.side.tables);
+        world.settle();
+        let members = world.side.members("g").expect("the group went on");
+        let again = members.iter().any(|member| member.process == process && *member != m);
+        assert_eq!((again, members.len()), (site_too, if site_too { 2 } else { 1 }));
+        let left = Event::Left { member: m, group, why: Why::Failed };
+        assert_eq!(world.events.contains(&left), !site_too);
+    }
+}
+
+#[test]
 fn a_view_that_was_missed_is_made_good_from_the_tables() {
     let mut world = World::new();
     let process = world.own.handle_born();

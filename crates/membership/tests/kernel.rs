@@ -119,6 +119,48 @@ fn a_minority_goes_on_off_the_line_and_merges_when_it_is_heard() {
 }
 
 #[test]
+fn a_coordinator_that_is_established_as_failed_is_not_waited_for() {
+    let mut world = World::founded(3, Bugs::NONE);
+    world.submit(1, anything());
+    world.deliver(1, 2, "Initiate");
+    world.deliver(1, 3, "Initiate");
+    world.crash(1, 0);
+    world.lose(|p| p.from == 1 || p.to == 1);
+    world.fail(2, 1);
+    world.fail(3, 1);
+    world.quiesce();
+    for n in 2..=3 {
+        assert_eq!(world.members(n), vec![2, 3], "no timer had to run out, {world}");
+    }
+    world.assert_sound();
+}
+
+#[test]
+fn what_a_side_that_is_gone_had_established_removes_nobody() {
+    let mut world = World::founded(5, Bugs::NONE);
+    world.fail(1, 4);
+    let late = world.hold(1, 3, "Submit");
+    world.lose(|_| true);
+    for n in 3..=5 {
+        let others: Vec<u32> = (3..=5).filter(|other| *other != n).collect();
+        world.hear(n, &others);
+        world.fail(n, 1);
+        world.fail(n, 2);
+    }
+    world.crash(1, 0);
+    world.crash(2, 0);
+    world.settle();
+    assert_eq!(world.members(3), vec![3, 4, 5], "{world}");
+    world.hand_over(&late);
+    world.hear(3, &[4, 5]);
+    world.settle();
+    for n in 3..=5 {
+        assert_eq!(world.members(n), vec![3, 4, 5], "{world}");
+    }
+    world.assert_sound();
+}
+
+#[test]
 fn a_joiner_is_let_in_and_a_higher_life_replaces_a_lower_one() {
     let mut world = World::founded(3, Bugs::NONE);
     world.start(4);

@@ -28,6 +28,7 @@ pub mod trust;
 pub use clock::Clock;
 pub use disk::{Disk, DiskError};
 pub use input::{Down, Input, InputSender, Inputs, inputs};
+pub use links::gate::Gate;
 pub use links::{Batch, Config, Hello, HelloRefused, Links, PeerAddress, SendError};
 pub use metrics::Metrics;
 pub use probe::Via;

@@ -266,9 +266,8 @@ impl Core {
             }
             Command::Status { answer } => drop(answer.send(self.node.status())),
             Command::Resume { process } => {
-                for group in self.processes.resume(process) {
-                    self.node.hold(now, &group, false);
-                }
+                let released = self.processes.resume(process);
+                self.release(released);
             }
             Command::Stop => self.begin_to_stop(),
         }
@@ -285,13 +284,21 @@ impl Core {
     fn close(&mut self, process: ProcessId, in_order: bool) {
         let now = self.clock.now();
         self.node.close_process(now, process, in_order);
-        for group in self.processes.close(process) {
-            self.node.hold(now, &group, false);
-        }
+        let released = self.processes.close(process);
         for casts in self.waiting.values_mut() {
             casts.retain(|cast| cast.process != process);
         }
         self.waiting.retain(|_, casts| !casts.is_empty());
+        self.release(released);
+    }
+
+    /// Nobody here holds these groups back any longer.
+    fn release(&mut self, groups: Vec<GroupName>) {
+        let now = self.clock.now();
+        for group in groups {
+            self.node.hold(now, &group, false);
+            self.retry(&group);
+        }
     }
 
     /// Casts now, or queues behind those that wait for the same group.
@@ -309,6 +316,10 @@ impl Core {
     fn try_cast(&mut self, group: &GroupName, mut cast: Cast) -> Option<Cast> {
         let now = self.clock.now();
         while let Some(payload) = cast.payloads.front() {
+            // Other sites feel a member here that takes nothing by acknowledgements that do not come.
+            if self.processes.hold_back(group) {
+                return Some(cast);
+            }
             match self.node.cast(now, cast.process, group, &cast.options, payload) {
                 Ok(casted) => {
                     cast.payloads.pop_front();
@@ -414,6 +425,9 @@ impl Core {
             Event::Left { group: _, name, member, why } => {
                 self.processes.tell_left(&name, member, why);
                 self.fail_waiting(&name, member.process);
+                if !self.processes.hold_back(&name) {
+                    self.release(vec![name]);
+                }
             }
             Event::Rejoining { was, member, group } => {
                 tracing::info!(%was, %member, %group, "joins again");

@@ -4,16 +4,16 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
 
+use net::Gate;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
 
-/// Scrapes at once; more wait to be accepted.
-const SCRAPES_MAX: usize = 16;
+/// Scrapes at once; a new one pushes out the oldest, so that nobody who only connects keeps others out.
+const SCRAPES_MAX: usize = 32;
 /// A request must come whole within this time and this many bytes.
 const REQUEST_WITHIN: Duration = Duration::from_secs(5);
 const REQUEST_BYTES_MAX: usize = 8 * 1024;
@@ -28,6 +28,8 @@ pub(crate) struct Metrics {
     pub(crate) group_views: Counter,
     pub(crate) core_members: Gauge,
     pub(crate) primary: Gauge,
+    pub(crate) sessions_refused: Counter,
+    pub(crate) scrapes_refused: Counter,
 }
 
 impl Metrics {
@@ -39,6 +41,10 @@ impl Metrics {
         registry.register("views", "Views of the core-set installed", self.view_changes.clone());
         registry.register("group_views", "Views of groups installed", self.group_views.clone());
         registry.register("core_members", "Sites in the core-set's view", self.core_members.clone());
+        let refused = "Sessions refused after they were connected: no hello, or not allowed";
+        registry.register("sessions_refused", refused, self.sessions_refused.clone());
+        let refused = "Requests to this port that were none, came too slowly, or were too many at once";
+        registry.register("scrapes_refused", refused, self.scrapes_refused.clone());
         registry.register("primary", "1 if this site's view is on the primary line", self.primary.clone());
         registry
     }
@@ -50,38 +56,46 @@ pub(crate) async fn serve(
     metrics: Arc<Metrics>,
     net: Arc<net::Metrics>,
 ) -> std::io::Result<()> {
-    let places = Arc::new(Semaphore::new(SCRAPES_MAX));
+    let gate = Arc::new(Gate::new(SCRAPES_MAX, 1));
     loop {
-        let Ok(place) = Arc::clone(&places).acquire_owned().await else { return Ok(()) };
         let (stream, _) = listener.accept().await?;
-        let (metrics, net) = (Arc::clone(&metrics), Arc::clone(&net));
+        let (metrics, net, gate) = (Arc::clone(&metrics), Arc::clone(&net), Arc::clone(&gate));
         tokio::spawn(async move {
-            // Whoever asks wrongly or slowly is simply let go.
-            let _ = tokio::time::timeout(REQUEST_WITHIN, answer(stream, &metrics, &net)).await;
-            drop(place);
+            let (_place, pushed_out) = gate.enter();
+            let answered = tokio::select! {
+                answered = tokio::time::timeout(REQUEST_WITHIN, answer(stream, &metrics, &net)) => answered.unwrap_or(false),
+                Ok(()) = pushed_out => false,
+            };
+            if !answered {
+                metrics.scrapes_refused.inc();
+            }
         });
     }
 }
 
-async fn answer(mut stream: TcpStream, metrics: &Metrics, net: &net::Metrics) -> std::io::Result<()> {
+/// Whether it was a request that has an answer. Who goes away before it is whole, or before it is answered, made none.
+async fn answer(mut stream: TcpStream, metrics: &Metrics, net: &net::Metrics) -> bool {
     let mut request = Vec::new();
     while !request.windows(4).any(|end| end == b"\r\n\r\n") {
-        if request.len() > REQUEST_BYTES_MAX || stream.read_buf(&mut request).await? == 0 {
-            return Ok(());
+        if request.len() > REQUEST_BYTES_MAX || !matches!(stream.read_buf(&mut request).await, Ok(1..)) {
+            return false;
         }
     }
-    let (status, body) = match request.split(|&byte| byte == b' ').nth(1) {
-        Some(b"/metrics") if request.starts_with(b"GET ") => ("200 OK", text(metrics, net)),
-        _ => ("404 Not Found", "metrics are at /metrics\n".to_owned()),
+    let (found, status, body) = match request.split(|&byte| byte == b' ').nth(1) {
+        Some(b"/metrics") if request.starts_with(b"GET ") => (true, "200 OK", text(metrics, net)),
+        _ => (false, "404 Not Found", "metrics are at /metrics\n".to_owned()),
     };
     let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
     let head = format!(
         "HTTP/1.1 {status}\r\nContent-Type: {kind}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
         body.len()
     );
-    stream.write_all(head.as_bytes()).await?;
-    stream.write_all(body.as_bytes()).await?;
-    stream.shutdown().await
+    let written = async {
+        stream.write_all(head.as_bytes()).await?;
+        stream.write_all(body.as_bytes()).await?;
+        stream.shutdown().await
+    };
+    written.await.is_ok() && found
 }
 
 fn text(metrics: &Metrics, net: &net::Metrics) -> String {

@@ -22,6 +22,7 @@ use crate::core::{Core, Ended};
 use crate::handle::Handle;
 use crate::metrics::{self, Metrics};
 use crate::notify;
+use crate::revoked;
 use crate::running::Running;
 use crate::session::{self, Listener};
 
@@ -57,6 +58,14 @@ pub enum StartError {
         address: String,
         /// Why not.
         cause: std::io::Error,
+    },
+    /// The list of revoked certificates can't be read: to go on without it would let them in.
+    #[error("{path}: {problem}; it lists serial numbers in hexadecimal, one a line")]
+    Revoked {
+        /// Which file.
+        path: PathBuf,
+        /// What is wrong.
+        problem: String,
     },
     /// The data directory can't be written.
     #[error("can't write to {path}: {cause}")]
@@ -121,7 +130,9 @@ pub async fn start(config: SiteConfig) -> Result<RunningSite, StartError> {
     let (handle, commands) = Handle::channel();
     let mut ports = BTreeMap::from([("link".to_owned(), links.address().port())]);
     let mut servers = Vec::new();
-    serve_sessions(&config, &handle, (&identity, &trust), &mut ports, &mut servers).await?;
+    let counters = (&metrics, &net_metrics);
+    serve_sessions(&config, &handle, (&identity, &trust), counters, &mut ports, &mut servers).await?;
+    servers.push(tokio::spawn(revoked::watch(config.site.certificates.clone(), trust, links.clone())));
     if let Some(address) = config.site.metrics {
         let listener = listen("metrics", address).await?;
         ports.insert("metrics".to_owned(), port(&listener));
@@ -212,6 +223,7 @@ fn certificates(config: &SiteConfig) -> Result<(Identity, Arc<Trust>), StartErro
     }
     let roots = load_roots(&folder.join("ca.pem"))?;
     let trust = Trust::new(config.cluster_id(), &roots)?;
+    trust.set_revoked(revoked::read(folder)?);
     Ok((identity, trust))
 }
 
@@ -235,6 +247,7 @@ async fn serve_sessions(
     config: &SiteConfig,
     handle: &Handle,
     (identity, trust): (&Identity, &Arc<Trust>),
+    (metrics, refusals): (&Arc<Metrics>, &Arc<net::Metrics>),
     ports: &mut BTreeMap<String, u16>,
     servers: &mut Vec<JoinHandle<()>>,
 ) -> Result<(), StartError> {
@@ -244,6 +257,9 @@ async fn serve_sessions(
         cluster: config.cluster.clone(),
         own_uid: rustix::process::getuid().as_raw(),
         users: config.site.users.iter().map(|user| (user.uid, user.may)).collect(),
+        metrics: Arc::clone(metrics),
+        refusals: Arc::clone(refusals),
+        gate: net::Gate::new(session::HALF_OPEN_MAX, u32::MAX),
     });
     let places = Arc::new(Semaphore::new(config.limits.sessions));
     let path = &config.site.session;

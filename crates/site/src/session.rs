@@ -7,5 +7,6 @@ mod listen;
 mod requests;
 mod translate;
 
+pub(crate) use connection::HALF_OPEN_MAX;
 pub use connection::Site;
 pub use listen::{Listener, serve};

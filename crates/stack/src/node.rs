@@ -453,6 +453,9 @@ impl Node {
         for gone in before.iter().filter(|life| !self.members.contains(life)) {
             self.groups.handle_life_ended(now, *gone);
         }
+        if let Some(own) = step.members.iter().find(|member| member.peer == self.config.me) {
+            self.interface.handle_admitted(own.joined_at);
+        }
         if let Some(view) = self.service.as_ref().and_then(Service::view) {
             self.interface.handle_step(now, views, &view.tables);
             self.host.handle_step(now, views, &view.tables);

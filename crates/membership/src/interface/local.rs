@@ -35,6 +35,8 @@ pub struct Interface {
     /// The newest view seen of each group with members here.
     seen: BTreeMap<GroupId, Arc<GroupView>>,
     asked: BTreeMap<u64, Asked>,
+    /// The step that let this life into the core-set, the last time.
+    admitted: ViewId,
     last_process: u64,
     last_join: u64,
     last_request: u64,
@@ -77,6 +79,7 @@ impl Interface {
             members: BTreeMap::new(),
             seen: BTreeMap::new(),
             asked: BTreeMap::new(),
+            admitted: ViewId::default(),
             last_process: 0,
             last_join: 0,
             last_request: 0,
@@ -156,6 +159,12 @@ impl Interface {
         let n = self.ask(now + delay, request, Some(now + self.config.patience));
         self.say_due(now);
         Ok(self.request_id(n))
+    }
+
+    /// The site's own mserver is in the core-set since this step. A member that an earlier view took for failed was
+    /// removed with its site: to be said before [`Interface::handle_step`].
+    pub fn handle_admitted(&mut self, at: ViewId) {
+        self.admitted = at;
     }
 
     /// The site's own mserver has installed a step: its views, and the tables after it, which tell the outcome

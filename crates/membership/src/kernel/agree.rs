@@ -136,10 +136,7 @@ impl<T: Tables> Kernel<T> {
         self.raised = self.raised.max(promised);
         if from.life() == attempt.coordinator && self.owed.is_some_and(|owed| owed.attempt == attempt) {
             // Its coordinator has given it up.
-            self.owed = None;
-            self.in_vain = self.in_vain.max(attempt);
-            self.ran_out = true;
-            self.trace(Transition::OwedRanOut);
+            self.give_up_owed(attempt);
         }
         let line = self.line.clone();
         match &mut self.role {
@@ -188,7 +185,7 @@ impl<T: Tables> Kernel<T> {
 
     /// C12: a primary step needs a quorum of its base, and all its members or the time-out; a non-primary one
     /// needs all its members.
-    fn commit_if_agreed(&mut self, timed_out: bool) {
+    pub(super) fn commit_if_agreed(&mut self, timed_out: bool) {
         let Role::Initiating(initiating) = &self.role else { return };
         let Some(line) = &self.line else { return };
         let base = &line.step;
@@ -208,7 +205,10 @@ impl<T: Tables> Kernel<T> {
                     .get(&peer.site)
                     .is_some_and(|(p, accepted)| *accepted && is_acceptor(base, *p))
             };
-            is_quorum(base, self.config.bugs, voted) && (all || timed_out)
+            let acknowledged = |peer: Peer| initiating.acks.get(&peer.site).is_some_and(|(p, _)| *p == peer);
+            let mut members = initiating.step.members.iter().map(|m| m.peer);
+            let awaited = members.any(|peer| !acknowledged(peer) && !self.is_over(peer.life()));
+            is_quorum(base, self.config.bugs, voted) && (!awaited || timed_out)
         } else {
             all
         };

@@ -8,7 +8,7 @@ use super::record::Learned;
 use super::tables::Tables;
 use super::{Kernel, REQUESTS_PER_STEP_MAX};
 use crate::group::Branch;
-use crate::step::{CoreMember, Peer, Request, RequestKind, Step, Why};
+use crate::step::{CoreMember, Peer, Request, RequestId, RequestKind, Step, Why};
 
 /// A site that is there, and the view it comes from.
 #[derive(Clone, Copy, Debug)]
@@ -20,8 +20,8 @@ pub(crate) struct Present {
 impl<T: Tables> Kernel<T> {
     /// Why a life is to be removed, if that is established (C15, C18), or if a newer one has been seen.
     pub(super) fn established(&self, peer: Peer) -> Option<Why> {
-        let asked = |kind: &RequestKind| match kind {
-            RequestKind::Fail(life, why) if *life == peer.life() => Some(*why),
+        let asked = |(id, kind): (&RequestId, &RequestKind)| match kind {
+            RequestKind::Fail(life, why) if *life == peer.life() && self.may_witness(id.origin) => Some(*why),
             RequestKind::Leave(life) if *life == peer.life() => Some(Why::Left),
             RequestKind::Fail(..)
             | RequestKind::Leave(_)
@@ -30,7 +30,14 @@ impl<T: Tables> Kernel<T> {
             | RequestKind::Group(_) => None,
         };
         let newer = || self.newest_life(peer.site).is_some_and(|life| life.incarnation > peer.incarnation);
-        self.pending.values().find_map(asked).or_else(|| newer().then_some(Why::Failed))
+        self.pending.iter().find_map(asked).or_else(|| newer().then_some(Why::Failed))
+    }
+
+    /// C15: what was established in another view is over with it. It may still arrive, when the network has healed.
+    pub(super) fn may_witness(&self, origin: SiteIncarnation) -> bool {
+        let here = self.view.as_ref().or(self.line.as_ref());
+        origin == self.me.life()
+            || here.is_some_and(|l| l.step.members.iter().any(|m| m.peer.life() == origin))
     }
 
     /// C9.4: the step that `attempt` proposes, if anybody would be left in it. `order` gives the ranks of those

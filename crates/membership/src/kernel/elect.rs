@@ -15,6 +15,9 @@ use super::tables::Tables;
 use super::{Glimpse, Kernel, Owed, Role, TRIES_MAX, WAITS_MAX};
 use crate::step::{Peer, Request, RequestId, RequestKind, Step};
 
+/// Beyond, a place in the order makes nobody wait longer for a merge.
+const PLACES_MAX: u32 = 8;
+
 /// An election under way.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Electing {
@@ -28,16 +31,22 @@ impl<T: Tables> Kernel<T> {
     /// C4, C5: starts a change if one is wanted and this site's turn has come; else waits for its turn.
     pub(super) fn consider(&mut self) {
         let free = matches!(self.role, Role::Idle) && self.owed.is_none() && !self.retired;
-        if !free || !self.is_wanted() || !self.is_hopeful() {
+        let urgent = self.is_wanted();
+        if !free || !(urgent || self.may_merge()) || !self.is_hopeful() {
             self.backoff = false;
             return;
         }
         let place = self.place();
-        if place == 0 && self.tries == 0 {
+        if place == 0 && self.tries == 0 && urgent {
             self.begin();
         } else if !self.backoff {
             self.backoff = true;
-            self.arm(Timer::Backoff, Delay::Backoff { place, tries: self.tries });
+            let delay = match urgent {
+                true => Delay::Backoff { place, tries: self.tries },
+                // One member of another side is heard a little before the next: they are to come together.
+                false => Delay::Rounds(1 + 2 * (self.left_out + place.min(PLACES_MAX))),
+            };
+            self.arm(Timer::Backoff, delay);
         }
     }
 
@@ -47,7 +56,7 @@ impl<T: Tables> Kernel<T> {
         }
     }
 
-    // C4
+    // C4, but for C17
     fn is_wanted(&self) -> bool {
         let Some(line) = &self.line else { return false };
         let Some(view) = &self.view else { return true };
@@ -67,7 +76,25 @@ impl<T: Tables> Kernel<T> {
                 && view.tables.wants(&r, view.step.primary)
                 && !self.waits_on_branch(r.id)
         }) || view.step.members.iter().any(|m| another_life(m.peer))
-            || self.heard.iter().any(|site| self.is_foreign(*site))
+            || self.heard.iter().any(|site| self.is_foreign(*site) && !self.has_view(*site))
+    }
+
+    // C4, C17
+    fn hears_another_view(&self) -> bool {
+        self.heard.iter().any(|site| self.is_foreign(*site) && self.has_view(*site))
+    }
+
+    /// Whether a merge is this side's to begin: with the line it is the line's.
+    fn may_merge(&self) -> bool {
+        let on_line = |glimpse: &Glimpse| glimpse.view.is_some() && glimpse.view == glimpse.line.map(|l| l.0);
+        let off_line = |site: &SiteId| {
+            self.is_foreign(*site) && self.seen.get(site).is_some_and(|g| g.view.is_some() && !on_line(g))
+        };
+        self.hears_another_view() && (self.quorum_heard() || self.heard.iter().any(off_line))
+    }
+
+    fn has_view(&self, site: SiteId) -> bool {
+        self.seen.get(&site).is_some_and(|glimpse| glimpse.view.is_some())
     }
 
     /// Whether the step off the line that made this view carried the request and left it open: another step like
@@ -169,9 +196,7 @@ impl<T: Tables> Kernel<T> {
             return None;
         }
         // A foreign view must be asked what it promised; a restarted site without a view may simply come in.
-        let foreign_view =
-            |site: &SiteId| self.is_foreign(*site) && self.seen.get(site).is_some_and(|g| g.view.is_some());
-        if self.heard.iter().any(foreign_view) || view.step.primary != self.quorum_heard() {
+        if self.hears_another_view() || view.step.primary != self.quorum_heard() {
             return None;
         }
         let present = self.presumed_present(&view.step);
@@ -186,7 +211,8 @@ impl<T: Tables> Kernel<T> {
     fn presumed_present(&self, view: &Step) -> BTreeMap<SiteId, Present> {
         let mut present = BTreeMap::new();
         for member in &view.members {
-            if self.established(member.peer).is_none() {
+            // Who makes the step is there, whatever was said of it.
+            if member.peer == self.me || self.established(member.peer).is_none() {
                 present.insert(member.peer.site, Present { peer: member.peer, view: Some(view.id) });
             }
         }
@@ -304,8 +330,10 @@ impl<T: Tables> Kernel<T> {
 
     pub(super) fn compose_if_answered(&mut self) {
         let Role::Electing(electing) = &self.role else { return };
-        let answered =
-            |site: &SiteId| electing.statuses.contains_key(site) || electing.refused.contains(site);
+        let over = |site: &SiteId| self.newest_life(*site).is_some_and(|life| self.is_over(life));
+        let answered = |site: &SiteId| {
+            electing.statuses.contains_key(site) || electing.refused.contains(site) || over(site)
+        };
         if electing.asked.iter().all(answered) {
             self.finish_election();
         }
@@ -379,6 +407,9 @@ impl<T: Tables> Kernel<T> {
             return None;
         }
         self.trace(if quorum { Transition::ComposePrimary } else { Transition::ComposeNonPrimary });
+        let outside = self.left_outside(line, statuses, quorum);
+        let mut statuses = statuses.clone();
+        statuses.retain(|site, _| !outside.contains(site));
         let present: BTreeMap<SiteId, Present> = statuses
             .iter()
             .map(|(site, (peer, status))| (*site, Present { peer: *peer, view: status.view }))

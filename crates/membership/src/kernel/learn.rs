@@ -346,16 +346,21 @@ impl<T: Tables> Kernel<T> {
             return;
         }
         if owed.asked {
-            self.owed = None;
-            self.in_vain = self.in_vain.max(attempt);
-            self.ran_out = true;
-            self.trace(Transition::OwedRanOut);
+            self.give_up_owed(attempt);
             return;
         }
         owed.asked = true;
         self.trace(Transition::MsgQuery);
         self.send(attempt.coordinator.site, Body::MsgQuery { attempt, full: false });
         self.arm(Timer::Commit(attempt), Delay::Rounds(2));
+    }
+
+    /// The commit of this attempt will not come: whose turn it is may begin.
+    pub(super) fn give_up_owed(&mut self, attempt: ViewId) {
+        self.owed = None;
+        self.in_vain = self.in_vain.max(attempt);
+        self.ran_out = true;
+        self.trace(Transition::OwedRanOut);
     }
 
     pub(super) fn on_wait(&mut self, attempt: ViewId) {

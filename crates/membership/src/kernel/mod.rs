@@ -10,6 +10,7 @@ mod agree;
 mod compose;
 mod elect;
 mod learn;
+mod meeting;
 pub mod message;
 pub mod output;
 mod pending;
@@ -141,6 +142,8 @@ pub struct Kernel<T: Tables> {
     heard: BTreeSet<SiteId>,
     /// The highest number seen in a Refuse.
     raised: ViewId,
+    /// How often in a row a side was left outside because it was not heard in whole.
+    left_out: u32,
     tries: u32,
     backoff: bool,
     requests: u64,
@@ -213,6 +216,7 @@ impl<T: Tables> Kernel<T> {
             seen: BTreeMap::new(),
             heard: BTreeSet::new(),
             raised: ViewId::default(),
+            left_out: 0,
             tries: 0,
             backoff: false,
             requests: 0,
@@ -377,6 +381,7 @@ impl<T: Tables> Kernel<T> {
             while let Some(message) = self.inbox.pop_front() {
                 self.handle_body(&message);
             }
+            self.stop_waiting_for_the_failed();
             self.consider();
             if self.inbox.is_empty() {
                 break;

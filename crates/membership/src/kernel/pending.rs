@@ -57,6 +57,30 @@ impl<T: Tables> Kernel<T> {
         self.turn();
     }
 
+    /// Whether nothing more is awaited of a life: it is established as failed and has not been heard since, or a
+    /// later life of its site has been seen.
+    pub(super) fn is_over(&self, life: SiteIncarnation) -> bool {
+        let failed = |(id, kind): (&RequestId, &RequestKind)| {
+            matches!(kind, RequestKind::Fail(l, Why::Failed) if *l == life) && self.may_witness(id.origin)
+        };
+        let surpassed =
+            || self.newest_life(life.site).is_some_and(|newest| newest.incarnation > life.incarnation);
+        let silent = || !self.heard.contains(&life.site) && self.pending.iter().any(failed);
+        life.site != self.me.site && (surpassed() || silent())
+    }
+
+    /// C9, C12, C14: who is established as failed is waited for no longer than that. The timers stay for those who
+    /// are merely silent.
+    pub(super) fn stop_waiting_for_the_failed(&mut self) {
+        if let Some(owed) = self.owed
+            && self.is_over(owed.attempt.coordinator)
+        {
+            self.give_up_owed(owed.attempt);
+        }
+        self.compose_if_answered();
+        self.commit_if_agreed(false);
+    }
+
     /// C18: begins to leave. The site goes when it has learned of it, or after a while without.
     pub fn leave(&mut self) {
         if self.leaving || self.retired {

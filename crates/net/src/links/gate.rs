@@ -14,7 +14,8 @@ use tokio::sync::oneshot;
 /// Addresses whose rate is remembered. When there are more, those at rest are forgotten, then all.
 const ADDRESSES_MAX: usize = 4096;
 
-pub(crate) struct Gate {
+/// Who may come in, and how many may be without an introduction at once.
+pub struct Gate {
     half_open_max: usize,
     per_second: f64,
     state: Mutex<State>,
@@ -34,13 +35,14 @@ struct Bucket {
 }
 
 /// A place among the half-open; given back when dropped.
-pub(crate) struct Place<'a> {
+pub struct Place<'a> {
     gate: &'a Gate,
     number: u64,
 }
 
 impl Gate {
-    pub(crate) fn new(half_open_max: usize, accepts_per_second: u32) -> Gate {
+    /// Room for so many half-open connections, and for so many new ones a second from each unknown address.
+    pub fn new(half_open_max: usize, accepts_per_second: u32) -> Gate {
         Gate {
             half_open_max: half_open_max.max(1),
             per_second: f64::from(accepts_per_second.max(1)),
@@ -85,7 +87,7 @@ impl Gate {
     }
 
     /// Takes a place among the half-open. The receiver hears when it is pushed out.
-    pub(crate) fn enter(&self) -> (Place<'_>, oneshot::Receiver<()>) {
+    pub fn enter(&self) -> (Place<'_>, oneshot::Receiver<()>) {
         let mut state = self.state();
         if state.half_open.len() >= self.half_open_max
             && let Some((_, oldest)) = state.half_open.pop_front()

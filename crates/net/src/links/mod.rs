@@ -10,7 +10,7 @@
 mod accept;
 mod connection;
 mod dial;
-mod gate;
+pub mod gate;
 mod handshake;
 mod outbox;
 mod peer;

@@ -63,6 +63,12 @@ impl Processes {
         self.groups.values().filter(free).map(|local| local.name.clone()).collect()
     }
 
+    /// Whether a member here does not take what this group tells it.
+    pub(super) fn hold_back(&self, group: &GroupName) -> bool {
+        let paused = |local: &Local| local.members.iter().any(|member| self.paused.contains(&member.process));
+        !self.paused.is_empty() && self.groups.values().any(|local| local.name == *group && paused(local))
+    }
+
     pub(super) fn name(&self, group: GroupId) -> Option<GroupName> {
         self.groups.get(&group).map(|local| local.name.clone())
     }
@@ -162,7 +168,8 @@ impl Processes {
                 reply_to,
                 payload: payload.clone(),
             });
-            if behind && self.paused.insert(member.process) {
+            if behind {
+                self.paused.insert(member.process);
                 held = Some(local.name.clone());
             }
         }

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
+use net::{Gate, Refusal};
 use serde_json::{Map, Value};
 use stack::ReplyTo;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
@@ -19,6 +20,7 @@ use wire::session::{
 
 use super::{events, requests, translate};
 use crate::handle::{Events, Handle};
+use crate::metrics::Metrics;
 
 /// Message bodies that a client may be sent before it grants more.
 const CREDIT_BYTES: u64 = 1 << 20;
@@ -28,6 +30,8 @@ const OUT_MAX: usize = 256;
 const TICKETS_MAX: usize = 65_536;
 /// So much is written at once.
 const WRITE_BYTES: usize = 64 * 1024;
+/// Remote connections that may be without a finished handshake; a new one pushes out the oldest.
+pub(crate) const HALF_OPEN_MAX: usize = 128;
 /// How long a client may take for its handshake and hello.
 const HELLO_WITHIN: Duration = Duration::from_secs(5);
 
@@ -43,24 +47,42 @@ pub struct Site {
     pub own_uid: u32,
     /// Other Unix users that may enter.
     pub users: Vec<(u32, Principal)>,
+    /// Where sessions that are refused are counted.
+    pub(crate) metrics: Arc<Metrics>,
+    /// Where peers that are refused are counted.
+    pub(crate) refusals: Arc<net::Metrics>,
+    /// Remote connections that have not introduced themselves.
+    pub(crate) gate: Gate,
 }
 
 impl Site {
-    /// Checks a remote peer's certificate. Whoever is refused is counted by the verifier.
+    /// Checks a remote peer's certificate; who is refused is counted. A peer that only connects holds a place until
+    /// others want it.
     pub(super) async fn shake_hands(
         &self,
         acceptor: tokio_rustls::TlsAcceptor,
         stream: TcpStream,
         peer: SocketAddr,
     ) -> Option<(tokio_rustls::server::TlsStream<TcpStream>, Principal)> {
-        let shaken = tokio::time::timeout(HELLO_WITHIN, acceptor.accept(stream)).await;
+        let (_place, pushed_out) = self.gate.enter();
+        let shaken = tokio::select! {
+            shaken = tokio::time::timeout(HELLO_WITHIN, acceptor.accept(stream)) => shaken,
+            Ok(()) = pushed_out => {
+                self.refusals.refuse(Refusal::HalfOpenLimit);
+                return None;
+            }
+        };
         let stream = match shaken {
             Ok(Ok(stream)) => stream,
             Ok(Err(error)) => {
-                tracing::info!(%peer, %error, "refused a remote session");
+                self.refusals.refuse(Refusal::of_io(&error));
+                tracing::debug!(%peer, %error, "refused a remote session");
                 return None;
             }
-            Err(_) => return None,
+            Err(_) => {
+                self.refusals.refuse(Refusal::HandshakeTimeout);
+                return None;
+            }
         };
         let certificate = stream.get_ref().1.peer_certificates()?.first()?;
         let (principal, _) = net::cert::identify(certificate).ok()?;
@@ -132,7 +154,11 @@ impl Connection {
         let _ = out.send(vec![line(&hello)]).await;
         let mut decoder = Decoder::default();
         let greeting = self.greet(&mut read, &mut decoder, &out);
-        if let Ok(Some((process, events, principal))) = tokio::time::timeout(HELLO_WITHIN, greeting).await {
+        let greeted = tokio::time::timeout(HELLO_WITHIN, greeting).await;
+        if !matches!(greeted, Ok(Some(_))) {
+            self.site.metrics.sessions_refused.inc();
+        }
+        if let Ok(Some((process, events, principal))) = greeted {
             let credit = Credit::default();
             credit.grant(CREDIT_BYTES);
             let (site, tickets) = (Arc::clone(&self.site), Mutex::default());

@@ -69,11 +69,16 @@ pub async fn serve(listener: Listener, site: Arc<Site>, places: Arc<Semaphore>) 
             }),
             Listener::Tls(listener, acceptor) => listener.accept().await.map(|(stream, peer)| {
                 let acceptor = acceptor.clone();
+                let places = Arc::clone(&places);
+                // A place is for a session: who only connects takes none.
+                drop(place);
                 tokio::spawn(async move {
-                    if let Some((stream, principal)) = site.shake_hands(acceptor, stream, peer).await {
-                        let (read, write) = tokio::io::split(stream);
-                        Connection::new(site, Some(principal)).run(read, write).await;
-                    }
+                    let Some((stream, principal)) = site.shake_hands(acceptor, stream, peer).await else {
+                        return;
+                    };
+                    let Ok(place) = places.acquire_owned().await else { return };
+                    let (read, write) = tokio::io::split(stream);
+                    Connection::new(site, Some(principal)).run(read, write).await;
                     drop(place);
                 });
             }),

@@ -73,6 +73,8 @@ impl Interface {
         let gone: Vec<MemberId> = self.members_of(view.group).filter(|m| !is_listed(m)).collect();
         for member in gone {
             match view.left.iter().find(|(m, _)| *m == member).map(|(_, why)| *why) {
+                // Its site was taken for dead, and it with it; both are alive.
+                Some(Why::Failed) if view.id < self.admitted => self.rejoin(now, member),
                 Some(why @ (Why::Left | Why::Failed)) => {
                     self.members.remove(&member);
                     self.events.push_back(Event::Left { member, group: view.group, why });

@@ -1,0 +1,44 @@
+//! The scenarios, in the order in which they are run.
+
+mod failover;
+mod flood;
+mod hostile;
+mod kills;
+mod network;
+mod partition;
+mod pause;
+mod starved;
+mod terminals;
+
+use std::pin::Pin;
+
+use crate::support::run::Run;
+use crate::support::verdict::Verdict;
+
+pub struct Scenario {
+    pub name: &'static str,
+    pub about: &'static str,
+    pub run: for<'a> fn(&'a Run) -> Pin<Box<dyn Future<Output = Verdict> + 'a>>,
+}
+
+macro_rules! scenarios {
+    ($($name:literal, $about:literal, $run:path;)*) => {
+        pub const SCENARIOS: &[Scenario] =
+            &[$(Scenario { name: $name, about: $about, run: |run| Box::pin($run(run)) },)*];
+    };
+}
+
+scenarios! {
+    "terminals", "a site with a member is killed and comes back", terminals::run;
+    "pause", "a site stops and goes on while others cast", pause::run;
+    "starved_processors", "spinning threads remove nobody", starved::processors;
+    "starved_disk", "a saturated disk removes nobody", starved::disk;
+    "one_way_cut", "packets from one site to another are lost", network::one_way_cut;
+    "one_way_loss", "half the packets from one site to another are lost", network::one_way_loss;
+    "link_cut", "the link between two sites is cut", network::link_cut;
+    "partition", "two and three, and together again, under every rule", partition::run;
+    "kills", "all sites are killed at random points of view changes", kills::run;
+    "hostile", "strangers, garbage, forged probes, half-open connections", hostile::run;
+    "flood", "a member that stopped holds back a flood", flood::run;
+    "failover", "the time from a death to the view without it", failover::run;
+}

@@ -1,0 +1,57 @@
+//! A site stops (SIGSTOP) and goes on (SIGCONT) while members cast everywhere. It is removed, its old view is over for
+//! good, and its member is let in again as another; the others lose nothing, double nothing, and agree on the order.
+
+use rustix::process::Signal;
+
+use crate::support::caster::{Cast, Caster, Manner};
+use crate::support::cluster::Cluster;
+use crate::support::member::Member;
+use crate::support::oracle::{at_rest, judge, nothing_lost, stretches};
+use crate::support::run::Run;
+use crate::support::verdict::{Verdict, ensure, failed};
+
+pub async fn run(run: &Run) -> Verdict {
+    let mut cluster = Cluster::on_loopback(run, 3, |_| {}).await?;
+    cluster.start().await?;
+    let mut members = Vec::new();
+    for site in &cluster.sites {
+        members.push(Member::join(&site.address(), "chat", &format!("m{}", site.number)).await?);
+    }
+    for member in &members {
+        member.log.view_of(3).await?;
+    }
+    let casters: Vec<Caster> = members.iter().map(|m| Caster::start(m, Manner::default())).collect();
+
+    let stopped = &cluster.sites[2];
+    stopped.signal(Signal::STOP)?;
+    for member in &members[..2] {
+        member.log.view_of(2).await?;
+    }
+    // Not a wait for an event: the length of the pause is what is asked for.
+    tokio::time::sleep(run.lasts(5, 30)).await;
+    stopped.signal(Signal::CONT)?;
+    for member in &members {
+        member.log.view_of(3).await?;
+    }
+    cluster.whole().await?;
+
+    let mut cast = Cast::default();
+    for caster in casters {
+        cast.add(caster.stop().await?);
+    }
+    let logs: Vec<_> = members.iter().map(|member| member.log.clone()).collect();
+    at_rest(&logs, &cast).await?;
+    let judged = judge(&logs, &cast)?;
+    nothing_lost(&logs, &cast)?;
+
+    let [first, .., back] = &stretches(&logs[2])?[..] else {
+        return failed("the stopped member has had one view only");
+    };
+    ensure(first.me != back.me, || format!("{} came back as the member that had been removed", first.me))?;
+    for log in &logs[..2] {
+        let removed = log.views().iter().any(|v| v.left.iter().any(|left| left.member == first.me));
+        ensure(removed, || format!("{} was never told that {} is gone", log.name, first.me))?;
+    }
+    run.say(format!("{} messages delivered, {} views, {judged:?}", judged.delivered, judged.views));
+    cluster.check_alive()
+}

@@ -1,0 +1,14 @@
+//! What the scenarios are made of.
+
+pub mod caster;
+pub mod cluster;
+pub mod hog;
+pub mod hosts;
+pub mod intruder;
+pub mod line;
+pub mod member;
+pub mod oracle;
+pub mod relay;
+pub mod run;
+pub mod site;
+pub mod verdict;
