@@ -60,6 +60,8 @@ pub enum Command {
     Join(Join),
     /// Cast a message from outside and print the replies
     Cast(Cast),
+    /// Force a cluster that has lost a majority for good to go on with the survivors
+    Recover(Recover),
     /// Measure
     #[command(subcommand)]
     Bench(Bench),
@@ -116,6 +118,32 @@ pub struct Site {
     /// Stop when standard input ends (set by `up`, whose death must stop its sites)
     #[arg(long, hide = true)]
     pub with_stdin: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(
+    group = clap::ArgGroup::new("what").required(true),
+    after_help = "Examples:
+  unanimous recover --config a/site.toml --survivors a,c            says what would be lost
+  unanimous recover --config a/site.toml --survivors a,c --force    on a's machine, and the same on c's
+  unanimous recover --config b/site.toml --join 1.3f2a --force      should b come back after all
+
+The site must be stopped. Name the same survivors on each of their machines; all of them must start before the
+cluster goes on. Whoever is not named is shut out for good, with what it alone knew."
+)]
+pub struct Recover {
+    /// The stopped site's configuration
+    #[arg(long, value_name = "FILE")]
+    pub config: PathBuf,
+    /// All sites that are left, by name or number, this one among them
+    #[arg(long, value_delimiter = ',', value_name = "SITE,SITE", group = "what")]
+    pub survivors: Vec<String>,
+    /// Give up this site's data and join the cluster that was recovered to this epoch
+    #[arg(long, value_name = "EPOCH", group = "what")]
+    pub join: Option<String>,
+    /// Do it; without this, only say what would be done and lost
+    #[arg(long)]
+    pub force: bool,
 }
 
 #[derive(Debug, Args)]

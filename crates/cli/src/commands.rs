@@ -6,6 +6,7 @@ pub mod certificates;
 pub mod generate;
 pub mod init;
 pub mod join;
+pub mod recover;
 pub mod sim;
 pub mod site;
 pub mod status;

@@ -10,6 +10,7 @@ mod core;
 mod handle;
 mod metrics;
 mod notify;
+pub mod recover;
 mod run;
 mod running;
 pub mod session;

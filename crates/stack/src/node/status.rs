@@ -86,6 +86,9 @@ impl Node {
                 let absent = missing(&mut line.step.members.iter().map(|m| m.peer.site));
                 Some(format!("waiting for a majority of the last view; not heard: {absent}"))
             }
+            (None, None) if !self.config.founders.contains(&self.config.me.site) => {
+                Some("waiting to be let in by a site of the cluster".to_owned())
+            }
             (Some(_) | None, None) => {
                 let absent = missing(&mut self.config.founders.iter().copied());
                 Some(format!("waiting for the founders; not heard: {absent}"))
