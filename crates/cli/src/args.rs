@@ -170,6 +170,10 @@ pub struct Join {
     /// Which sides merge again: same-name, never or role:R (if this join creates the group)
     #[arg(long)]
     pub merges: Option<String>,
+    /// A member whose program does not take its events within so many milliseconds has failed; 0: it may take its
+    /// time (if this join creates the group)
+    #[arg(long, default_value_t = 0, value_name = "MS")]
+    pub probe_ms: u32,
     /// The order of the lines you type
     #[arg(long, default_value = "abcast")]
     pub order: Order,

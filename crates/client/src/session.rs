@@ -14,15 +14,12 @@ use wire::session::{
 };
 
 use crate::address::{Address, AddressError};
+use crate::events::{self, Events, Incoming};
 
 /// The protocol version that this client speaks.
 const VERSION: u32 = 1;
 /// Requests written and not yet on the wire; more wait in `send`.
 const QUEUE_REQUESTS_MAX: usize = 256;
-/// Events read and not yet taken; the reader waits beyond it, and the site feels it through credit.
-const QUEUE_EVENTS_MAX: usize = 4096;
-/// Grant credit again when so many bytes of messages have been taken.
-const CREDIT_STEP_BYTES: u64 = 256 * 1024;
 
 /// Why something could not be done over a session.
 #[derive(Debug, thiserror::Error)]
@@ -68,6 +65,10 @@ pub struct JoinOptions {
     pub lives: Option<String>,
     /// `same-name`, `never` or `role:R`.
     pub merges: Option<String>,
+    /// Milliseconds within which members must take their events when asked; 0: not asked.
+    pub probe_ms: u32,
+    /// Milliseconds for which changes of membership are gathered.
+    pub aggregate_ms: u32,
 }
 
 /// The replies to a cast.
@@ -79,64 +80,6 @@ pub struct Replied {
     pub bodies: Vec<Bytes>,
     /// The body of the abort reply, if one ended the call.
     pub abort: Option<Bytes>,
-}
-
-/// What a site tells a program.
-#[derive(Clone, Debug)]
-pub enum Event {
-    /// A new view of a group that this process is in, or watches.
-    View(View),
-    /// A message.
-    Message {
-        /// The group's name.
-        group: String,
-        /// The view in which it is delivered.
-        view: String,
-        /// Who cast it.
-        from: String,
-        /// In which order.
-        order: String,
-        /// Set if a reply is wanted: hand it to [`Session::reply`].
-        reply_to: Option<String>,
-        /// The message.
-        payload: Bytes,
-    },
-    /// The transitional signal of safe delivery.
-    Signal {
-        /// The group's name.
-        group: String,
-        /// Who is sure to have what was delivered before.
-        members: Vec<String>,
-    },
-    /// Casting is refused (a view change), or possible again.
-    Blocked {
-        /// The group's name.
-        group: String,
-        /// Which.
-        blocked: bool,
-    },
-    /// There is room for casts again.
-    Writable {
-        /// The group's name.
-        group: String,
-    },
-    /// This process is no longer in the group.
-    Left {
-        /// The group's name.
-        group: String,
-        /// Why.
-        why: String,
-    },
-    /// The site asks whether this program is alive: [`Session::alive`].
-    Probe {
-        /// To be handed back.
-        id: u64,
-    },
-    /// The session is over.
-    Ended {
-        /// Why.
-        why: String,
-    },
 }
 
 /// A session with a site. Clones share it; it ends when all of them and the [`Events`] are gone.
@@ -159,14 +102,6 @@ struct Waiting {
     next_id: u64,
     answers: BTreeMap<u64, oneshot::Sender<(Answer, Bytes)>>,
     ended: Option<String>,
-}
-
-/// The events of a session, in order.
-#[derive(Debug)]
-pub struct Events {
-    events: mpsc::Receiver<Event>,
-    out: mpsc::Sender<Vec<Bytes>>,
-    taken_bytes: u64,
 }
 
 /// Connects to a site. `client` names the program, for people.
@@ -246,9 +181,8 @@ where
         .unwrap_or(Principal::Observe);
     let waiting = Mutex::new(Waiting { next_id: 2, ..Waiting::default() });
     let shared = Arc::new(Shared { hello, process, principal, waiting });
-    let (events_in, events) = mpsc::channel(QUEUE_EVENTS_MAX);
-    tokio::spawn(read_all(read, decoder, Arc::clone(&shared), events_in));
-    let events = Events { events, out: out.clone(), taken_bytes: 0 };
+    let (incoming, events) = events::queue(out.clone());
+    tokio::spawn(read_all(read, decoder, Arc::clone(&shared), incoming));
     Ok((Session { shared, out }, events))
 }
 
@@ -283,7 +217,7 @@ async fn read_all<R: AsyncRead + Unpin>(
     mut read: R,
     mut decoder: Decoder,
     shared: Arc<Shared>,
-    events: mpsc::Sender<Event>,
+    incoming: Incoming,
 ) {
     let why = loop {
         let item = match next_item(&mut read, &mut decoder).await {
@@ -297,9 +231,8 @@ async fn read_all<R: AsyncRead + Unpin>(
                 }
             }
             Ok(FromSite::Event(line)) => {
-                if !pass_on(line, item.body, &events).await {
-                    // Nobody listens to events; requests go on.
-                    continue;
+                if incoming.push(line, item.body).is_err() {
+                    break "the program does not take its events".to_owned();
                 }
             }
             // An event of a later version: skip it.
@@ -307,42 +240,7 @@ async fn read_all<R: AsyncRead + Unpin>(
         }
     };
     shared.end(&why);
-    let _ = events.send(Event::Ended { why }).await;
-}
-
-async fn pass_on(line: Line, body: Bytes, events: &mpsc::Sender<Event>) -> bool {
-    let event = match line {
-        Line::Hello(_) => return true,
-        Line::View(view) => Event::View(view),
-        Line::Message { group, view, from, order, reply_to, lens, body_len: _ } => {
-            let message = |payload| Event::Message {
-                group: group.clone(),
-                view: view.clone(),
-                from: from.clone(),
-                order: order.clone(),
-                reply_to: reply_to.clone(),
-                payload,
-            };
-            if lens.is_empty() {
-                return events.send(message(body)).await.is_ok();
-            }
-            let mut rest = body;
-            for len in lens {
-                let payload = rest.split_to((len as usize).min(rest.len()));
-                if events.send(message(payload)).await.is_err() {
-                    return false;
-                }
-            }
-            return true;
-        }
-        Line::Signal { group, members } => Event::Signal { group, members },
-        Line::Blocked { group, blocked } => Event::Blocked { group, blocked },
-        Line::Writable { group } => Event::Writable { group },
-        Line::Left { group, why } => Event::Left { group, why },
-        Line::Probe { id } => Event::Probe { id },
-        Line::Going { why } => Event::Ended { why },
-    };
-    events.send(event).await.is_ok()
+    incoming.end(why);
 }
 
 impl Shared {
@@ -358,29 +256,10 @@ impl Shared {
     }
 }
 
-fn line_of(request: &Request) -> Bytes {
+pub(crate) fn line_of(request: &Request) -> Bytes {
     let mut line = Vec::with_capacity(128);
     encode(request, &mut line);
     line.into()
-}
-
-impl Events {
-    /// The next event; `None` after [`Event::Ended`]. Cancel-safe.
-    pub async fn next(&mut self) -> Option<Event> {
-        let event = self.events.recv().await?;
-        if let Event::Message { payload, .. } = &event {
-            self.taken_bytes += payload.len() as u64;
-            if self.taken_bytes >= CREDIT_STEP_BYTES {
-                let bytes = std::mem::take(&mut self.taken_bytes);
-                let grant = Request { id: 0, op: Op::Credit { bytes }, body_len: 0 };
-                // If the queue is full, the credit goes with the next event.
-                if self.out.try_send(vec![line_of(&grant)]).is_err() {
-                    self.taken_bytes = bytes;
-                }
-            }
-        }
-        Some(event)
-    }
 }
 
 impl Session {
@@ -443,8 +322,8 @@ impl Session {
             consistency: options.consistency,
             lives: options.lives,
             merges: options.merges,
-            probe_ms: 0,
-            aggregate_ms: 0,
+            probe_ms: options.probe_ms,
+            aggregate_ms: options.aggregate_ms,
         };
         let (result, _) = self.request(op, Bytes::new()).await?;
         Ok(result.get("member").and_then(Value::as_str).unwrap_or_default().to_owned())
@@ -525,7 +404,7 @@ impl Session {
         self.request(Op::Watch { group: group.to_owned() }, Bytes::new()).await.map(drop)
     }
 
-    /// Answers [`Event::Probe`].
+    /// Answers a [`Probe`](crate::Probe).
     pub async fn alive(&self, probe: u64) -> Result<(), Error> {
         let line = line_of(&Request { id: 0, op: Op::Alive { probe }, body_len: 0 });
         self.out.send(vec![line]).await.map_err(|_| Error::Ended("closed".to_owned()))

@@ -1,6 +1,7 @@
 //! The site's one loop: what the driver and the processes say goes into the node, what the node says goes to
 //! them. Everything that waits is taken in before the node settles, so that batches grow with the load.
 
+mod probing;
 mod processes;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -15,6 +16,7 @@ use wire::{GroupId, GroupName, ProcessId, SiteId};
 
 use crate::handle::{Answer, Command, Handle, RequestError};
 use crate::metrics::Metrics;
+use probing::{Due, Probing};
 use processes::Processes;
 
 /// Inputs, and commands, that are taken in before the node settles.
@@ -43,6 +45,7 @@ pub(crate) struct Core {
     handle: mpsc::WeakSender<Command>,
     metrics: Arc<Metrics>,
     processes: Processes,
+    probing: Probing,
     /// Casts that wait for the end of a view change or for room, in order, by group.
     waiting: BTreeMap<GroupName, VecDeque<Cast>>,
     /// Who waits for a call's end.
@@ -96,6 +99,7 @@ impl Core {
             handle: handle.downgrade(),
             metrics,
             processes: Processes::default(),
+            probing: Probing::default(),
             waiting: BTreeMap::new(),
             calls: BTreeMap::new(),
             flushes: BTreeMap::new(),
@@ -112,7 +116,8 @@ impl Core {
                 self.links.close();
                 return ended;
             }
-            let deadline = self.node.poll_timeout();
+            let deadlines = [self.node.poll_timeout(), self.probing.poll_timeout()];
+            let deadline = deadlines.into_iter().flatten().min();
             let clock = self.clock;
             let timer = async move {
                 match deadline {
@@ -143,6 +148,25 @@ impl Core {
             let now = self.clock.now();
             if self.node.poll_timeout().is_some_and(|at| at <= now) {
                 self.node.handle_timeout(now);
+            }
+            self.probe(now);
+        }
+    }
+
+    /// Asks processes whether they take their events, and gives up those that have not answered in time.
+    fn probe(&mut self, now: wire::Time) {
+        if self.probing.poll_timeout().is_none_or(|at| at > now) {
+            return;
+        }
+        for due in self.probing.handle_timeout(now) {
+            match due {
+                Due::Ask(process, probe) => self.processes.probe(process, probe),
+                Due::GiveUp(group, member, within) => {
+                    self.metrics.hung.inc();
+                    tracing::warn!(%group, %member, ?within, "a program does not take its events: its member has failed");
+                    // Refused, it is tried again: the member is still there then.
+                    let _ = self.node.expel(now, &group, member);
+                }
             }
         }
     }
@@ -264,6 +288,7 @@ impl Core {
             Command::Reorder { group, member, answer } => {
                 drop(answer.send(self.node.reorder(now, &group, member).map_err(RequestError::from)));
             }
+            Command::Alive { process, probe } => self.probing.alive(now, process, probe),
             Command::Status { answer } => drop(answer.send(self.node.status())),
             Command::Resume { process } => {
                 for group in self.processes.resume(process) {
@@ -285,6 +310,7 @@ impl Core {
     fn close(&mut self, process: ProcessId, in_order: bool) {
         let now = self.clock.now();
         self.node.close_process(now, process, in_order);
+        self.probing.closed(process);
         for group in self.processes.close(process) {
             self.node.hold(now, &group, false);
         }
@@ -408,11 +434,17 @@ impl Core {
             Event::GroupView(view) => self.processes.tell_watchers(&view),
             Event::View { view, transitional } => {
                 self.metrics.group_views.inc();
-                self.processes.tell_view(&view, &transitional);
+                let here = self.processes.tell_view(&view, &transitional);
+                self.probing.view(self.clock.now(), &view, &here);
                 self.retry(&view.name);
             }
             Event::Left { group: _, name, member, why } => {
-                self.processes.tell_left(&name, member, why);
+                let given_up = self.probing.left(&name, member).map(|within| {
+                    format!("the program did not take its events within {} ms", within.as_millis())
+                });
+                if self.processes.tell_left(&name, member, given_up.as_deref().unwrap_or(why)) {
+                    self.node.hold(self.clock.now(), &name, false);
+                }
                 self.fail_waiting(&name, member.process);
             }
             Event::Rejoining { was, member, group } => {

@@ -5,16 +5,15 @@ use std::sync::Arc;
 use bytes::Bytes;
 use membership::group::{GroupOptions, GroupView};
 use site::{Handle, ProcessEvent, RequestError};
-use stack::{CallFailed, CastError, CastOptions, JoinError};
+use stack::{CallFailed, CastError, CastOptions};
 use tokio::task::JoinHandle;
-use wire::session::ErrorCode;
 use wire::{GroupName, MemberId, ProcessId};
 
 use crate::cast::{Order, Outcome, Replies, Reply, Request};
 use crate::error::Error;
 use crate::event::{AnswerTo, Delivery, Event};
 use crate::join::JoinOptions;
-use crate::queue::{Budget, Seen, Sink};
+use crate::queue::{Budget, Pong, Seen, Sink};
 use crate::routes::Routes;
 use crate::view::View;
 
@@ -151,11 +150,30 @@ impl Drop for Local {
 }
 
 async fn pump(shared: Arc<Shared>, mut events: site::Events) {
+    let mut probes = events.take_probes();
     loop {
-        shared.budget.room().await;
-        match events.next().await {
-            Some(event) => route(&shared, event),
-            None => return shared.routes.over(STOPPED),
+        let next = async {
+            shared.budget.room().await;
+            events.next().await
+        };
+        let probe = async {
+            match &mut probes {
+                Some(probes) => probes.next().await,
+                None => None,
+            }
+        };
+        tokio::select! {
+            biased;
+            // Past what waits for room.
+            Some(probe) = probe => {
+                let (handle, process) = (shared.handle.clone(), shared.process);
+                let pong = Pong::Local { handle, process, probe: probe.id };
+                shared.routes.ask(probe.groups.iter().map(|group| group.as_str()), pong);
+            }
+            event = next => match event {
+                Some(event) => route(&shared, event),
+                None => return shared.routes.over(STOPPED),
+            },
         }
     }
 }
@@ -237,24 +255,12 @@ fn order_of(order: multicast::Order) -> Order {
     }
 }
 
-/// The codes are those that a session's server gives.
 pub(crate) fn error(error: RequestError) -> Error {
-    let code = match &error {
-        RequestError::Stopped => return Error::Over(STOPPED.to_owned()),
-        RequestError::Call(CallFailed::Unknown) => return Error::Interrupted,
-        RequestError::Join(JoinError::Refused(_)) => ErrorCode::Exists,
-        RequestError::Join(JoinError::NotAdmitted) => ErrorCode::NotAdmitted,
-        RequestError::Join(JoinError::NotPrimary) | RequestError::Cast(CastError::ReadOnly) => {
-            ErrorCode::NotPrimary
+    match &error {
+        RequestError::Stopped => Error::Over(STOPPED.to_owned()),
+        RequestError::Call(CallFailed::Unknown) => Error::Interrupted,
+        RequestError::Call(CallFailed::NotSent) | RequestError::Join(_) | RequestError::Cast(_) => {
+            Error::Refused { code: error.code(), message: error.to_string() }
         }
-        RequestError::Join(JoinError::Unknown)
-        | RequestError::Cast(CastError::NotMember | CastError::NotAwaited) => ErrorCode::NotMember,
-        RequestError::Cast(CastError::NoSuchGroup) => ErrorCode::NoSuchGroup,
-        RequestError::Cast(CastError::TooLarge) => ErrorCode::TooLarge,
-        RequestError::Cast(CastError::NotOffered) => ErrorCode::BadRequest,
-        RequestError::Join(JoinError::Busy)
-        | RequestError::Cast(CastError::Blocked | CastError::Full | CastError::Busy)
-        | RequestError::Call(CallFailed::NotSent) => ErrorCode::Busy,
-    };
-    Error::Refused { code, message: error.to_string() }
+    }
 }

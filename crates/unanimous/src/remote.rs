@@ -19,7 +19,7 @@ use crate::cast::Order;
 use crate::error::Error;
 use crate::event::{AnswerTo, Delivery, Event};
 use crate::ids::{self, IdError};
-use crate::queue::{Budget, show_life};
+use crate::queue::{Budget, Pong};
 use crate::routes::Routes;
 use crate::view::View;
 
@@ -242,11 +242,31 @@ async fn resume(shared: Arc<Shared>, session: Session) {
 
 /// Takes one session's events to their streams; says why the session ended.
 async fn pump_session(shared: &Shared, events: &mut client::Events) -> String {
+    let mut probes = events.take_probes();
     loop {
-        shared.budget.room().await;
-        let Some(event) = events.next().await else {
-            return "the session ended".to_owned();
+        let next = async {
+            shared.budget.room().await;
+            events.next().await
         };
+        let probe = async {
+            match &mut probes {
+                Some(probes) => probes.next().await,
+                None => None,
+            }
+        };
+        let event = tokio::select! {
+            biased;
+            // Past what waits for room.
+            Some(probe) = probe => {
+                if let Some(session) = shared.last_session() {
+                    let pong = Pong::Session { session, probe: probe.id };
+                    shared.routes.ask(probe.groups.iter().map(String::as_str), pong);
+                }
+                continue;
+            }
+            event = next => event,
+        };
+        let Some(event) = event else { return "the session ended".to_owned() };
         match route(shared, event) {
             Ok(()) => {}
             Err(Stop::Ended(why)) => return why,
@@ -292,12 +312,6 @@ fn route(shared: &Shared, event: client::Event) -> Result<(), Stop> {
         // Casts wait for room at the site.
         client::Event::Writable { group: _ } => {}
         client::Event::Left { group, why } => routes.left(&group, &why),
-        client::Event::Probe { id } => {
-            let Some(session) = shared.last_session() else { return Ok(()) };
-            if !routes.probe(&session, id) {
-                show_life(session, id);
-            }
-        }
         client::Event::Ended { why } => return Err(Stop::Ended(why)),
     }
     Ok(())

@@ -10,7 +10,7 @@ use wire::{GroupName, MemberId};
 use crate::error::Error;
 use crate::event::Event;
 use crate::join::JoinOptions;
-use crate::queue::{Entry, Seen, Sink};
+use crate::queue::{Entry, Pong, Seen, Sink};
 use crate::view::View;
 
 /// The process is in the group already. Nothing was changed.
@@ -122,11 +122,15 @@ impl Routes {
         }
     }
 
-    /// Hands a probe to one of the streams; says whether there was one.
-    pub(crate) fn probe(&self, session: &client::Session, id: u64) -> bool {
-        let groups = self.lock();
-        let mut sinks = groups.values().filter_map(|route| Some(&route.membership.as_ref()?.sink));
-        sinks.any(|sink| sink.send(Entry::Probe { session: session.clone(), id }))
+    /// Asks the members' streams of these groups whether the program takes their events. Without such a stream the
+    /// answer is given at once.
+    pub(crate) fn ask<'g>(&self, asked: impl Iterator<Item = &'g str>, pong: Pong) {
+        let (groups, pong) = (self.lock(), Arc::new(pong));
+        for group in asked {
+            if let Some(membership) = groups.get(group).and_then(|route| route.membership.as_ref()) {
+                membership.sink.ask(Arc::clone(&pong));
+            }
+        }
     }
 
     /// The membership is over.

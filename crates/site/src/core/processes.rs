@@ -9,7 +9,7 @@ use stack::{JoinError, LocalMembers, ReplyTo};
 use tokio::sync::mpsc;
 use wire::{GroupId, GroupName, MemberId, ProcessId, ViewId};
 
-use crate::handle::{Command, EventSink, Events, ProcessEvent};
+use crate::handle::{Command, EventSink, Events, Probe, ProcessEvent};
 
 #[derive(Default)]
 pub(super) struct Processes {
@@ -94,7 +94,15 @@ impl Processes {
         }
     }
 
-    pub(super) fn tell_view(&mut self, view: &Arc<GroupView>, transitional: &[MemberId]) {
+    /// Asks whether a process takes its events.
+    pub(super) fn probe(&self, process: ProcessId, probe: Probe) {
+        if let Some(sink) = self.sinks.get(&process) {
+            sink.probe(probe);
+        }
+    }
+
+    /// Gives the members here that were told.
+    pub(super) fn tell_view(&mut self, view: &Arc<GroupView>, transitional: &[MemberId]) -> Vec<MemberId> {
         let transitional: Arc<[MemberId]> = transitional.into();
         let here = |member: &MemberId| self.sinks.contains_key(&member.process);
         let members: Vec<MemberId> = view.members.iter().map(|member| member.id).filter(here).collect();
@@ -102,16 +110,21 @@ impl Processes {
             let (view, transitional) = (Arc::clone(view), Arc::clone(&transitional));
             self.tell(member.process, ProcessEvent::View { view, me: Some(member), transitional });
         }
-        self.groups.insert(view.group, Local { name: view.name.clone(), members });
+        self.groups.insert(view.group, Local { name: view.name.clone(), members: members.clone() });
+        members
     }
 
-    pub(super) fn tell_left(&mut self, group: &GroupName, member: MemberId, why: &str) {
+    /// Says whether the group need no longer be held: it was held for this process alone.
+    pub(super) fn tell_left(&mut self, group: &GroupName, member: MemberId, why: &str) -> bool {
         let event = ProcessEvent::Left { group: group.clone(), why: why.to_owned() };
         self.tell(member.process, event);
         for local in self.groups.values_mut().filter(|local| local.name == *group) {
             local.members.retain(|local| *local != member);
         }
         self.groups.retain(|_, local| !local.members.is_empty());
+        let held_for = |local: &&Local| local.members.iter().any(|m| self.paused.contains(&m.process));
+        let here = self.groups.values().filter(|local| local.name == *group);
+        self.paused.contains(&member.process) && !here.into_iter().any(|local| held_for(&local))
     }
 
     pub(super) fn tell_join_failed(&mut self, group: &GroupName, member: MemberId, error: &JoinError) {

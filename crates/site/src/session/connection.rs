@@ -20,7 +20,7 @@ use wire::session::{
 use super::{events, requests, translate};
 use crate::handle::{Events, Handle};
 
-/// Message bodies that a client may be sent before it grants more.
+/// What a client may be sent before it grants more: the bytes of messages, and of each message its cost.
 const CREDIT_BYTES: u64 = 1 << 20;
 /// Answers and events that wait to be written.
 const OUT_MAX: usize = 256;
@@ -88,7 +88,7 @@ pub(super) struct Shared {
     pub(super) tickets: Mutex<Tickets>,
 }
 
-/// Message bodies that may still be sent.
+/// Messages that may still be sent.
 #[derive(Default)]
 pub(super) struct Credit {
     bytes: AtomicI64,
@@ -132,14 +132,18 @@ impl Connection {
         let _ = out.send(vec![line(&hello)]).await;
         let mut decoder = Decoder::default();
         let greeting = self.greet(&mut read, &mut decoder, &out);
-        if let Ok(Some((process, events, principal))) = tokio::time::timeout(HELLO_WITHIN, greeting).await {
+        if let Ok(Some((process, mut events, principal))) = tokio::time::timeout(HELLO_WITHIN, greeting).await
+        {
             let credit = Credit::default();
             credit.grant(CREDIT_BYTES);
             let (site, tickets) = (Arc::clone(&self.site), Mutex::default());
             let shared = Arc::new(Shared { site, principal, process, out: out.clone(), credit, tickets });
+            let asking =
+                events.take_probes().map(|probes| tokio::spawn(events::ask(Arc::clone(&shared), probes)));
             let passing_on = tokio::spawn(events::pass_on(Arc::clone(&shared), events));
             let end = requests::serve(&shared, &mut read, decoder).await;
             passing_on.abort();
+            asking.inspect(|asking| asking.abort());
             if let End::Broken(Some(why)) = &end {
                 let _ = out.try_send(vec![line(&Event::Going { why: why.clone() })]);
             }

@@ -41,7 +41,8 @@ pub(super) async fn serve<R: AsyncRead + Unpin>(
         let id = request.id;
         match request.op {
             Op::Credit { bytes } => shared.credit.grant(bytes),
-            Op::Alive { probe: _ } => {}
+            // If the site is going down, the session ends anyway.
+            Op::Alive { probe } => drop(shared.site.handle.alive(shared.process, probe).await),
             Op::Bye => {
                 shared.answer(done(id, Map::new(), 0), Bytes::new()).await;
                 return End::InOrder;

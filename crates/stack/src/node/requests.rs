@@ -98,6 +98,13 @@ impl Node {
         self.interface.request(now, request).map(drop).map_err(|_| CastError::Busy)
     }
 
+    /// Takes a member that is hung out of its group: to the others it has failed.
+    pub fn expel(&mut self, now: Time, group: &GroupName, member: MemberId) -> Result<(), CastError> {
+        let view = self.group_view(group).ok_or(CastError::NoSuchGroup)?;
+        let request = GroupRequest::Expel { group: view.group, member };
+        self.interface.request(now, request).map(drop).map_err(|_| CastError::Busy)
+    }
+
     /// Begins to leave the cluster in order: [`Event::MayStop`] says when the site may stop.
     pub fn leave_cluster(&mut self, now: Time) {
         if std::mem::replace(&mut self.leaving, true) {

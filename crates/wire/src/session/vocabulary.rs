@@ -2,6 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
+/// What a message costs of the client's credit, beside the bytes of its body.
+pub const MESSAGE_COST_BYTES: usize = 64;
+
 /// What a peer of a session may do; each includes the ones before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -384,10 +387,13 @@ pub enum Event {
         /// Why, for people.
         why: String,
     },
-    /// Answer with `alive`.
+    /// Answer with `alive`, within the time of the groups whose members are asked.
     Probe {
         /// To be repeated in the answer.
         id: u64,
+        /// The groups.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        groups: Vec<String>,
     },
     /// The site ends the session.
     Going {
