@@ -40,6 +40,18 @@ pub struct Find {
     /// The cluster's directory on this machine
     #[arg(long, global = true, value_name = "DIR")]
     pub dir: Option<PathBuf>,
+
+    /// For a tls: address: the certificate, or the directory that `cert issue` wrote
+    #[arg(long, global = true, value_name = "FILE", env = "UNANIMOUS_CERT")]
+    pub cert: Option<PathBuf>,
+
+    /// Its key, if it is not key.pem beside it
+    #[arg(long, global = true, value_name = "FILE", env = "UNANIMOUS_KEY")]
+    pub key: Option<PathBuf>,
+
+    /// The cluster's authority, if it is not ca.pem beside it
+    #[arg(long, global = true, value_name = "FILE", env = "UNANIMOUS_CA")]
+    pub ca: Option<PathBuf>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -60,6 +72,9 @@ pub enum Command {
     Join(Join),
     /// Cast a message from outside and print the replies
     Cast(Cast),
+    /// Certificates for programs on other machines
+    #[command(subcommand)]
+    Cert(Cert),
     /// Force a cluster that has lost a majority for good to go on with the survivors
     Recover(Recover),
     /// Measure
@@ -118,6 +133,45 @@ pub struct Site {
     /// Stop when standard input ends (set by `up`, whose death must stop its sites)
     #[arg(long, hide = true)]
     pub with_stdin: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Cert {
+    /// Make a certificate with which a program on another machine opens sessions
+    Issue(CertIssue),
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Example:
+  unanimous cert issue --authority cluster/ca --name alice --out alice
+  unanimous --site tls:10.0.0.1:7100 --cert alice status
+
+The directory is all that the program needs; its key must not be read by others.")]
+pub struct CertIssue {
+    /// The directory of the cluster's authority, as `init` wrote it
+    #[arg(long, value_name = "DIR")]
+    pub authority: PathBuf,
+    /// The directory to write; must not exist
+    #[arg(long, value_name = "DIR")]
+    pub out: PathBuf,
+    /// Whose it is: letters, digits, '.', '_' and '-'
+    #[arg(long)]
+    pub name: String,
+    /// What the owner may do
+    #[arg(long, default_value = "client")]
+    pub role: CertRole,
+    /// For how long it is valid
+    #[arg(long, default_value_t = 397, value_parser = clap::value_parser!(u32).range(1..=3650))]
+    pub days: u32,
+}
+
+/// The role in a program's certificate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum CertRole {
+    /// Join groups and cast
+    Client,
+    /// And everything else
+    Administrator,
 }
 
 #[derive(Debug, Args)]

@@ -2,6 +2,7 @@
 
 pub mod bench;
 pub mod cast;
+pub mod cert;
 pub mod certificates;
 pub mod generate;
 pub mod init;

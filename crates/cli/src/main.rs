@@ -13,8 +13,8 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
-use args::{Bench, Cli, Command};
-use commands::{bench, cast, generate, init, join, recover, sim, site, status, up, view};
+use args::{Bench, Cert, Cli, Command};
+use commands::{bench, cast, cert, generate, init, join, recover, sim, site, status, up, view};
 use failure::Failure;
 
 fn main() -> ExitCode {
@@ -35,6 +35,7 @@ fn run(cli: &Cli) -> Result<(), Failure> {
         Command::Sim(args) => sim::run(args, cli.json),
         Command::Completions { shell } => generate::completions(*shell),
         Command::Man { dir } => generate::man(dir),
+        Command::Cert(Cert::Issue(args)) => cert::issue(args, cli.json),
         Command::Recover(args) => recover::run(args, cli.json),
         Command::Up(args) => in_runtime(up::run(&cli.find, args, cli.json)),
         Command::Status => in_runtime(status::status(&cli.find, cli.json)),

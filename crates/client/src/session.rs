@@ -32,6 +32,14 @@ pub enum Error {
         /// Why not.
         cause: io::Error,
     },
+    /// Somebody answers there who is no site of the cluster.
+    #[error("who answers at {address} is not to be trusted as a site of this cluster: {cause}; check --ca")]
+    Untrusted {
+        /// Where.
+        address: String,
+        /// Why not.
+        cause: io::Error,
+    },
     /// The address can't be used.
     #[error(transparent)]
     Address(#[from] AddressError),
@@ -125,12 +133,34 @@ pub async fn connect(address: &Address, client: &str) -> Result<(Session, Events
             let host = tls.endpoint.rsplit_once(':').map_or(tls.endpoint.as_str(), |(host, _)| host);
             let name = rustls::pki_types::ServerName::try_from(host.trim_matches(['[', ']']).to_owned())
                 .map_err(|_| AddressError::Port(tls.endpoint.clone()))?;
-            let stream =
-                tokio_rustls::TlsConnector::from(config).connect(name, stream).await.map_err(unreachable)?;
+            let shaken = tokio_rustls::TlsConnector::from(config).connect(name, stream).await;
+            let stream = shaken.map_err(|cause| match tls_error(&cause) {
+                Some(rustls::Error::InvalidCertificate(_)) => {
+                    Error::Untrusted { address: address.to_string(), cause }
+                }
+                Some(rustls::Error::AlertReceived(_)) => refused_certificate(&cause),
+                Some(_) | None => unreachable(cause),
+            })?;
             let (read, write) = tokio::io::split(stream);
             start(read, write, client).await
         }
     }
+}
+
+/// What TLS has to say about an error of a stream.
+fn tls_error(error: &io::Error) -> Option<&rustls::Error> {
+    error.get_ref()?.downcast_ref()
+}
+
+/// With TLS 1.3 a certificate is refused after the handshake: the first read tells.
+fn refused_certificate(alert: &io::Error) -> Error {
+    Error::Refused(Failure {
+        error: ErrorCode::NotAllowed,
+        message: format!(
+            "the site refused this certificate ({alert}); it must be a client's or an administrator's, of this \
+             cluster, in time and not revoked"
+        ),
+    })
 }
 
 /// Socket paths have a bound of about 100 bytes; a longer one is reached through a descriptor of its folder.
@@ -194,7 +224,12 @@ async fn next_item<R: AsyncRead + Unpin>(read: &mut R, decoder: &mut Decoder) ->
         match read.read_buf(decoder.buffer()).await {
             Ok(0) => return Err(Error::Ended("the site closed it".to_owned())),
             Ok(_) => {}
-            Err(error) => return Err(Error::Ended(error.to_string())),
+            Err(error) => {
+                return Err(match tls_error(&error) {
+                    Some(rustls::Error::AlertReceived(_)) => refused_certificate(&error),
+                    Some(_) | None => Error::Ended(error.to_string()),
+                });
+            }
         }
     }
 }

@@ -35,6 +35,7 @@
 #![forbid(unsafe_code)]
 
 mod cast;
+mod credentials;
 mod error;
 mod event;
 mod group;
@@ -53,6 +54,7 @@ pub use crate::site::Site;
 pub use ::site::{ConfigError, Running, SiteConfig, StartError, Stopped, config};
 pub use bytes::Bytes;
 pub use cast::{Call, Cast, Order, Outcome, Replies, Reply};
+pub use credentials::{Credentials, CredentialsError};
 pub use error::Error;
 pub use event::{Delivery, Event};
 pub use group::Group;

@@ -166,9 +166,9 @@ pub fn utf8(path: &Path) -> &str {
 /// A loopback address that no other cluster uses: by process, and by cluster within it. Its ports lie below those
 /// that the system hands out, so nobody takes them meanwhile.
 fn own_host() -> IpAddr {
-    static CLUSTERS: AtomicU8 = AtomicU8::new(1);
+    static CLUSTERS: AtomicU8 = AtomicU8::new(2);
     let cluster = CLUSTERS.fetch_add(1, Ordering::Relaxed);
     let [_, high, middle, low] = std::process::id().to_be_bytes();
     // Process numbers have 22 bits; processes that share the rest of an address are half a million apart.
-    IpAddr::V4(Ipv4Addr::new(127, middle, low, (high << 5 | cluster & 0x1f).max(2)))
+    IpAddr::V4(Ipv4Addr::new(127, middle, low, high << 5 | cluster & 0x1f))
 }
