@@ -472,6 +472,7 @@ fn cast_op(group: &str, order: &str, replies: Replies, timeout_ms: Option<u64>, 
         only: Vec::new(),
         replies,
         timeout_ms,
+        lazy_ms: None,
         lens,
     }
 }

@@ -1,6 +1,7 @@
 //! The site's one loop: what the driver and the processes say goes into the node, what the node says goes to
 //! them. Everything that waits is taken in before the node settles, so that batches grow with the load.
 
+mod casts;
 mod probing;
 mod processes;
 
@@ -9,19 +10,21 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use multicast::call::Lazy;
 use net::{Disk, Down, Input, Inputs, Links, SendError};
-use stack::{CallId, CastError, CastOptions, Casted, Channel, Connection, Event, Node, Ticket};
+use stack::{CallId, CastError, Channel, Connection, Event, Node, Ticket};
 use tokio::sync::mpsc;
-use wire::{GroupId, GroupName, ProcessId, SiteId};
+use wire::{GroupName, ProcessId, SiteId};
 
 use crate::handle::{Answer, Command, Handle, RequestError};
 use crate::metrics::Metrics;
+use casts::{Cast, Waiter};
 use probing::{Due, Probing};
 use processes::Processes;
 
 /// Inputs, and commands, that are taken in before the node settles.
 const BATCH_MAX: usize = 512;
-/// Casts of one process to one group that wait for room; each of them has somebody waiting for it.
+/// A site that can't leave in order stops anyway after so long.
 const STOP_WITHIN: Duration = Duration::from_secs(3);
 
 /// Why the loop ended.
@@ -48,37 +51,13 @@ pub(crate) struct Core {
     probing: Probing,
     /// Casts that wait for the end of a view change or for room, in order, by group.
     waiting: BTreeMap<GroupName, VecDeque<Cast>>,
+    /// Casts of members that are held back to travel with others.
+    lazy: Lazy<(GroupName, Cast)>,
     /// Who waits for a call's end.
     calls: BTreeMap<CallId, Waiter>,
     flushes: BTreeMap<u64, Answer<()>>,
     stopping: Option<tokio::time::Instant>,
     ended: Option<Ended>,
-}
-
-struct Cast {
-    process: ProcessId,
-    options: CastOptions,
-    payloads: VecDeque<Bytes>,
-    waiter: Waiter,
-}
-
-enum Waiter {
-    /// Wants to know that the cast was taken, or has arrived if it came from outside.
-    Taken(Answer<()>),
-    /// Wants the replies.
-    Replies(Answer<multicast::call::Outcome>),
-    /// Wants to know that the last of several has arrived.
-    Nothing,
-}
-
-impl Waiter {
-    fn fail(self, error: RequestError) {
-        match self {
-            Waiter::Taken(answer) => drop(answer.send(Err(error))),
-            Waiter::Replies(answer) => drop(answer.send(Err(error))),
-            Waiter::Nothing => {}
-        }
-    }
 }
 
 impl Core {
@@ -101,6 +80,7 @@ impl Core {
             processes: Processes::default(),
             probing: Probing::default(),
             waiting: BTreeMap::new(),
+            lazy: Lazy::default(),
             calls: BTreeMap::new(),
             flushes: BTreeMap::new(),
             stopping: None,
@@ -116,7 +96,7 @@ impl Core {
                 self.links.close();
                 return ended;
             }
-            let deadlines = [self.node.poll_timeout(), self.probing.poll_timeout()];
+            let deadlines = [self.node.poll_timeout(), self.probing.poll_timeout(), self.lazy.poll_timeout()];
             let deadline = deadlines.into_iter().flatten().min();
             let clock = self.clock;
             let timer = async move {
@@ -150,6 +130,7 @@ impl Core {
                 self.node.handle_timeout(now);
             }
             self.probe(now);
+            self.ride_due(now);
         }
     }
 
@@ -258,12 +239,19 @@ impl Core {
                 drop(answer.send(joined));
             }
             Command::Leave { process, group, answer } => {
+                if let Some(id) = self.processes.membership(process, &group) {
+                    self.ride(id);
+                }
                 let left = self.node.leave(now, process, &group).map_err(RequestError::from);
                 drop(answer.send(left));
             }
-            Command::Cast { process, group, options, payloads, answer } => {
+            Command::Cast { process, group, options, payloads, lazy, answer } => {
                 let waiter = Waiter::Taken(answer);
-                self.cast(group, Cast { process, options, payloads: payloads.into(), waiter });
+                let cast = Cast { process, options, payloads: payloads.into(), waiter };
+                match lazy {
+                    Some(patience) => self.cast_lazily(group, cast, patience),
+                    None => self.cast(group, cast),
+                }
             }
             Command::Call { process, group, options, payload, answer } => {
                 let waiter = Waiter::Replies(answer);
@@ -276,11 +264,7 @@ impl Core {
                 };
                 drop(answer.send(taken.map_err(RequestError::from)));
             }
-            Command::Flush { process, group, answer } => match self.node.flush(process, &group) {
-                Ok(flush) => drop(self.flushes.insert(flush, answer)),
-                // An outsider's casts are answered when they have arrived: there is nothing to wait for.
-                Err(_) => drop(answer.send(Ok(()))),
-            },
+            Command::Flush { process, group, answer } => self.flush(process, group, answer),
             Command::Watch { process, group, on } => {
                 let view = self.node.group_view(&group);
                 self.processes.watch(process, group, on, view);
@@ -309,6 +293,9 @@ impl Core {
 
     fn close(&mut self, process: ProcessId, in_order: bool) {
         let now = self.clock.now();
+        for group in self.processes.memberships(process) {
+            self.ride(group);
+        }
         self.node.close_process(now, process, in_order);
         self.probing.closed(process);
         for group in self.processes.close(process) {
@@ -318,64 +305,6 @@ impl Core {
             casts.retain(|cast| cast.process != process);
         }
         self.waiting.retain(|_, casts| !casts.is_empty());
-    }
-
-    /// Casts now, or queues behind those that wait for the same group.
-    fn cast(&mut self, group: GroupName, cast: Cast) {
-        if let Some(queue) = self.waiting.get_mut(&group) {
-            queue.push_back(cast);
-            return;
-        }
-        if let Some(rest) = self.try_cast(&group, cast) {
-            self.waiting.insert(group, [rest].into());
-        }
-    }
-
-    /// Gives back what must wait.
-    fn try_cast(&mut self, group: &GroupName, mut cast: Cast) -> Option<Cast> {
-        let now = self.clock.now();
-        while let Some(payload) = cast.payloads.front() {
-            match self.node.cast(now, cast.process, group, &cast.options, payload) {
-                Ok(casted) => {
-                    cast.payloads.pop_front();
-                    if let Casted::Call(call) = casted {
-                        let last = cast.payloads.is_empty();
-                        let waiter = if last {
-                            std::mem::replace(&mut cast.waiter, Waiter::Nothing)
-                        } else {
-                            Waiter::Nothing
-                        };
-                        self.calls.insert(call, waiter);
-                    }
-                }
-                Err(CastError::Blocked | CastError::Full) => return Some(cast),
-                Err(CastError::Busy) if self.processes.is_open(cast.process) && !self.calls.is_empty() => {
-                    return Some(cast);
-                }
-                Err(error) => {
-                    cast.waiter.fail(error.into());
-                    return None;
-                }
-            }
-        }
-        if let Waiter::Taken(answer) = cast.waiter {
-            drop(answer.send(Ok(())));
-        }
-        None
-    }
-
-    /// Tries what waits for a group again.
-    fn retry(&mut self, group: &GroupName) {
-        let Some(mut queue) = self.waiting.remove(group) else { return };
-        while let Some(cast) = queue.pop_front() {
-            if let Some(rest) = self.try_cast(group, cast) {
-                queue.push_front(rest);
-                break;
-            }
-        }
-        if !queue.is_empty() {
-            self.waiting.insert(group.clone(), queue);
-        }
     }
 
     /// Lets the node take its course and carries out what it says.
@@ -438,7 +367,8 @@ impl Core {
                 self.probing.view(self.clock.now(), &view, &here);
                 self.retry(&view.name);
             }
-            Event::Left { group: _, name, member, why } => {
+            Event::Left { group, name, member, why } => {
+                self.give_up_lazy(group, member.process);
                 let given_up = self.probing.left(&name, member).map(|within| {
                     format!("the program did not take its events within {} ms", within.as_millis())
                 });
@@ -485,39 +415,6 @@ impl Core {
             Event::Note(note) => tracing::info!("{note}"),
             Event::MayStop => self.ended = Some(Ended::InOrder),
             Event::Trace(name) => tracing::trace!(name),
-        }
-    }
-
-    fn writable(&mut self, group: GroupId) {
-        if let Some(name) = self.processes.name(group) {
-            self.retry(&name);
-        }
-    }
-
-    fn call_done(&mut self, call: CallId, outcome: Result<multicast::call::Outcome, stack::CallFailed>) {
-        match (self.calls.remove(&call), outcome) {
-            (Some(Waiter::Taken(answer)), Ok(_)) => drop(answer.send(Ok(()))),
-            (Some(Waiter::Replies(answer)), Ok(outcome)) => drop(answer.send(Ok(outcome))),
-            (Some(waiter), Err(failed)) => waiter.fail(RequestError::Call(failed)),
-            (Some(Waiter::Nothing) | None, Ok(_)) | (None, Err(_)) => {}
-        }
-        // Outsiders' casts wait for the window of their client.
-        let groups: Vec<GroupName> = self.waiting.keys().cloned().collect();
-        for group in groups {
-            self.retry(&group);
-        }
-    }
-
-    /// A process that is no longer a member casts nothing more as one.
-    fn fail_waiting(&mut self, group: &GroupName, process: ProcessId) {
-        let Some(queue) = self.waiting.get_mut(group) else { return };
-        let (gone, stay): (Vec<_>, Vec<_>) = queue.drain(..).partition(|cast| cast.process == process);
-        queue.extend(stay);
-        for cast in gone {
-            cast.waiter.fail(CastError::NotMember.into());
-        }
-        if queue.is_empty() {
-            self.waiting.remove(group);
         }
     }
 }

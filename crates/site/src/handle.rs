@@ -4,6 +4,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use bytes::Bytes;
 use membership::group::GroupView;
@@ -97,6 +98,8 @@ pub(crate) enum Command {
         group: GroupName,
         options: CastOptions,
         payloads: Vec<Bytes>,
+        /// For so long it may be held back to travel with another.
+        lazy: Option<Duration>,
         answer: Answer<()>,
     },
     Call {
@@ -393,7 +396,22 @@ impl Handle {
         options: CastOptions,
         payloads: Vec<Bytes>,
     ) -> Result<(), RequestError> {
-        self.ask(|answer| Command::Cast { process, group, options, payloads, answer }).await
+        self.ask(|answer| Command::Cast { process, group, options, payloads, lazy: None, answer }).await
+    }
+
+    /// As [`Handle::cast`], but a member's messages may be held back, for at most so long and never for more than
+    /// two seconds, to travel with the group's next cast here. They keep their places in the order. Answers at
+    /// once: what is held back when its member leaves or fails goes first if it can, and else is given up.
+    pub async fn cast_lazily(
+        &self,
+        process: ProcessId,
+        group: GroupName,
+        options: CastOptions,
+        payloads: Vec<Bytes>,
+        patience: Duration,
+    ) -> Result<(), RequestError> {
+        let lazy = Some(patience);
+        self.ask(|answer| Command::Cast { process, group, options, payloads, lazy, answer }).await
     }
 
     /// Casts one message and waits for the replies that `options` asks for.
@@ -404,7 +422,21 @@ impl Handle {
         options: CastOptions,
         payload: Bytes,
     ) -> Result<Outcome, RequestError> {
-        self.ask(|answer| Command::Call { process, group, options, payload, answer }).await
+        self.begin_call(process, group, options, payload).await?.await
+    }
+
+    /// As [`Handle::call`], in two parts: when the first is done, whatever is cast next comes after it; the second
+    /// waits for the replies.
+    pub async fn begin_call(
+        &self,
+        process: ProcessId,
+        group: GroupName,
+        options: CastOptions,
+        payload: Bytes,
+    ) -> Result<impl Future<Output = Result<Outcome, RequestError>> + use<>, RequestError> {
+        let (answer, wait) = oneshot::channel();
+        self.send(Command::Call { process, group, options, payload, answer }).await?;
+        Ok(async move { wait.await.map_err(|_| RequestError::Stopped)? })
     }
 
     /// Replies to a message that asked for it.

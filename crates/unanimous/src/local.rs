@@ -115,7 +115,12 @@ impl Local {
     ) -> Result<(), Error> {
         let Shared { handle, process, routes, .. } = &*self.shared;
         routes.check(group, seen)?;
-        handle.cast(*process, group.clone(), cast_options(request), payloads).await.map_err(error)
+        let (group, options) = (group.clone(), cast_options(request));
+        let taken = match request.lazy {
+            Some(patience) => handle.cast_lazily(*process, group, options, payloads, patience).await,
+            None => handle.cast(*process, group, options, payloads).await,
+        };
+        taken.map_err(error)
     }
 
     pub(crate) async fn call(

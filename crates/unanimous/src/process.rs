@@ -3,10 +3,12 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use tokio::sync::Semaphore;
 use wire::GroupName;
 
 use crate::cast::{Cast, Outcome, Request};
 use crate::error::Error;
+use crate::forked::FORKS_MAX;
 use crate::group::Group;
 use crate::join::JoinOptions;
 use crate::local::Local;
@@ -19,6 +21,7 @@ use crate::view::View;
 #[derive(Clone, Debug)]
 pub struct Process {
     backend: Arc<Backend>,
+    forks: Arc<Semaphore>,
 }
 
 #[derive(Debug)]
@@ -31,7 +34,7 @@ pub(crate) enum Backend {
 
 impl Process {
     pub(crate) fn new(backend: Backend) -> Process {
-        Process { backend: Arc::new(backend) }
+        Process { backend: Arc::new(backend), forks: Arc::new(Semaphore::new(FORKS_MAX)) }
     }
 
     /// The process's name in the cluster, as `s1.4/3`; another one after its site was lost.
@@ -101,6 +104,10 @@ impl Process {
             Backend::Remote(remote) => remote.close().await,
             Backend::Local(local) => local.close().await,
         }
+    }
+
+    pub(crate) fn forks(&self) -> &Arc<Semaphore> {
+        &self.forks
     }
 
     pub(crate) async fn cast(

@@ -67,6 +67,19 @@ impl Processes {
         self.groups.get(&group).map(|local| local.name.clone())
     }
 
+    /// The group of that name, if the process is a member of it.
+    pub(super) fn membership(&self, process: ProcessId, name: &GroupName) -> Option<GroupId> {
+        let member =
+            |local: &Local| local.name == *name && local.members.iter().any(|m| m.process == process);
+        self.groups.iter().find(|(_, local)| member(local)).map(|(id, _)| *id)
+    }
+
+    /// The groups that a process is a member of.
+    pub(super) fn memberships(&self, process: ProcessId) -> Vec<GroupId> {
+        let member = |local: &Local| local.members.iter().any(|m| m.process == process);
+        self.groups.iter().filter(|(_, local)| member(local)).map(|(id, _)| *id).collect()
+    }
+
     pub(super) fn watch(
         &mut self,
         process: ProcessId,

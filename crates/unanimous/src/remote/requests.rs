@@ -203,6 +203,7 @@ fn op_of(group: &GroupName, request: &Request, lens: Vec<u32>) -> Op {
         only: request.only.iter().map(MemberId::to_string).collect(),
         replies: request.replies.map_or(ReplyWords::Default, |replies| replies.words()),
         timeout_ms: request.timeout.map(millis),
+        lazy_ms: request.lazy.map(millis),
         lens,
     }
 }

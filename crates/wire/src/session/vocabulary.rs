@@ -110,6 +110,9 @@ pub enum Op {
         /// How long to wait for them.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         timeout_ms: Option<u64>,
+        /// It may be held back for so long, to travel with another.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        lazy_ms: Option<u64>,
         /// The body holds so many messages, of these lengths; empty: it is one message.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         lens: Vec<u32>,
