@@ -188,6 +188,11 @@ pub enum Event {
     },
     /// A new view of any group, for those who watch from outside.
     GroupView(Arc<GroupView>),
+    /// An attached site has learned of a group that was asked for: there is none, or [`Event::GroupView`] came before.
+    Looked {
+        /// The group's name.
+        name: GroupName,
+    },
     /// A new view of a group with members here. Comes to every local member that the view lists.
     View {
         /// The view.

@@ -18,6 +18,7 @@ pub use api::{
     JoinError, JoinOptions, LocalMembers, Record, ReplyKind, ReplyTo, SiteState, SiteSummary, Status, Store,
     Ticket, Transmit,
 };
+pub use membership::interface::Looked;
 pub use node::{Node, StartError};
 pub use peers::Refused;
 

@@ -18,7 +18,7 @@ use detect::{Detector, Event as Detected, Path};
 use link::Class;
 use membership::group::{GroupRequest, GroupView, SiteInfo, SiteRole};
 use membership::interface::message::Answer;
-use membership::interface::{self, Host, Interface};
+use membership::interface::{self, Host, Interface, Looked};
 use membership::kernel::Ticket as WriteTicket;
 use membership::service::{Event as Decided, RecordError, Service};
 use membership::step::{Step, Why};
@@ -424,6 +424,9 @@ impl Node {
             Decided::StartChange { id, members } => {
                 let sites: Vec<SiteId> = members.iter().map(|life| life.site).collect();
                 self.groups.handle_start_change(now, id, &sites);
+                if let Some(view) = self.service.as_ref().and_then(Service::view) {
+                    self.host.handle_core_change(id, &view.tables);
+                }
             }
             Decided::Installed { step, group_views } => self.installed(now, &step, &group_views),
             Decided::Excluded(view) => {
@@ -532,7 +535,10 @@ impl Node {
                 self.expect_lives(now, &lives);
                 self.groups.handle_view(now, view);
             }
-            interface::Event::StartChange { .. } => {}
+            interface::Event::StartChange { group, attempt, members } => {
+                let sites: Vec<SiteId> = members.iter().map(|member| member.site()).collect();
+                self.groups.handle_group_start_change(now, group, attempt, &sites);
+            }
             interface::Event::JoinFailed { member, group, why } => {
                 let error = match why {
                     interface::Failure::Refused(reason) => JoinError::Refused(reason.to_string()),
@@ -549,6 +555,15 @@ impl Node {
                 self.events.push_back(Event::Rejoining { was, member, group });
             }
             interface::Event::Answered { .. } => {}
+            interface::Event::Looked { name } => {
+                if let Looked::View(view) = self.interface.look(&name) {
+                    let lives: Vec<_> = view.members.iter().map(|member| member.id.process.birth).collect();
+                    self.expect_lives(now, &lives);
+                    self.groups.tell_outsiders(now, &view);
+                    self.events.push_back(Event::GroupView(view));
+                }
+                self.events.push_back(Event::Looked { name });
+            }
             interface::Event::Attached { via } => self.note(format!("attached to the mserver at {via}")),
             interface::Event::Detached => self.note("no mserver answers; trying on".to_owned()),
         }

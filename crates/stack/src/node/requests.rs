@@ -1,8 +1,10 @@
 //! What the processes of a site ask of its node.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
-use membership::group::GroupRequest;
-use membership::interface::{Join, WishError};
+use membership::group::{GroupRequest, GroupView};
+use membership::interface::{Join, Looked, WishError};
 use wire::{GroupName, MemberId, ProcessId, Time};
 
 use super::Node;
@@ -48,7 +50,16 @@ impl Node {
         self.interface.leave(now, member).map_err(|_| CastError::NotMember)
     }
 
-    /// Casts to a group, as a member or from outside.
+    fn known(&mut self, group: &GroupName) -> Result<Arc<GroupView>, CastError> {
+        match self.look(group) {
+            Looked::View(view) => Ok(view),
+            Looked::Missing => Err(CastError::NoSuchGroup),
+            Looked::Unknown => Err(CastError::Busy),
+        }
+    }
+
+    /// Casts to a group, as a member or from outside. At an attached site that does not know the group yet,
+    /// `Blocked` lasts until [`Event::Looked`].
     pub fn cast(
         &mut self,
         now: Time,
@@ -60,7 +71,11 @@ impl Node {
         if let Some(member) = self.groups.member(process, group) {
             return self.groups.cast(now, member, options, payload);
         }
-        let view = self.group_view(group).ok_or(CastError::NoSuchGroup)?;
+        let view = match self.look(group) {
+            Looked::View(view) => view,
+            Looked::Missing => return Err(CastError::NoSuchGroup),
+            Looked::Unknown => return Err(CastError::Blocked),
+        };
         self.groups.cast_from_outside(now, process, &view, options, payload)
     }
 
@@ -90,7 +105,7 @@ impl Node {
 
     /// Moves a member to rank 0 of its group.
     pub fn reorder(&mut self, now: Time, group: &GroupName, member: MemberId) -> Result<(), CastError> {
-        let view = self.group_view(group).ok_or(CastError::NoSuchGroup)?;
+        let view = self.known(group)?;
         if !view.members.iter().any(|listed| listed.id == member) {
             return Err(CastError::NotMember);
         }
@@ -100,7 +115,7 @@ impl Node {
 
     /// Takes a member that is hung out of its group: to the others it has failed.
     pub fn expel(&mut self, now: Time, group: &GroupName, member: MemberId) -> Result<(), CastError> {
-        let view = self.group_view(group).ok_or(CastError::NoSuchGroup)?;
+        let view = self.known(group)?;
         let request = GroupRequest::Expel { group: view.group, member };
         self.interface.request(now, request).map(drop).map_err(|_| CastError::Busy)
     }
