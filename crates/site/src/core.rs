@@ -10,9 +10,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use membership::group::GroupView;
 use multicast::call::Lazy;
 use net::{Disk, Down, Input, Inputs, Links, SendError};
-use stack::{CallId, CastError, Channel, Connection, Event, Node, Ticket};
+use stack::{CallId, CastError, Channel, Connection, Event, Looked, Node, Ticket};
 use tokio::sync::mpsc;
 use wire::{GroupName, ProcessId, SiteId};
 
@@ -24,6 +25,8 @@ use processes::Processes;
 
 /// Inputs, and commands, that are taken in before the node settles.
 const BATCH_MAX: usize = 512;
+/// Questions for groups' views that may wait at an attached site.
+const LOOKING_MAX: usize = 1_024;
 /// A site that can't leave in order stops anyway after so long.
 const STOP_WITHIN: Duration = Duration::from_secs(3);
 
@@ -56,6 +59,8 @@ pub(crate) struct Core {
     /// Who waits for a call's end.
     calls: BTreeMap<CallId, Waiter>,
     flushes: BTreeMap<u64, Answer<()>>,
+    /// Who waits to be told of a group that an attached site has asked its mserver for.
+    looking: BTreeMap<GroupName, Vec<Answer<Arc<GroupView>>>>,
     stopping: Option<tokio::time::Instant>,
     ended: Option<Ended>,
 }
@@ -83,6 +88,7 @@ impl Core {
             lazy: Lazy::default(),
             calls: BTreeMap::new(),
             flushes: BTreeMap::new(),
+            looking: BTreeMap::new(),
             stopping: None,
             ended: None,
         }
@@ -266,12 +272,21 @@ impl Core {
             }
             Command::Flush { process, group, answer } => self.flush(process, group, answer),
             Command::Watch { process, group, on } => {
-                let view = self.node.group_view(&group);
+                // An attached site may not know yet: the view comes as an event then.
+                let view = match self.node.look(&group) {
+                    Looked::View(view) => Some(view),
+                    Looked::Missing | Looked::Unknown => None,
+                };
                 self.processes.watch(process, group, on, view);
             }
             Command::Reorder { group, member, answer } => {
                 drop(answer.send(self.node.reorder(now, &group, member).map_err(RequestError::from)));
             }
+            Command::View { group, answer } => match self.node.look(&group) {
+                Looked::View(view) => drop(answer.send(Ok(view))),
+                Looked::Missing => drop(answer.send(Err(CastError::NoSuchGroup.into()))),
+                Looked::Unknown => self.look_later(group, answer),
+            },
             Command::Alive { process, probe } => self.probing.alive(now, process, probe),
             Command::Status { answer } => drop(answer.send(self.node.status())),
             Command::Resume { process } => {
@@ -281,6 +296,27 @@ impl Core {
             }
             Command::Stop => self.begin_to_stop(),
         }
+    }
+
+    /// Keeps who asks for a group that an attached site does not know yet; answers those that have gone away.
+    fn look_later(&mut self, group: GroupName, answer: Answer<Arc<GroupView>>) {
+        self.looking.values_mut().for_each(|waiting| waiting.retain(|answer| !answer.is_closed()));
+        self.looking.retain(|_, waiting| !waiting.is_empty());
+        if self.looking.values().map(Vec::len).sum::<usize>() >= LOOKING_MAX {
+            return drop(answer.send(Err(CastError::Busy.into())));
+        }
+        self.looking.entry(group).or_default().push(answer);
+    }
+
+    fn looked(&mut self, name: &GroupName) {
+        let found = self.node.look(name);
+        for answer in self.looking.remove(name).into_iter().flatten() {
+            drop(answer.send(match &found {
+                Looked::View(view) => Ok(Arc::clone(view)),
+                Looked::Missing | Looked::Unknown => Err(CastError::NoSuchGroup.into()),
+            }));
+        }
+        self.retry(name);
     }
 
     fn begin_to_stop(&mut self) {
@@ -361,6 +397,7 @@ impl Core {
                 tracing::info!(%view, primary, position, members, "view");
             }
             Event::GroupView(view) => self.processes.tell_watchers(&view),
+            Event::Looked { name } => self.looked(&name),
             Event::View { view, transitional } => {
                 self.metrics.group_views.inc();
                 let here = self.processes.tell_view(&view, &transitional);

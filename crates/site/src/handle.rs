@@ -134,6 +134,10 @@ pub(crate) enum Command {
     Status {
         answer: oneshot::Sender<Status>,
     },
+    View {
+        group: GroupName,
+        answer: Answer<Arc<GroupView>>,
+    },
     Alive {
         process: ProcessId,
         probe: u64,
@@ -463,6 +467,11 @@ impl Handle {
     /// Moves a member to rank 0 of its group. Answers when the request is taken.
     pub async fn reorder(&self, group: GroupName, member: MemberId) -> Result<(), RequestError> {
         self.ask(|answer| Command::Reorder { group, member, answer }).await
+    }
+
+    /// A group's current view.
+    pub async fn view(&self, group: GroupName) -> Result<Arc<GroupView>, RequestError> {
+        self.ask(|answer| Command::View { group, answer }).await
     }
 
     /// Answers a [`Probe`]: the process takes its events.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use membership::group::{GroupOptions, GroupView};
 use site::{Handle, ProcessEvent, RequestError};
-use stack::{CallFailed, CastError, CastOptions};
+use stack::{CallFailed, CastOptions};
 use tokio::task::JoinHandle;
 use wire::{GroupName, MemberId, ProcessId};
 
@@ -92,10 +92,8 @@ impl Local {
     }
 
     pub(crate) async fn view(&self, group: &GroupName) -> Result<View, Error> {
-        let status = self.shared.handle.status().await.map_err(error)?;
-        let found = status.groups.iter().find(|summary| summary.view.name == *group);
-        let found = found.ok_or_else(|| error(RequestError::Cast(CastError::NoSuchGroup)))?;
-        Ok(view(&found.view, None, &[]))
+        let found = self.shared.handle.view(group.clone()).await.map_err(error)?;
+        Ok(view(&found, None, &[]))
     }
 
     pub(crate) async fn leave(&self, group: &GroupName) -> Result<(), Error> {

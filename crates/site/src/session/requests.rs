@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 use stack::ReplyKind;
 use tokio::io::AsyncRead;
 use tokio::sync::Semaphore;
-use wire::session::{self, Decoder, ErrorCode, Failure, Op, Principal, Request};
+use wire::session::{self, Decoder, Failure, Op, Principal, Request};
 
 use super::casts::{Cast, Lanes};
 use super::connection::{End, Shared, done, failed, next_item, object};
@@ -112,13 +112,8 @@ async fn run(shared: &Shared, op: Op, body: Bytes) -> Result<Map<String, Value>,
             Ok(object(json!({ "groups": groups })))
         }
         Op::View { group } => {
-            let name = group_name(&group)?;
-            let status = handle.status().await.map_err(refused)?;
-            let found = status.groups.iter().find(|group| group.view.name == name).ok_or_else(|| {
-                let why = format!("there is no group {name}; `unanimous groups` lists them");
-                translate::failure(ErrorCode::NoSuchGroup, why)
-            })?;
-            Ok(object(serde_json::to_value(translate::view(&found.view, None, &[])).unwrap_or(Value::Null)))
+            let view = handle.view(group_name(&group)?).await.map_err(refused)?;
+            Ok(object(serde_json::to_value(translate::view(&view, None, &[])).unwrap_or(Value::Null)))
         }
         Op::Watch { group } => watch(shared, &group, true).await,
         Op::Unwatch { group } => watch(shared, &group, false).await,
