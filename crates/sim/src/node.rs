@@ -248,6 +248,7 @@ fn translate(event: stack::Event) -> Option<Event> {
         stack::Event::Trace(name) => Event::Transition(name),
         stack::Event::GroupView(_)
         | stack::Event::Looked { .. }
+        | stack::Event::Changed { .. }
         | stack::Event::Writable { .. }
         | stack::Event::Reconnect(_) => return None,
     })

@@ -8,7 +8,10 @@ use membership::interface::{Join, Looked, WishError};
 use wire::{GroupName, MemberId, ProcessId, Time};
 
 use super::Node;
-use crate::api::{CastError, CastOptions, Casted, Event, JoinError, JoinOptions, ReplyKind, ReplyTo};
+use crate::api::{
+    CastError, CastOptions, Casted, Change, ChangeError, ChangeId, Event, JoinError, JoinOptions, ReplyKind,
+    ReplyTo,
+};
 
 impl Node {
     /// A process is born: its id.
@@ -103,14 +106,24 @@ impl Node {
         self.groups.hold(now, group, hold);
     }
 
-    /// Moves a member to rank 0 of its group.
-    pub fn reorder(&mut self, now: Time, group: &GroupName, member: MemberId) -> Result<(), CastError> {
-        let view = self.known(group)?;
-        if !view.members.iter().any(|listed| listed.id == member) {
-            return Err(CastError::NotMember);
-        }
-        let request = GroupRequest::Reorder { group: view.group, member };
-        self.interface.request(now, request).map(drop).map_err(|_| CastError::Busy)
+    /// Asks for a change. [`Event::Changed`] says what became of it.
+    pub fn change(&mut self, now: Time, change: Change) -> Result<ChangeId, ChangeError> {
+        let request = match change {
+            Change::Reorder { group, member } => {
+                GroupRequest::Reorder { group: self.known(&group).map_err(unknown)?.group, member }
+            }
+            Change::Split { group, members, into } => {
+                let group = self.known(&group).map_err(unknown)?.group;
+                GroupRequest::Split { group, members, into }
+            }
+            Change::Merge { from, into } => GroupRequest::Merge {
+                from: self.known(&from).map_err(unknown)?.group,
+                into: self.known(&into).map_err(unknown)?.group,
+            },
+        };
+        let id = self.interface.request(now, request).map_err(|_| ChangeError::Busy)?;
+        self.changes.insert(id.n);
+        Ok(ChangeId(id.n))
     }
 
     /// Takes a member that is hung out of its group: to the others it has failed.
@@ -130,5 +143,12 @@ impl Node {
             Some(service) => service.leave(now),
             None => self.events.push_back(Event::MayStop),
         }
+    }
+}
+
+fn unknown(error: CastError) -> ChangeError {
+    match error {
+        CastError::NoSuchGroup => ChangeError::NoSuchGroup,
+        _ => ChangeError::Busy,
     }
 }
