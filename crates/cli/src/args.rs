@@ -72,6 +72,9 @@ pub enum Command {
     Join(Join),
     /// Cast a message from outside and print the replies
     Cast(Cast),
+    /// Split, merge and reorder groups
+    #[command(subcommand)]
+    Group(Group),
     /// Certificates for programs on other machines
     #[command(subcommand)]
     Cert(Cert),
@@ -133,6 +136,34 @@ pub struct Site {
     /// Stop when standard input ends (set by `up`, whose death must stop its sites)
     #[arg(long, hide = true)]
     pub with_stdin: bool,
+}
+
+#[derive(Clone, Debug, Subcommand)]
+pub enum Group {
+    /// Make some members of a group a group of their own
+    Split {
+        /// The group
+        group: String,
+        /// The new group's name
+        into: String,
+        /// Who goes, as `view` prints them: s1.3/7#2
+        #[arg(required = true, value_name = "MEMBER")]
+        members: Vec<String>,
+    },
+    /// Let all members of a group enter another
+    Merge {
+        /// The group that ends
+        from: String,
+        /// The group that goes on
+        into: String,
+    },
+    /// Move a member to rank 0 of its group
+    Reorder {
+        /// The group
+        group: String,
+        /// The member, as `view` prints it: s1.3/7#2
+        member: String,
+    },
 }
 
 #[derive(Debug, Subcommand)]

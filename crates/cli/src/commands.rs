@@ -5,6 +5,7 @@ pub mod cast;
 pub mod cert;
 pub mod certificates;
 pub mod generate;
+pub mod group;
 pub mod init;
 pub mod join;
 pub mod recover;

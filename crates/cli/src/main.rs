@@ -14,7 +14,7 @@ use std::process::ExitCode;
 use clap::Parser;
 
 use args::{Bench, Cert, Cli, Command};
-use commands::{bench, cast, cert, generate, init, join, recover, sim, site, status, up, view};
+use commands::{bench, cast, cert, generate, group, init, join, recover, sim, site, status, up, view};
 use failure::Failure;
 
 fn main() -> ExitCode {
@@ -43,6 +43,7 @@ fn run(cli: &Cli) -> Result<(), Failure> {
         Command::View(args) => in_runtime(view::run(&cli.find, args, cli.json)),
         Command::Join(args) => in_runtime(join::run(&cli.find, args, cli.json)),
         Command::Cast(args) => in_runtime(cast::run(&cli.find, args, cli.json)),
+        Command::Group(args) => in_runtime(group::run(&cli.find, args, cli.json)),
         Command::Bench(Bench::Cast(args)) => in_runtime(bench::cast::run(args, cli.json)),
         Command::Bench(Bench::Failover(args)) => in_runtime(bench::failover::run(args, cli.json)),
         Command::Bench(Bench::Stream(args)) => in_runtime(bench::stream::run(args, cli.json)),

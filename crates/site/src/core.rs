@@ -13,7 +13,7 @@ use bytes::Bytes;
 use membership::group::GroupView;
 use multicast::call::Lazy;
 use net::{Disk, Down, Input, Inputs, Links, SendError};
-use stack::{CallId, CastError, Channel, Connection, Event, Looked, Node, Ticket};
+use stack::{CallId, CastError, ChangeId, Channel, Connection, Event, Looked, Node, Ticket};
 use tokio::sync::mpsc;
 use wire::{GroupName, ProcessId, SiteId};
 
@@ -59,6 +59,8 @@ pub(crate) struct Core {
     /// Who waits for a call's end.
     calls: BTreeMap<CallId, Waiter>,
     flushes: BTreeMap<u64, Answer<()>>,
+    /// Who waits for a change of groups; as many as the node takes.
+    changes: BTreeMap<ChangeId, Answer<()>>,
     /// Who waits to be told of a group that an attached site has asked its mserver for.
     looking: BTreeMap<GroupName, Vec<Answer<Arc<GroupView>>>>,
     stopping: Option<tokio::time::Instant>,
@@ -88,6 +90,7 @@ impl Core {
             lazy: Lazy::default(),
             calls: BTreeMap::new(),
             flushes: BTreeMap::new(),
+            changes: BTreeMap::new(),
             looking: BTreeMap::new(),
             stopping: None,
             ended: None,
@@ -279,9 +282,10 @@ impl Core {
                 };
                 self.processes.watch(process, group, on, view);
             }
-            Command::Reorder { group, member, answer } => {
-                drop(answer.send(self.node.reorder(now, &group, member).map_err(RequestError::from)));
-            }
+            Command::Change { change, answer } => match self.node.change(now, change) {
+                Ok(change) => drop(self.changes.insert(change, answer)),
+                Err(error) => drop(answer.send(Err(error.into()))),
+            },
             Command::View { group, answer } => match self.node.look(&group) {
                 Looked::View(view) => drop(answer.send(Ok(view))),
                 Looked::Missing => drop(answer.send(Err(CastError::NoSuchGroup.into()))),
@@ -397,6 +401,11 @@ impl Core {
                 tracing::info!(%view, primary, position, members, "view");
             }
             Event::GroupView(view) => self.processes.tell_watchers(&view),
+            Event::Changed { change, outcome } => {
+                if let Some(answer) = self.changes.remove(&change) {
+                    drop(answer.send(outcome.map_err(RequestError::from)));
+                }
+            }
             Event::Looked { name } => self.looked(&name),
             Event::View { view, transitional } => {
                 self.metrics.group_views.inc();

@@ -9,7 +9,10 @@ use std::time::Duration;
 use bytes::Bytes;
 use membership::group::GroupView;
 use multicast::call::Outcome;
-use stack::{CallFailed, CastError, CastOptions, JoinError, JoinOptions, ReplyKind, ReplyTo, Status};
+use stack::{
+    CallFailed, CastError, CastOptions, Change, ChangeError, JoinError, JoinOptions, ReplyKind, ReplyTo,
+    Status,
+};
 use tokio::sync::{mpsc, oneshot, watch};
 use wire::session::ErrorCode;
 use wire::{GroupName, MemberId, ProcessId, ViewId};
@@ -33,6 +36,9 @@ pub enum RequestError {
     /// The cast was not taken.
     #[error(transparent)]
     Cast(#[from] CastError),
+    /// A change of groups came to nothing, or nobody can say.
+    #[error(transparent)]
+    Change(#[from] ChangeError),
     /// A cast from outside came to nothing, or nobody can say.
     #[error(transparent)]
     Call(#[from] CallFailed),
@@ -57,6 +63,13 @@ impl RequestError {
                 CastError::TooLarge => ErrorCode::TooLarge,
                 CastError::NotOffered => ErrorCode::BadRequest,
                 CastError::Blocked | CastError::Full | CastError::Busy => ErrorCode::Busy,
+            },
+            RequestError::Change(error) => match error {
+                ChangeError::Refused(_) => ErrorCode::BadRequest,
+                ChangeError::NotPrimary => ErrorCode::NotPrimary,
+                ChangeError::Unanswered => ErrorCode::Interrupted,
+                ChangeError::NoSuchGroup => ErrorCode::NoSuchGroup,
+                ChangeError::Busy => ErrorCode::Busy,
             },
             RequestError::Call(CallFailed::NotSent) => ErrorCode::Busy,
             RequestError::Call(CallFailed::Unknown) => ErrorCode::Interrupted,
@@ -126,9 +139,8 @@ pub(crate) enum Command {
         group: GroupName,
         on: bool,
     },
-    Reorder {
-        group: GroupName,
-        member: MemberId,
+    Change {
+        change: Change,
         answer: Answer<()>,
     },
     Status {
@@ -464,9 +476,9 @@ impl Handle {
         self.send(Command::Watch { process, group, on }).await
     }
 
-    /// Moves a member to rank 0 of its group. Answers when the request is taken.
-    pub async fn reorder(&self, group: GroupName, member: MemberId) -> Result<(), RequestError> {
-        self.ask(|answer| Command::Reorder { group, member, answer }).await
+    /// Splits, merges or reorders groups. Answers when it is decided; the views follow.
+    pub async fn change(&self, change: Change) -> Result<(), RequestError> {
+        self.ask(|answer| Command::Change { change, answer }).await
     }
 
     /// A group's current view.

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use membership::group::{GroupOptions, GroupView};
 use site::{Handle, ProcessEvent, RequestError};
-use stack::{CallFailed, CastOptions};
+use stack::{CallFailed, CastOptions, Change, ChangeError};
+use tokio::sync::{Mutex, mpsc};
 use tokio::task::JoinHandle;
 use wire::{GroupName, MemberId, ProcessId};
 
@@ -14,7 +15,7 @@ use crate::error::Error;
 use crate::event::{AnswerTo, Delivery, Event};
 use crate::join::JoinOptions;
 use crate::queue::{Budget, Pong, Seen, Sink};
-use crate::routes::Routes;
+use crate::routes::{Moved, Routes};
 use crate::view::View;
 
 /// What a process says when its site is gone.
@@ -33,6 +34,7 @@ struct Shared {
     process: ProcessId,
     site: String,
     routes: Routes,
+    moved: Mutex<mpsc::UnboundedReceiver<Moved>>,
     budget: Arc<Budget>,
 }
 
@@ -40,7 +42,9 @@ impl Local {
     pub(crate) async fn open(handle: Handle, site: &str) -> Result<Local, Error> {
         let (process, events) = handle.open().await.map_err(error)?;
         let site = site.to_owned();
-        let shared = Shared { handle, process, site, routes: Routes::default(), budget: Arc::default() };
+        let (routes, moved) = Routes::new();
+        let moved = Mutex::new(moved);
+        let shared = Shared { handle, process, site, routes, moved, budget: Arc::default() };
         let shared = Arc::new(shared);
         let pump = tokio::spawn(pump(Arc::clone(&shared), events));
         Ok(Local { shared, pump })
@@ -94,6 +98,14 @@ impl Local {
     pub(crate) async fn view(&self, group: &GroupName) -> Result<View, Error> {
         let found = self.shared.handle.view(group.clone()).await.map_err(error)?;
         Ok(view(&found, None, &[]))
+    }
+
+    pub(crate) async fn moved(&self) -> Option<Moved> {
+        self.shared.moved.lock().await.recv().await
+    }
+
+    pub(crate) async fn change(&self, change: Change) -> Result<(), Error> {
+        self.shared.handle.change(change).await.map_err(error)
     }
 
     pub(crate) async fn leave(&self, group: &GroupName) -> Result<(), Error> {
@@ -185,7 +197,7 @@ fn route(shared: &Shared, event: ProcessEvent) {
     let routes = &shared.routes;
     match event {
         ProcessEvent::View { view: found, me, transitional } => {
-            routes.view(&shared.site, view(&found, me, &transitional));
+            routes.view(&shared.site, view(&found, me, &transitional), &shared.budget);
         }
         ProcessEvent::Message { group, view, from, order, reply_to, payload } => {
             let (handle, process) = (&shared.handle, shared.process);
@@ -261,9 +273,12 @@ fn order_of(order: multicast::Order) -> Order {
 pub(crate) fn error(error: RequestError) -> Error {
     match &error {
         RequestError::Stopped => Error::Over(STOPPED.to_owned()),
-        RequestError::Call(CallFailed::Unknown) => Error::Interrupted,
-        RequestError::Call(CallFailed::NotSent) | RequestError::Join(_) | RequestError::Cast(_) => {
-            Error::Refused { code: error.code(), message: error.to_string() }
+        RequestError::Call(CallFailed::Unknown) | RequestError::Change(ChangeError::Unanswered) => {
+            Error::Interrupted
         }
+        RequestError::Call(CallFailed::NotSent)
+        | RequestError::Join(_)
+        | RequestError::Cast(_)
+        | RequestError::Change(_) => Error::Refused { code: error.code(), message: error.to_string() },
     }
 }

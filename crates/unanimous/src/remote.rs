@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use client::{Address, Session};
-use tokio::sync::watch;
+use tokio::sync::{Mutex, mpsc, watch};
 use tokio::task::JoinHandle;
 use wire::MemberId;
 use wire::session::{Op, View as ViewLine};
@@ -20,7 +20,7 @@ use crate::error::Error;
 use crate::event::{AnswerTo, Delivery, Event};
 use crate::ids::{self, IdError};
 use crate::queue::{Budget, Pong};
-use crate::routes::Routes;
+use crate::routes::{Moved, Routes};
 use crate::view::View;
 
 /// A site that takes longer to say hello is passed over.
@@ -46,6 +46,7 @@ struct Shared {
     addresses: Vec<Address>,
     line: watch::Sender<Line>,
     routes: Routes,
+    moved: Mutex<mpsc::UnboundedReceiver<Moved>>,
     budget: Arc<Budget>,
 }
 
@@ -63,12 +64,14 @@ enum Line {
 impl Remote {
     pub(crate) async fn connect(addresses: Vec<Address>, program: &str) -> Result<Remote, Error> {
         let (at, session, events) = first_answer(&addresses, 0, program).await.map_err(Error::Unreachable)?;
+        let (routes, moved) = Routes::new();
         let (line, _) = watch::channel(Line::Up { number: 1, session });
         let shared = Arc::new(Shared {
             program: program.to_owned(),
             addresses,
             line,
-            routes: Routes::default(),
+            routes,
+            moved: Mutex::new(moved),
             budget: Arc::default(),
         });
         let pump = tokio::spawn(pump(Arc::clone(&shared), at, events));
@@ -321,7 +324,7 @@ fn view(shared: &Shared, line: &ViewLine) -> Result<(), IdError> {
     // A name that can't be read is no name of a group that this process is in.
     let Ok(name) = wire::GroupName::parse(&line.group) else { return Ok(()) };
     let site = shared.last_session().map_or_else(String::new, |session| session.site().to_owned());
-    shared.routes.view(&site, View::from_line(name, line)?);
+    shared.routes.view(&site, View::from_line(name, line)?, &shared.budget);
     Ok(())
 }
 

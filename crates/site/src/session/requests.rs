@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use serde_json::{Map, Value, json};
-use stack::ReplyKind;
+use stack::{Change, ReplyKind};
 use tokio::io::AsyncRead;
 use tokio::sync::Semaphore;
 use wire::session::{self, Decoder, Failure, Op, Principal, Request};
@@ -121,7 +121,20 @@ async fn run(shared: &Shared, op: Op, body: Bytes) -> Result<Map<String, Value>,
         Op::Reorder { group, member } => {
             shared.may(Principal::Administer)?;
             let (name, member) = (group_name(&group)?, translate::member(&member)?);
-            handle.reorder(name, member).await.map_err(refused)?;
+            handle.change(Change::Reorder { group: name, member }).await.map_err(refused)?;
+            Ok(Map::new())
+        }
+        Op::Split { group, members, into } => {
+            shared.may(Principal::Administer)?;
+            let (group, into) = (group_name(&group)?, group_name(&into)?);
+            let members = members.iter().map(|text| translate::member(text)).collect::<Result<_, _>>()?;
+            handle.change(Change::Split { group, members, into }).await.map_err(refused)?;
+            Ok(Map::new())
+        }
+        Op::Merge { group, into } => {
+            shared.may(Principal::Administer)?;
+            let (from, into) = (group_name(&group)?, group_name(&into)?);
+            handle.change(Change::Merge { from, into }).await.map_err(refused)?;
             Ok(Map::new())
         }
         Op::Stop => {

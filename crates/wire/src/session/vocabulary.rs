@@ -168,6 +168,22 @@ pub enum Op {
         /// The member.
         member: String,
     },
+    /// Make some members a group of their own.
+    Split {
+        /// The group's name.
+        group: String,
+        /// Who goes.
+        members: Vec<String>,
+        /// The new group's name.
+        into: String,
+    },
+    /// Let all members of a group enter another.
+    Merge {
+        /// The group that ends.
+        group: String,
+        /// The group that goes on.
+        into: String,
+    },
     /// The site leaves in order and stops.
     Stop,
     /// The session ends in order: its memberships are left, not failed.
