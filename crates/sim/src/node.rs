@@ -246,9 +246,11 @@ fn translate(event: stack::Event) -> Option<Event> {
         stack::Event::MayStop => Event::MayStop,
         stack::Event::Surpassed(_) => Event::MayStop,
         stack::Event::Trace(name) => Event::Transition(name),
-        stack::Event::GroupView(_) | stack::Event::Writable { .. } | stack::Event::Reconnect(_) => {
-            return None;
-        }
+        stack::Event::GroupView(_)
+        | stack::Event::Looked { .. }
+        | stack::Event::Changed { .. }
+        | stack::Event::Writable { .. }
+        | stack::Event::Reconnect(_) => return None,
     })
 }
 

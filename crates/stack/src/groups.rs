@@ -197,6 +197,17 @@ impl Groups {
         }
     }
 
+    /// A change of one group has begun (M12).
+    pub(crate) fn handle_group_start_change(
+        &mut self,
+        now: Time,
+        group: GroupId,
+        id: ViewId,
+        sites: &[SiteId],
+    ) {
+        self.with(group, |group| group.endpoint.handle_start_change(now, id, sites));
+    }
+
     /// A frame from the link with a site.
     pub(crate) fn handle_frame(&mut self, now: Time, from: SiteId, frame: Bytes) -> Result<(), String> {
         let (id, view) = Endpoint::address_of(&frame).ok_or("not a group's frame")?;

@@ -9,7 +9,7 @@ use stack::{JoinError, LocalMembers, ReplyTo};
 use tokio::sync::mpsc;
 use wire::{GroupId, GroupName, MemberId, ProcessId, ViewId};
 
-use crate::handle::{Command, EventSink, Events, ProcessEvent};
+use crate::handle::{Command, EventSink, Events, Probe, ProcessEvent};
 
 #[derive(Default)]
 pub(super) struct Processes {
@@ -73,6 +73,19 @@ impl Processes {
         self.groups.get(&group).map(|local| local.name.clone())
     }
 
+    /// The group of that name, if the process is a member of it.
+    pub(super) fn membership(&self, process: ProcessId, name: &GroupName) -> Option<GroupId> {
+        let member =
+            |local: &Local| local.name == *name && local.members.iter().any(|m| m.process == process);
+        self.groups.iter().find(|(_, local)| member(local)).map(|(id, _)| *id)
+    }
+
+    /// The groups that a process is a member of.
+    pub(super) fn memberships(&self, process: ProcessId) -> Vec<GroupId> {
+        let member = |local: &Local| local.members.iter().any(|m| m.process == process);
+        self.groups.iter().filter(|(_, local)| member(local)).map(|(id, _)| *id).collect()
+    }
+
     pub(super) fn watch(
         &mut self,
         process: ProcessId,
@@ -100,7 +113,15 @@ impl Processes {
         }
     }
 
-    pub(super) fn tell_view(&mut self, view: &Arc<GroupView>, transitional: &[MemberId]) {
+    /// Asks whether a process takes its events.
+    pub(super) fn probe(&self, process: ProcessId, probe: Probe) {
+        if let Some(sink) = self.sinks.get(&process) {
+            sink.probe(probe);
+        }
+    }
+
+    /// Gives the members here that were told.
+    pub(super) fn tell_view(&mut self, view: &Arc<GroupView>, transitional: &[MemberId]) -> Vec<MemberId> {
         let transitional: Arc<[MemberId]> = transitional.into();
         let here = |member: &MemberId| self.sinks.contains_key(&member.process);
         let members: Vec<MemberId> = view.members.iter().map(|member| member.id).filter(here).collect();
@@ -112,17 +133,22 @@ impl Processes {
         for local in self.groups.values_mut() {
             local.members.retain(|local| !members.contains(local));
         }
-        self.groups.insert(view.group, Local { name: view.name.clone(), members });
+        self.groups.insert(view.group, Local { name: view.name.clone(), members: members.clone() });
         self.groups.retain(|_, local| !local.members.is_empty());
+        members
     }
 
-    pub(super) fn tell_left(&mut self, group: &GroupName, member: MemberId, why: &str) {
+    /// Says whether the group need no longer be held: it was held for this process alone.
+    pub(super) fn tell_left(&mut self, group: &GroupName, member: MemberId, why: &str) -> bool {
         let event = ProcessEvent::Left { group: group.clone(), why: why.to_owned() };
         self.tell(member.process, event);
         for local in self.groups.values_mut().filter(|local| local.name == *group) {
             local.members.retain(|local| *local != member);
         }
         self.groups.retain(|_, local| !local.members.is_empty());
+        let held_for = |local: &&Local| local.members.iter().any(|m| self.paused.contains(&m.process));
+        let here = self.groups.values().filter(|local| local.name == *group);
+        self.paused.contains(&member.process) && !here.into_iter().any(|local| held_for(&local))
     }
 
     pub(super) fn tell_join_failed(&mut self, group: &GroupName, member: MemberId, error: &JoinError) {
