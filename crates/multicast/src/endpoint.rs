@@ -29,7 +29,7 @@ use crate::traffic::Traffic;
 /// when `poll_transmit` is called, so under load batches grow by themselves.
 ///
 /// The link below must deliver frames between two lives of two sites in order and without loss. An endpoint
-/// may be created when the first frame of an unknown group arrives ([`Endpoint::group_of`]): it keeps frames,
+/// may be created when the first frame of an unknown group arrives ([`Endpoint::address_of`]): it keeps frames,
 /// within the senders' credit, until its first view.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Endpoint {
@@ -41,6 +41,8 @@ pub struct Endpoint {
     /// The view to be installed.
     pub(crate) change: Option<Change>,
     pub(crate) previous: Option<Previous>,
+    /// The newest view, the installed one or a later, that each site has said to have installed.
+    pub(crate) told_installed: BTreeMap<SiteId, ViewId>,
     /// The highest view for which a Flush was sent (M2).
     pub(crate) flushed: Option<ViewId>,
     pub(crate) early: Early,
@@ -80,6 +82,7 @@ impl Endpoint {
             traffic: None,
             change: None,
             previous: None,
+            told_installed: BTreeMap::new(),
             flushed: None,
             early: Early::default(),
             outbox: Outbox::default(),
@@ -97,9 +100,9 @@ impl Endpoint {
         }
     }
 
-    /// The group to which a frame belongs; none if it is no frame.
-    pub fn group_of(frame: &[u8]) -> Option<GroupId> {
-        Head::parse(frame).ok().map(|head| head.group)
+    /// The group and the view to which a frame belongs; none if it is no frame.
+    pub fn address_of(frame: &[u8]) -> Option<(GroupId, ViewId)> {
+        Head::parse(frame).ok().map(|head| (head.group, head.view))
     }
 
     /// The installed view. Deliveries that are still to be polled may belong to an earlier one.

@@ -25,18 +25,27 @@ impl Endpoint {
         Some(Extent { view: traffic.id(), delivered, order, number: self.number })
     }
 
-    /// Whether all of it is known to be at the site of every member of the installed view that could lack it. Between
-    /// views it never is: a view is installed here before those who move along have fetched what they miss (M6).
+    /// Whether all of it is known to be delivered at the site of every member of the installed view that could lack
+    /// it. Until all have installed the view it never is: those who move along may still fetch what they miss (M6), and
+    /// who comes from an older view delivers that. Within a view, what is stable with its order is delivered; but not if a safe message stands before it,
+    /// so where there is one the sites tell what they have delivered.
     pub fn is_everywhere(&self, extent: &Extent) -> bool {
         let Some(traffic) = self.traffic.as_ref() else { return true };
-        if self.change.is_some() || self.previous.is_some() || self.told_stable < extent.number {
+        if self.change.is_some() || !self.all_have_installed() || self.told_stable < extent.number {
             return false;
         }
         let everybody = |traffic: &Traffic| {
             let stable = traffic.stability.stable();
             extent.order <= traffic.stability.order_stable()
                 && extent.delivered.iter().zip(stable).all(|(delivered, stable)| delivered <= stable)
+                && (!traffic.has_safe || others_have_delivered(traffic, &extent.delivered))
         };
         traffic.id() != extent.view || traffic.others.is_empty() || everybody(traffic)
     }
+}
+
+fn others_have_delivered(traffic: &Traffic, heads: &[u64]) -> bool {
+    (0..traffic.sites.len())
+        .filter(|site| *site != traffic.me)
+        .all(|site| traffic.stability.has_delivered(site, heads))
 }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use membership::group::GroupView;
+use membership::group::{Consistency, GroupMember, GroupView};
 use wire::{Bug, MemberId, SiteId, Time, ViewId};
 
 use crate::endpoint::Endpoint;
@@ -13,6 +13,8 @@ use crate::traffic::{Cut, Frozen, SEQUENCER, Traffic, sites_of};
 
 /// How many Flushes of one site for views that are not known here yet are kept; the oldest go.
 const EARLY_FLUSHES_MAX: usize = 16;
+/// Of so many sites it is kept which view they last said to have installed.
+const TOLD_INSTALLED_MAX: usize = 1_024;
 /// How many order runs go in one answer.
 const TAIL_RUNS_MAX: usize = 2_048;
 
@@ -24,8 +26,6 @@ pub(crate) struct Change {
     awaited: Vec<SiteId>,
     /// The Flushes for this view, our own included.
     flushes: BTreeMap<SiteId, Flush>,
-    /// Who has said that it has installed this view.
-    installed: BTreeSet<SiteId>,
     pub deadline: Time,
     /// Whom we asked for what is missing, and how often the time-out made us ask another.
     asked: BTreeSet<SiteId>,
@@ -135,7 +135,6 @@ impl Endpoint {
             view,
             awaited,
             flushes,
-            installed: BTreeSet::new(),
             deadline: now + self.config.flush_timeout,
             asked: BTreeSet::new(),
             tries: 0,
@@ -359,15 +358,16 @@ impl Endpoint {
     fn install(&mut self, now: Time, view: Arc<GroupView>, together: Vec<SiteId>) {
         let transitional = self.transitional(&together);
         let old = self.traffic.take();
-        let change = self.change.take();
+        self.change = None;
         assert!(
             self.config.bugs.has(Bug::ViewBelowFlushed) || old.as_ref().is_none_or(|old| view.id > old.id()),
             "a view's id does not rise"
         );
+        self.tell_installed(&view, old.as_ref());
         if let Some(old) = old {
             let alone = together.len() < 2;
             self.trace(if alone { Transition::InstallAlone } else { Transition::Install });
-            self.retire(old, view.id, change, together);
+            self.retire(old, view.id, together);
         }
         let traffic = Traffic::new(view.clone(), self.me, &self.config);
         if self.sequencer.is_some_and(|before| before != traffic.sites[SEQUENCER]) {
@@ -389,24 +389,39 @@ impl Endpoint {
     }
 
     /// Keeps the old view for those who move with us and have not installed yet (M6).
-    fn retire(&mut self, traffic: Traffic, x: ViewId, change: Option<Change>, together: Vec<SiteId>) {
+    fn retire(&mut self, traffic: Traffic, x: ViewId, together: Vec<SiteId>) {
         self.gbcasts.clear();
-        let others: Arc<[SiteId]> = together.iter().copied().filter(|site| *site != self.me.site).collect();
-        let done = change.map(|change| change.installed).unwrap_or_default();
-        let waiting: BTreeSet<SiteId> = others.iter().copied().filter(|s| !done.contains(s)).collect();
-        if !others.is_empty() {
-            let frame = control(Kind::Installed, self.group, x, &Installed { from: traffic.id() });
-            self.outbox.control.push_back(Transmit { to: others, frame });
-        }
+        self.told_installed.retain(|_, at| *at >= x);
+        let installed = |site: &SiteId| *site == self.me.site || self.told_installed.get(site) == Some(&x);
+        let waiting: BTreeSet<SiteId> = together.into_iter().filter(|site| !installed(site)).collect();
         self.previous = (!waiting.is_empty()).then_some(Previous { traffic, waiting });
     }
 
+    /// Tells all in a view, and who was in the one before, that this site has left every older one behind.
+    fn tell_installed(&mut self, view: &GroupView, old: Option<&Traffic>) {
+        let synchronous = view.options.consistency == Consistency::VirtuallySynchronous;
+        let here = |member: &&GroupMember| member.id.process.birth == self.me;
+        let came = view.members.iter().filter(here).any(|member| member.previous.is_some());
+        let mut others: BTreeSet<SiteId> = sites_of(view).into_iter().collect();
+        others.extend(old.iter().flat_map(|old| old.sites.iter()));
+        others.remove(&self.me.site);
+        if synchronous && came && !others.is_empty() {
+            let frame = control(Kind::Installed, self.group, view.id, &Installed {});
+            self.outbox.control.push_back(Transmit { to: others.into_iter().collect(), frame });
+        }
+    }
+
+    /// A site has installed this view, which may be one that has not come here yet.
     pub(crate) fn handle_installed(&mut self, from: SiteId, x: ViewId) {
-        if let Some(change) = &mut self.change
-            && change.view.id == x
-        {
-            change.installed.insert(from);
-        } else if self.traffic.as_ref().is_some_and(|traffic| traffic.id() == x)
+        let installed = self.traffic.as_ref().map(Traffic::id);
+        if installed.is_some_and(|v| x < v) {
+            return;
+        }
+        if self.told_installed.len() < TOLD_INSTALLED_MAX || self.told_installed.contains_key(&from) {
+            let told = self.told_installed.entry(from).or_insert(x);
+            *told = x.max(*told);
+        }
+        if installed == Some(x)
             && let Some(previous) = &mut self.previous
         {
             previous.waiting.remove(&from);
@@ -414,6 +429,15 @@ impl Endpoint {
                 self.previous = None;
             }
         }
+    }
+
+    /// Whether everybody who came to the installed view from an earlier one has said that it did: what was delivered
+    /// in earlier views is then behind all of them.
+    pub(crate) fn all_have_installed(&self) -> bool {
+        let Some(traffic) = &self.traffic else { return false };
+        let came = traffic.view.members.iter().filter(|member| member.previous.is_some());
+        came.map(|member| member.id.site())
+            .all(|site| site == self.me.site || self.told_installed.get(&site) >= Some(&traffic.id()))
     }
 
     /// Answers a fetch from the installed view or the one before.

@@ -264,7 +264,7 @@ impl<'a> Data<'a> {
         Ok(Data { vector: rest / 8, ..data })
     }
 
-    /// Acknowledgements: place of a site (or [`ACK_ORDER`]), and how far.
+    /// Acknowledgements: place of a site (perhaps with [`ACK_DELIVERED`], or [`ACK_ORDER`]), and how far.
     pub(crate) fn acks(&self) -> impl Iterator<Item = (u16, u64)> + use<'a> {
         pairs(&self.frame[self.body_end..][..10 * self.acks])
     }
@@ -292,6 +292,10 @@ fn pairs(bytes: &[u8]) -> impl Iterator<Item = (u16, u64)> + use<'_> {
 
 /// In the place of a site among acknowledgements: the length of the order list that is known.
 pub(crate) const ACK_ORDER: u16 = u16::MAX;
+/// Added to the place of a site: not how far its sequence is here, but how far it is delivered.
+pub(crate) const ACK_DELIVERED: u16 = 1 << 15;
+/// The most acknowledgements in one frame; the rest goes in the next.
+pub(crate) const ACKS_MAX: usize = 520;
 
 /// A data frame being written: `Writer::new`, messages into `buf`, `finish`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -409,13 +413,10 @@ pub(crate) struct OrderTail {
     pub runs: Vec<(u16, u64)>,
 }
 
-/// The sender has installed the view in the head and needs nothing more of this one (M6).
+/// The sender has installed the view in the head and needs nothing more of those before it (M6).
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Encode, Decode)]
 #[cbor(map)]
-pub(crate) struct Installed {
-    #[n(0)]
-    pub from: ViewId,
-}
+pub(crate) struct Installed {}
 
 /// Writes a control frame.
 pub(crate) fn control<T: Encode<()>>(kind: Kind, group: GroupId, view: ViewId, body: &T) -> Bytes {

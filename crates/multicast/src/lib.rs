@@ -16,6 +16,7 @@ mod frame;
 mod inbox;
 mod order;
 mod outbox;
+mod parting;
 mod stability;
 mod traffic;
 
@@ -25,3 +26,4 @@ pub use event::{
     Cast, CastError, Delivery, Event, FrameError, MessageNumber, Order, Transition, Transmit, ViewError,
 };
 pub use extent::Extent;
+pub use parting::Parting;

@@ -9,11 +9,21 @@ pub(crate) struct Stability {
     stable: Vec<u64>,
     order_acked: Vec<u64>,
     order_stable: u64,
+    /// `delivered[j * n + s]`: how much of site `s` site `j` has said to have delivered. Told only where safe
+    /// messages are about: without them, what is stable with its order is delivered.
+    delivered: Vec<u64>,
 }
 
 impl Stability {
     pub(crate) fn new(n: usize) -> Stability {
-        Stability { n, acked: vec![0; n * n], stable: vec![0; n], order_acked: vec![0; n], order_stable: 0 }
+        Stability {
+            n,
+            acked: vec![0; n * n],
+            stable: vec![0; n],
+            order_acked: vec![0; n],
+            order_stable: 0,
+            delivered: vec![0; n * n],
+        }
     }
 
     /// Site `j` acknowledges site `s` up to `upto`. Says whether more of `s` is stable now.
@@ -40,6 +50,17 @@ impl Stability {
         let grew = stable > self.order_stable;
         self.order_stable = self.order_stable.max(stable);
         grew
+    }
+
+    /// Site `j` says that it has delivered site `s` up to `upto`.
+    pub(crate) fn note_delivered(&mut self, j: usize, s: usize, upto: u64) {
+        let cell = &mut self.delivered[j * self.n + s];
+        *cell = upto.max(*cell);
+    }
+
+    /// Whether site `j` has said to have delivered all this.
+    pub(crate) fn has_delivered(&self, j: usize, heads: &[u64]) -> bool {
+        self.delivered[j * self.n..].iter().zip(heads).all(|(told, head)| told >= head)
     }
 
     /// Takes over what another site knows to be stable (M10).

@@ -8,7 +8,7 @@ use membership::group::{Consistency, GroupView};
 use wire::{Bug, Bugs, MemberId, SiteId, SiteIncarnation, Time, ViewId};
 
 use crate::event::{Delivery, Event, FrameError, MessageNumber, Order, Transition};
-use crate::frame::{ACK_ORDER, Data};
+use crate::frame::{ACK_DELIVERED, ACK_ORDER, ACKS_MAX, Data};
 use crate::inbox::{Batch, Inbox};
 use crate::order::{OrderList, Run};
 use crate::stability::Stability;
@@ -49,6 +49,11 @@ pub(crate) struct Traffic {
     /// What was last acknowledged, of each site and of the order list.
     ack_sent: Vec<u64>,
     order_ack_sent: u64,
+    /// Whether a safe message was among what came: then what is received may be long in being delivered, and
+    /// everybody tells what it has delivered too.
+    pub has_safe: bool,
+    /// What was last told to be delivered here.
+    delivered_sent: Vec<u64>,
     pub unacked_bytes: usize,
     pub ack_due: Option<Time>,
     bytes_max: usize,
@@ -88,6 +93,8 @@ impl Traffic {
             cut: None,
             ack_sent: vec![0; n],
             order_ack_sent: 0,
+            has_safe: false,
+            delivered_sent: vec![0; n],
             unacked_bytes: 0,
             ack_due: None,
             bytes_max: config.message_bytes_max,
@@ -165,8 +172,8 @@ impl Traffic {
         let n = self.sites.len();
         let sent = self.inboxes[self.me].received();
         let ack_is_good = |(place, upto): (u16, u64)| {
-            let place = usize::from(place);
-            place == usize::from(ACK_ORDER) || (place < n && (place != self.me || upto <= sent))
+            let site = usize::from(place & !ACK_DELIVERED);
+            place == ACK_ORDER || (site < n && (site != self.me || upto <= sent))
         };
         if !data.acks().all(ack_is_good) || data.runs().any(|(place, _)| usize::from(place) >= n) {
             return Err(FrameError::Malformed);
@@ -186,6 +193,8 @@ impl Traffic {
         for (place, upto) in data.acks() {
             if place == ACK_ORDER {
                 self.stability.ack_order(data.origin, upto);
+            } else if place & ACK_DELIVERED != 0 {
+                self.stability.note_delivered(data.origin, usize::from(place & !ACK_DELIVERED), upto);
             } else {
                 self.stability.ack(data.origin, usize::from(place), upto);
             }
@@ -215,6 +224,7 @@ impl Traffic {
 
     /// Takes a batch and everything that follows from it, deliveries apart.
     pub(crate) fn accept(&mut self, site: usize, batch: Batch, events: &mut VecDeque<Event>) {
+        self.has_safe |= batch.has.safe;
         self.inboxes[site].accept(batch);
         self.advance_have(site, events);
         while let Some(other) = (0..self.sites.len()).find(|s| *s != site && self.next_is_causal(*s)) {
@@ -405,14 +415,25 @@ impl Traffic {
             self.order_ack_sent = self.order.len();
             acks.push((ACK_ORDER, self.order.len()));
         }
+        if self.has_safe {
+            for (site, inbox) in self.inboxes.iter().enumerate() {
+                if inbox.head() > self.delivered_sent[site] && acks.len() < ACKS_MAX {
+                    self.delivered_sent[site] = inbox.head();
+                    let place = u16::try_from(site).expect("at most 512 sites");
+                    acks.push((place | ACK_DELIVERED, inbox.head()));
+                }
+            }
+        }
         acks
     }
 
-    /// Whether anything received is not yet acknowledged.
+    /// Whether anything received is not yet acknowledged, or anything delivered not yet told where that matters.
     pub(crate) fn owes_acks(&self, credit: usize) -> bool {
         (!self.is_sequencer() && self.order.len() > self.order_ack_sent)
             || (0..self.sites.len())
                 .any(|s| s != self.me && self.inboxes[s].ackable(credit) > self.ack_sent[s])
+            || (self.has_safe
+                && self.inboxes.iter().zip(&self.delivered_sent).any(|(inbox, told)| inbox.head() > *told))
     }
 
     /// May acknowledgements leave (M4)?

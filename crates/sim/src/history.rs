@@ -186,14 +186,22 @@ impl Member {
 
     /// The view after this stay, if there was one.
     pub fn next(&self, stay: usize) -> Option<ViewId> {
-        self.stays.get(stay + 1).map(|stay| stay.view.id)
+        let (before, after) = (self.stays.get(stay)?, self.stays.get(stay + 1)?);
+        (before.view.group == after.view.group).then_some(after.view.id)
+    }
+
+    /// The stay from which it came to this one. A member whose group, founded on one side of a partition, ended when it
+    /// met another of the same name is new in that one.
+    pub fn previous(&self, stay: usize) -> Option<&Stay> {
+        let before = self.stays.get(stay.checked_sub(1)?)?;
+        (before.view.group == self.stays[stay].view.group).then_some(before)
     }
 
     /// Where it went from this stay: who has the same answer moved together.
     pub fn onward(&self, stay: usize) -> Onward {
         match self.next(stay) {
             Some(view) => Onward::To(view),
-            None if self.end == End::Alive => Onward::Stayed,
+            None if self.end == End::Alive && stay + 1 >= self.stays.len() => Onward::Stayed,
             None => Onward::Lost,
         }
     }
@@ -206,7 +214,7 @@ pub enum Onward {
     To(ViewId),
     /// It is in it to the last.
     Stayed,
-    /// Nowhere: it died or left in it.
+    /// Nowhere: it died or left in it, or the group ended and its members are in another.
     Lost,
 }
 

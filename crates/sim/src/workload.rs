@@ -181,9 +181,12 @@ impl Workload {
                     let order = *self.dice.pick(&self.work.orders);
                     let safe = self.dice.chance(self.work.safe_per_mille);
                     self.cast(world, id, &membership, order, safe);
+                    if order == Order::Gbcast {
+                        break; // it asks for a view, which must be heard before anything is cast in it
+                    }
                 }
                 if self.dice.chance(10) {
-                    self.flush(world, id, group);
+                    self.flush(world, id, group, membership.view.name.clone());
                 }
             }
         }
@@ -240,11 +243,9 @@ impl Workload {
         world.reached().insert((Kind::Workload, "process death"));
     }
 
-    fn flush<H: Host>(&mut self, world: &mut World<H>, id: ProcessId, group: usize) {
+    fn flush<H: Host>(&mut self, world: &mut World<H>, id: ProcessId, group: usize, name: GroupName) {
         let process = self.processes.get_mut(&id).expect("it has just acted");
-        if let Some(Answer::Taken(number)) =
-            world.request(process.site, Request::Flush(id, self.names[group].clone()))
-        {
+        if let Some(Answer::Taken(number)) = world.request(process.site, Request::Flush(id, name)) {
             let messages = std::mem::take(&mut process.unflushed[group]);
             process.flushes.insert(number, messages);
             world.reached().insert((Kind::Workload, "flush"));
@@ -430,13 +431,16 @@ impl Workload {
         view: Arc<GroupView>,
         transitional: Arc<[MemberId]>,
     ) {
-        let Some(group) = self.names.iter().position(|name| *name == view.name) else { return };
         for listed in view.members.iter().filter(|m| m.id.process.birth == life) {
             let member = listed.id;
             if self.gone.contains(&member) {
                 continue;
             }
             let Some(process) = self.processes.get_mut(&member.process) else { continue };
+            // A side that does not merge goes on under another name: its members know it by themselves.
+            let known = process.parts.iter().position(|p| matches!(p, Part::In(old) if old.member == member));
+            let named = || self.names.iter().position(|name| is_called(&view.name, name));
+            let Some(group) = known.or_else(named) else { continue };
             let leaving = match &process.parts[group] {
                 Part::In(old) if old.member == member => old.leaving,
                 Part::In(_) | Part::Joining(_) | Part::Out => false,
@@ -501,6 +505,11 @@ impl Workload {
             .collect();
         waiting.into_iter().for_each(|what| self.see(at, what));
     }
+}
+
+/// Whether a group has this name, or one that was made of it when sides met.
+fn is_called(group: &GroupName, name: &GroupName) -> bool {
+    group.as_str().split('~').next() == Some(name.as_str())
 }
 
 fn name_of(order: Order) -> &'static str {

@@ -9,21 +9,23 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use membership::group::{GroupRequest, GroupView};
-use multicast::call::outsider::DedupLimits;
+use multicast::call::outsider::{Carriage, Order as Carried, Refusal, Table};
 use multicast::call::{
-    Answerer, CallOptions, Caller, ClientId, Contact, Dedup, Envelope, Passage, PointMessage, ProcessList,
-    Replies, Switch, Ticket, causal,
+    Answerer, CallOptions, Caller, ClientId, Contact, Dedup, Envelope, Kind, Passage, PointMessage,
+    ProcessList, Replies, Switch, Ticket, causal,
 };
-use multicast::{Cast, Endpoint, Extent, MessageNumber, Order};
+use multicast::{Cast, Endpoint, Extent, MessageNumber, Order, Parting};
 use wire::{GroupId, GroupName, MemberId, ProcessId, SiteId, SiteIncarnation, Time, ViewId};
 
 use crate::api::{CallId, CastError, CastOptions, Casted, Event, ReplyKind};
 
-/// Casts that the site itself makes for a group (outsiders' casts, tables for joiners) and that wait for the
-/// end of a view change or for room; beyond it contacts say that they are busy.
+/// Casts that the site itself makes for a group (it carries them for outsiders) and that wait for the end of a view
+/// change or for room; beyond it clients are told that the contact is busy.
 const OWN_CASTS_MAX: usize = 8_192;
 /// Frames of groups whose first view has not come yet are kept by their endpoints; so many such groups at most.
 const EARLY_GROUPS_MAX: usize = 1_024;
+/// Of so many groups that are over for this site it is remembered that they are.
+const ENDED_MAX: usize = 4_096;
 
 /// Something for the node to do.
 #[derive(Debug)]
@@ -48,6 +50,13 @@ pub(crate) struct Groups {
     switch: Switch,
     /// Casts that wait for other groups to be stable before this one may go.
     switching: BTreeMap<causal::Ticket, GroupId>,
+    /// Groups that this site has left and whose messages may not be delivered yet by those who stay: no causal cast
+    /// leaves before they are.
+    partings: BTreeMap<GroupId, Parting>,
+    /// Groups in which a causal cast waits for that.
+    parted: BTreeSet<GroupId>,
+    /// The view with which a group ended for this site: what comes for it and earlier ones is late.
+    ended: BTreeMap<GroupId, ViewId>,
     clients: BTreeMap<(ProcessId, GroupId), outside::Outsider>,
     next_stream: u32,
     next_call: u64,
@@ -70,8 +79,6 @@ struct Group {
     contact: Contact,
     /// The view that the members have been shown.
     shown: Option<Arc<GroupView>>,
-    /// Transitional sets of views on their way through the table.
-    transitional: BTreeMap<ViewId, Vec<MemberId>>,
     /// The members at this site, as of the shown view, without those that have left since.
     local: Vec<MemberId>,
     /// Members that were told that they have left: a view that still lists them is none of theirs.
@@ -93,12 +100,15 @@ struct Group {
     /// Whether the members were told that they may not cast.
     blocked: bool,
     wants_room: bool,
+    /// The view with which it ended for this site.
+    over: Option<Arc<GroupView>>,
 }
 
+/// What the site casts for others than its members.
 struct OwnCast {
-    order: multicast::call::outsider::Order,
-    body: Bytes,
-    report: Option<(ClientId, u64)>,
+    order: Carried,
+    envelope: Envelope,
+    payload: Bytes,
 }
 
 impl Groups {
@@ -112,6 +122,9 @@ impl Groups {
             answerer: Answerer::new(),
             switch: Switch::new(),
             switching: BTreeMap::new(),
+            partings: BTreeMap::new(),
+            parted: BTreeSet::new(),
+            ended: BTreeMap::new(),
             clients: BTreeMap::new(),
             next_stream: 0,
             next_call: 1,
@@ -197,8 +210,17 @@ impl Groups {
 
     /// A frame from the link with a site.
     pub(crate) fn handle_frame(&mut self, now: Time, from: SiteId, frame: Bytes) -> Result<(), String> {
-        let id = Endpoint::group_of(&frame).ok_or("not a group's frame")?;
+        let (id, view) = Endpoint::address_of(&frame).ok_or("not a group's frame")?;
+        if let Some(parting) = self.partings.get_mut(&id)
+            && let Some(installed) = Parting::installed_of(&frame)
+        {
+            parting.handle_installed(from, installed);
+            self.end_partings(now);
+        }
         if !self.groups.contains_key(&id) {
+            if self.ended.get(&id).is_some_and(|last| view <= *last) {
+                return Ok(());
+            }
             let early = self.groups.values().filter(|group| group.shown.is_none()).count();
             if early >= EARLY_GROUPS_MAX {
                 return Err("too many groups without a view".to_owned());
@@ -240,6 +262,14 @@ impl Groups {
             PointMessage::Verdict { group, client, sequence, verdict } => {
                 self.handle_verdict(now, from, group, client, sequence, verdict);
             }
+            PointMessage::TableRequest { group: id, view } => {
+                self.with(id, |group| group.dedup.handle_request(from, view));
+            }
+            PointMessage::Table { group: id, view, covers, table } => {
+                let mut taken = Ok(());
+                self.with(id, |group| taken = group.dedup.handle_table(view, &covers, &table));
+                taken.map_err(|error| error.to_string())?;
+            }
         }
         Ok(())
     }
@@ -253,6 +283,8 @@ impl Groups {
             }
             self.dirty.insert(id);
         }
+        self.partings.values_mut().for_each(|parting| parting.handle_gone(life.site));
+        self.end_partings(now);
         self.handle_contact_died(now, life.site);
     }
 
@@ -291,20 +323,19 @@ impl Groups {
         for id in groups {
             self.with(id, |group| {
                 group.endpoint.handle_timeout(now);
-                group.dedup.handle_timeout(now);
             });
         }
+        self.end_partings(now);
         self.caller.handle_timeout(now);
         self.outsiders_time_out(now);
         self.collect(now);
     }
 
     pub(crate) fn poll_timeout(&self) -> Option<Time> {
-        let groups = self.groups.values().flat_map(|group| {
-            [group.endpoint.poll_timeout(), group.dedup.poll_timeout()].into_iter().flatten()
-        });
+        let groups = self.groups.values().filter_map(|group| group.endpoint.poll_timeout());
         let clients = self.clients.values().filter_map(|outsider| outsider.client.poll_timeout());
-        groups.chain(clients).chain(self.caller.poll_timeout()).min()
+        let partings = self.partings.values().map(Parting::until);
+        groups.chain(clients).chain(partings).chain(self.caller.poll_timeout()).min()
     }
 
     /// Casts for a member.
@@ -418,10 +449,9 @@ impl Groups {
             me,
             name: unnamed(),
             endpoint: Endpoint::new(config.clone(), id, me),
-            dedup: Dedup::new(me, DedupLimits::default(), config.bugs),
+            dedup: Dedup::new(me, id, Table::CLIENTS_MAX, config.bugs),
             contact: Contact::new(me, id),
             shown: None,
-            transitional: BTreeMap::new(),
             local: Vec::new(),
             left: BTreeSet::new(),
             own_casts: VecDeque::new(),
@@ -434,6 +464,7 @@ impl Groups {
             signalled: false,
             blocked: false,
             wants_room: false,
+            over: None,
         });
         if let Some(name) = name {
             group.name = name.clone();
@@ -444,6 +475,10 @@ impl Groups {
     /// in another group before must be at its members, not the causal casts alone: what these wait for there is
     /// delivered here already.
     fn may_switch(&mut self, id: GroupId) -> Result<bool, CastError> {
+        if !self.partings.is_empty() {
+            self.parted.insert(id);
+            return Ok(false);
+        }
         if self.switching.values().any(|waiting| *waiting == id) {
             return Ok(false);
         }
@@ -464,6 +499,31 @@ impl Groups {
         }
     }
 
+    /// A group is over for this site.
+    fn end_group(&mut self, now: Time, id: GroupId, group: &Group) {
+        self.names.retain(|_, named| *named != id);
+        self.answerer.handle_left(id);
+        self.switch.handle_left(id);
+        let Some(last) = &group.over else { return };
+        if self.ended.len() >= ENDED_MAX {
+            self.ended.pop_first();
+        }
+        self.ended.insert(id, last.id);
+        if group.causes || !group.marks.is_empty() {
+            self.partings.insert(id, Parting::new(now, self.me, &group.endpoint, last));
+            self.end_partings(now);
+        }
+    }
+
+    /// Lets go of the partings that are over; after the last one causal casts may leave again.
+    fn end_partings(&mut self, now: Time) {
+        self.partings.retain(|_, parting| !parting.is_over(now));
+        if self.partings.is_empty() {
+            let parted = std::mem::take(&mut self.parted);
+            self.events.extend(parted.into_iter().map(|group| Event::Writable { group }));
+        }
+    }
+
     /// Does something with a group; what follows from it waits for [`Groups::settle`], so that batches grow.
     fn with(&mut self, id: GroupId, act: impl FnOnce(&mut Group)) {
         if let Some(group) = self.groups.get_mut(&id) {
@@ -479,8 +539,8 @@ fn unnamed() -> GroupName {
 }
 
 impl Group {
-    /// Whether the members have been shown the view in which a cast would go now. While the table of outsiders'
-    /// casts is awaited the data plane may be ahead of them.
+    /// Whether the members have been shown the view in which a cast would go now: until its reports are taken the
+    /// data plane may be ahead of them.
     fn is_shown(&self) -> bool {
         self.shown.as_ref().map(|view| view.id) == self.endpoint.view().map(|view| view.id)
     }
@@ -533,35 +593,69 @@ impl Group {
         });
     }
 
-    /// Casts what the site itself has to say, as far as the group takes it.
-    fn cast_own(&mut self, now: Time) {
-        // Any member of the site's will do, even one that has left and is still listed: others wait for this.
+    /// Casts what the site carries for others, as far as the group takes it. Says whether it did anything.
+    fn cast_own(&mut self, now: Time, caller: &mut Caller) -> bool {
+        let before = self.own_casts.len();
+        // What was delivered before the cast must have been judged: else a copy might be cast in a later view.
+        if before > 0 && self.is_shown() && !self.endpoint.is_blocked() {
+            self.cast_waiting(now, caller);
+        }
+        self.own_casts.len() < before
+    }
+
+    fn cast_waiting(&mut self, now: Time, caller: &mut Caller) {
+        // Any member of the site's will do, even one that has left and is still listed.
         let listed = self.endpoint.view().into_iter().flat_map(|view| &view.members);
         let Some(member) = listed.map(|member| member.id).find(|member| member.process.birth == self.me)
         else {
             self.own_casts.clear();
             return;
         };
-        while let Some(OwnCast { order, body, report }) = self.own_casts.pop_front() {
-            use multicast::call::outsider::Order as Carried;
-            let (as_order, safe) = match order {
+        while let Some(mut own) = self.own_casts.pop_front() {
+            let origin = own.envelope.outsider;
+            match origin.map(|origin| (origin, self.dedup.may_carry(&origin))) {
+                None | Some((_, Carriage::Fresh)) => {}
+                Some((_, Carriage::Repeated)) => own.envelope.kind = Kind::Repeated,
+                Some((_, Carriage::Later)) => {
+                    self.own_casts.push_front(own);
+                    return;
+                }
+                Some((origin, Carriage::Refused(refusal))) => {
+                    self.contact.handle_refused(&origin, refusal, caller);
+                    continue;
+                }
+            }
+            let (order, safe) = match own.order {
                 // Always safe: only what all have, with its place and all before it, may be called settled.
                 Carried::Total | Carried::Safe => (Order::Abcast, true),
                 Carried::Group => (Order::Gbcast, false),
             };
-            match self.cast(now, member, as_order, safe, body.clone()) {
+            match self.cast(now, member, order, safe, own.envelope.wrap(&own.payload)) {
                 Ok(number) => {
-                    if let Some(report) = report {
-                        self.carried.insert(number, report);
+                    if let Some(origin) = origin {
+                        self.carried.insert(number, (origin.client, origin.sequence));
                     }
                 }
                 Err(CastError::Full | CastError::Blocked) => {
-                    self.own_casts.push_front(OwnCast { order, body, report });
+                    self.own_casts.push_front(own);
                     return;
                 }
-                // It will never be taken: the carrier's client turns to another contact in time.
-                Err(_) => {}
+                // It will never be taken as things are: the client asks again, or another contact.
+                Err(_) => {
+                    if let Some(origin) = origin {
+                        self.contact.handle_refused(&origin, Refusal::Busy, caller);
+                    }
+                }
             }
+        }
+    }
+
+    /// Queues a cast for others than the site's members. At the bound its client is told that the contact is busy.
+    fn queue_own(&mut self, own: OwnCast, caller: &mut Caller) {
+        if self.own_casts.len() < OWN_CASTS_MAX {
+            self.own_casts.push_back(own);
+        } else if let Some(origin) = own.envelope.outsider {
+            self.contact.handle_refused(&origin, Refusal::Busy, caller);
         }
     }
 }

@@ -13,7 +13,7 @@ use super::quorum::{is_acceptor, is_quorum};
 use super::record::Learned;
 use super::tables::Tables;
 use super::{Glimpse, Kernel, Owed, Role, TRIES_MAX, WAITS_MAX};
-use crate::step::{Peer, Request, RequestKind, Step};
+use crate::step::{Peer, Request, RequestId, RequestKind, Step};
 
 /// An election under way.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -65,8 +65,15 @@ impl<T: Tables> Kernel<T> {
             !self.is_moot(&r.kind)
                 && view.tables.settled(r.id).is_none()
                 && view.tables.wants(&r, view.step.primary)
+                && !self.waits_on_branch(r.id)
         }) || view.step.members.iter().any(|m| another_life(m.peer))
             || self.heard.iter().any(|site| self.is_foreign(*site))
+    }
+
+    /// Whether the step off the line that made this view carried the request and left it open: another step like
+    /// it would do the same, so the request waits for the line, or for a change that comes for another reason.
+    fn waits_on_branch(&self, id: RequestId) -> bool {
+        self.view.as_ref().is_some_and(|v| !v.step.primary && v.step.requests.iter().any(|r| r.id == id))
     }
 
     /// Whether a request asks for what is so: that somebody go who is not there. It is settled by the next step,

@@ -160,6 +160,11 @@ impl<'a> Change<'a> {
 
     /// Puts a whole draft in place, made by the meeting of sides.
     pub(super) fn settle(&mut self, draft: Draft) {
+        // Whom the tables list and the side that goes on does not has no place in it any more.
+        let listed = self.tables.groups.get(&draft.now.id).map(|entry| entry.group.clone());
+        for (member, _) in listed.iter().flat_map(|group| &group.members) {
+            self.displace(*member);
+        }
         for (member, _) in &draft.now.members {
             self.places.insert(*member, Some(draft.now.id));
         }

@@ -106,7 +106,7 @@ fn settle_family(
     taken: &BTreeSet<GroupName>,
 ) {
     let Some(base) = base_of(&sides) else {
-        end(change, &sides[0]); // only the tables' own side can be empty
+        sides.iter().for_each(|side| end(change, side, Fate::Dropped));
         return;
     };
     let base = sides.remove(base);
@@ -124,7 +124,8 @@ fn settle_family(
             draft.previous.extend(side.members.iter().map(|(m, _)| (*m, side.group.view)));
         }
         if side.group.id != base.group.id {
-            end(change, &side);
+            let fate = if lives { Fate::Moved } else { Fate::Dropped };
+            end(change, &side, fate);
         }
     }
     drop_missing(change, &mut draft);
@@ -134,11 +135,20 @@ fn settle_family(
     }
 }
 
-/// The side that goes on: the line's, if it lives; else the largest that lives; else, when all had died, the
-/// same among the dead, since nobody changed anything since.
+/// The side that goes on: the line's, if it lives; else the largest that lives; else, when all had died, the one that
+/// lived last, unless the line has gone on without it since: then nobody is left who knows how it went on.
 fn base_of(sides: &[Side]) -> Option<usize> {
-    let weight = |side: &Side| (side.lives(), side.source == 0, side.members.len());
-    let candidates = sides.iter().enumerate().filter(|(_, s)| !s.members.is_empty());
+    let weight = |side: &Side| {
+        let died = (!side.lives()).then(|| side.lived_last());
+        (side.lives(), side.source == 0, died, side.members.len())
+    };
+    let line = sides.iter().find(|side| side.source == 0);
+    let is_newest = |side: &Side| {
+        side.lives()
+            || side.source == 0
+            || line.is_some_and(|l| l.group.id == side.group.id && side.lived_last() >= l.lived_last())
+    };
+    let candidates = sides.iter().enumerate().filter(|(_, s)| !s.members.is_empty() && is_newest(s));
     // Of equals the first: branches stand in the order of their views.
     candidates.rev().max_by_key(|(_, s)| weight(s)).map(|(k, _)| k)
 }
@@ -216,8 +226,17 @@ fn go_apart(change: &mut Change<'_>, name: &GroupName, side: Side, taken: &BTree
     change.settle(draft);
 }
 
-/// The group of this side ends: its members are in another, or must join again.
-fn end(change: &mut Change<'_>, side: &Side) {
+/// What becomes of the members of a side whose group ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fate {
+    /// They are in another group.
+    Moved,
+    /// They must join again.
+    Dropped,
+}
+
+/// The group of this side ends.
+fn end(change: &mut Change<'_>, side: &Side, fate: Fate) {
     let ended = change.drafted(side.group.id).map(|d| d.clone());
     let mut draft = ended.unwrap_or_else(|| Draft::of(side.group.clone()));
     draft.previous.extend(side.members.iter().map(|(m, _)| (*m, side.group.view)));
@@ -226,8 +245,8 @@ fn end(change: &mut Change<'_>, side: &Side) {
     let gone: BTreeSet<MemberId> = before.chain(&side.members).map(|(m, _)| *m).collect();
     for member in gone {
         change.displace(member);
-        let here = change.tables.is_present(member.process.birth);
-        let why = if here { Why::Left } else { change.why_gone(member.process.birth) };
+        let moved = fate == Fate::Moved && change.tables.is_present(member.process.birth);
+        let why = if moved { Why::Left } else { change.why_gone(member.process.birth) };
         draft.left.insert(member, why);
     }
     // On a branch it had ended before, when the side was cut off.
@@ -238,5 +257,14 @@ fn end(change: &mut Change<'_>, side: &Side) {
 impl Side {
     fn lives(&self) -> bool {
         self.group.lives
+    }
+
+    /// The newest view in which this side lived, as far as a member can tell.
+    fn lived_last(&self) -> ViewId {
+        if self.lives() {
+            return self.group.view;
+        }
+        let members = self.group.last.iter().flat_map(|view| &view.members);
+        members.filter_map(|member| member.previous).max().unwrap_or_default()
     }
 }

@@ -87,9 +87,12 @@ impl Reader {
         Ok(MemberId { process: self.process()?, join: self.u64()? })
     }
 
+    pub(crate) fn view(&mut self) -> Result<ViewId, DecodeError> {
+        Ok(ViewId { epoch: self.u64()?, attempt: self.u32()?, coordinator: self.life()? })
+    }
+
     pub(crate) fn group(&mut self) -> Result<GroupId, DecodeError> {
-        let created = ViewId { epoch: self.u64()?, attempt: self.u32()?, coordinator: self.life()? };
-        Ok(GroupId { created, index: self.u32()? })
+        Ok(GroupId { created: self.view()?, index: self.u32()? })
     }
 }
 
@@ -112,10 +115,14 @@ pub(crate) trait Put {
         self.number(member.join);
     }
 
+    fn view(&mut self, view: ViewId) {
+        self.number(view.epoch);
+        self.number(u64::from(view.attempt));
+        self.life(view.coordinator);
+    }
+
     fn group(&mut self, group: GroupId) {
-        self.number(group.created.epoch);
-        self.number(u64::from(group.created.attempt));
-        self.life(group.created.coordinator);
+        self.view(group.created);
         self.number(u64::from(group.index));
     }
 }

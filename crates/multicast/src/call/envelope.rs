@@ -7,7 +7,7 @@
 //!      │  │  │ │ └──── call: the number of the call follows; a reply is wanted
 //!      │  │  │ └────── outsider: the client's id and sequence follow
 //!      │  │  └──────── lazy: it was held back to ride with another cast
-//!      │  └─────────── kind: 0 a cast, 1 a deduplication table, 2 clients are gone
+//!      │  └─────────── kind: 0 a cast, 1 a client's cast once more, 2 clients are gone
 //!      └────────────── extension: a length and so many bytes follow, skipped by who does not know them
 //! ```
 //!
@@ -35,8 +35,8 @@ pub enum Kind {
     /// A program's cast.
     #[default]
     Cast,
-    /// The deduplication table, for those who join (see [`super::outsider::Dedup`]).
-    DedupState,
+    /// A client's cast that was delivered before, and only wants its replies (see [`super::outsider::Dedup`]).
+    Repeated,
     /// Clients of the group are gone for good.
     Gone,
 }
@@ -120,7 +120,7 @@ impl Envelope {
         let flag = |on: bool, bit: u8| if on { bit } else { 0 };
         let kind = match self.kind {
             Kind::Cast => 0,
-            Kind::DedupState => 1,
+            Kind::Repeated => 1,
             Kind::Gone => 2,
         };
         flag(self.exclude_self, EXCLUDE_SELF)
@@ -135,7 +135,7 @@ impl Envelope {
 fn kind_of(first: u8) -> Result<Kind, DecodeError> {
     match first >> KIND_SHIFT & KIND_MASK {
         0 => Ok(Kind::Cast),
-        1 => Ok(Kind::DedupState),
+        1 => Ok(Kind::Repeated),
         2 => Ok(Kind::Gone),
         other => Err(DecodeError::UnknownTag(other)),
     }
@@ -199,7 +199,7 @@ mod tests {
 
     #[test]
     fn every_option_survives_the_way() {
-        for kind in [Kind::Cast, Kind::DedupState, Kind::Gone] {
+        for kind in [Kind::Cast, Kind::Repeated, Kind::Gone] {
             let envelope = Envelope { kind, ..everything() };
             let parsed = Envelope::parse(envelope.wrap(b"x")).expect("our own");
             assert_eq!(parsed, (envelope, Bytes::from_static(b"x")));

@@ -18,13 +18,13 @@
 //!
 //! How the node joins them, in this order for each thing the data plane of a group reports:
 //!
-//! 1. a delivery or a view goes into [`Dedup`]; what comes out of it, in order, is what the members see;
-//!    what it wants to be cast is cast, in order, as soon as the data plane takes it;
+//! 1. a delivery or a view goes into [`Dedup`], which says whether the members are to see a delivery; what a
+//!    [`Contact`] wants to be cast is cast as [`Dedup::may_carry`] says at that moment;
 //! 2. a delivery that wants a reply goes to [`Answerer`]; one that this site itself cast goes to
 //!    [`Caller::handle_delivery`], which learns the targets from the view;
 //! 3. a view goes to [`Caller`], [`Answerer`] and [`Contact`];
-//! 4. a [`PointMessage`] from another site goes to [`Caller`] (an answer), [`Contact`] (a carry) or
-//!    [`Client`] (the rest).
+//! 4. a [`PointMessage`] from another site goes to [`Caller`] (an answer), [`Contact`] (a carry), [`Dedup`] (a
+//!    table, or a request for one) or [`Client`] (the rest).
 
 pub mod answerer;
 pub mod caller;

@@ -4,7 +4,7 @@
 use bytes::{BufMut, Bytes, BytesMut};
 use minicbor::bytes::ByteVec;
 use minicbor::{Decode, Encode};
-use wire::{GroupId, MemberId, ViewId};
+use wire::{GroupId, MemberId, SiteIncarnation, ViewId};
 
 use super::CallKey;
 use super::caller::{Outcome, Replies};
@@ -73,6 +73,24 @@ pub enum PointMessage {
         /// How it stands.
         verdict: Verdict,
     },
+    /// A site lacks the past of others in the group: which outsiders' casts they had delivered before this view.
+    TableRequest {
+        /// The group.
+        group: GroupId,
+        /// The view.
+        view: ViewId,
+    },
+    /// The answer to it.
+    Table {
+        /// The group.
+        group: GroupId,
+        /// The view before which it was delivered.
+        view: ViewId,
+        /// Whose past is in the table: sites of the view.
+        covers: Vec<SiteIncarnation>,
+        /// The table, encoded.
+        table: Bytes,
+    },
 }
 
 impl PointMessage {
@@ -99,6 +117,20 @@ impl PointMessage {
                 out.group(*group);
                 Origin { client: *client, sequence: *sequence, again: false }.put(&mut out);
                 put_verdict(&mut out, verdict);
+            }
+            PointMessage::TableRequest { group, view } => {
+                out.put_u8(tag::TABLE_REQUEST);
+                out.group(*group);
+                out.view(*view);
+            }
+            PointMessage::Table { group, view, covers, table } => {
+                out.reserve(64 + 16 * covers.len() + table.len());
+                out.put_u8(tag::TABLE);
+                out.group(*group);
+                out.view(*view);
+                out.number(covers.len() as u64);
+                covers.iter().for_each(|life| out.life(*life));
+                out.put_slice(table);
             }
         }
         out.freeze()
@@ -132,10 +164,24 @@ impl PointMessage {
                 let verdict = read_verdict(reader)?;
                 Ok(PointMessage::Verdict { group, client, sequence, verdict })
             }
+            tag::TABLE_REQUEST => {
+                Ok(PointMessage::TableRequest { group: reader.group()?, view: reader.view()? })
+            }
+            tag::TABLE => {
+                let (group, view, count) = (reader.group()?, reader.view()?, reader.u64()?);
+                if count > COVERS_MAX {
+                    return Err(DecodeError::TooLong);
+                }
+                let covers = (0..count).map(|_| reader.life()).collect::<Result<_, _>>()?;
+                Ok(PointMessage::Table { group, view, covers, table: reader.into_rest() })
+            }
             other => Err(DecodeError::UnknownTag(other)),
         }
     }
 }
+
+/// The most sites that a table may name.
+const COVERS_MAX: u64 = 4_096;
 
 mod tag {
     pub const REPLY: u8 = 1;
@@ -145,6 +191,8 @@ mod tag {
     pub const CARRY: u8 = 5;
     pub const CLIENT_GONE: u8 = 6;
     pub const VERDICT: u8 = 7;
+    pub const TABLE_REQUEST: u8 = 8;
+    pub const TABLE: u8 = 9;
 }
 
 impl Answer {
@@ -338,6 +386,13 @@ mod tests {
             answer(Answered::Abort(body.clone())),
             PointMessage::Copy(ReplyCopy { call, from: member(1), to: member(2), body: body.clone() }),
             PointMessage::ClientGone { group: group(), client: client(5) },
+            PointMessage::TableRequest { group: group(), view: view_id(7) },
+            PointMessage::Table {
+                group: group(),
+                view: view_id(7),
+                covers: vec![life(1), life(2)],
+                table: body.clone(),
+            },
             verdict(Verdict::Carried),
             verdict(Verdict::Outcome(Box::new(Outcome {
                 delivered_in: Some(view_id(4)),

@@ -11,10 +11,10 @@ use crate::history::History;
 
 pub(super) fn check(history: &History) -> Result<(), Breach> {
     for (p, n, stay) in history.stays().filter(|(_, _, stay)| stay.synchronous()) {
-        let Some(previous) = n.checked_sub(1).map(|n| p.stays[n].view.id) else { continue };
+        let Some(previous) = p.previous(n).map(|stay| stay.view.id) else { continue };
         for q in stay.transitional.iter().filter_map(|q| history.members.get(q)) {
             let Some(there) = q.stays.iter().position(|s| s.view.id == stay.view.id) else { continue };
-            let from = there.checked_sub(1).map(|n| q.stays[n].view.id);
+            let from = q.previous(there).map(|stay| stay.view.id);
             if from != Some(previous) {
                 let how = format!(
                     "{} and {} were to go from {previous} to {} together, but {} came from {from:?}",

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use wire::{MemberId, ProcessId, ViewId};
+use wire::{GroupName, MemberId, ProcessId, ViewId};
 
 use super::Breach;
 use crate::history::{History, Message, What, is_synchronous};
@@ -57,8 +57,10 @@ impl Set {
     fn has(&self, m: Message) -> bool {
         self.0[m / 64] & (1 << (m % 64)) != 0
     }
-    fn add(&mut self, other: &Set) {
-        self.0.iter_mut().zip(&other.0).for_each(|(a, b)| *a |= b);
+    /// Adds what is in both of the others.
+    fn add_common(&mut self, one: &Set, other: &Set) {
+        let common = one.0.iter().zip(&other.0).map(|(a, b)| a & b);
+        self.0.iter_mut().zip(common).for_each(|(a, b)| *a |= b);
     }
     fn minus(&self, other: &Set) -> impl Iterator<Item = Message> {
         let words = self.0.iter().zip(&other.0).enumerate();
@@ -76,6 +78,8 @@ struct Causality<'a> {
     causes: BTreeMap<Message, Set>,
     /// What each process cast or was delivered, with the causes of it.
     past: BTreeMap<ProcessId, Set>,
+    /// By group: what may be passed on as a cause by a cbcast of that group.
+    passed_on: BTreeMap<&'a GroupName, Set>,
     /// What each member was delivered.
     delivered: BTreeMap<MemberId, Set>,
     /// The cbcasts that each process was delivered, in any group.
@@ -85,8 +89,19 @@ struct Causality<'a> {
 impl<'a> Causality<'a> {
     fn new(history: &'a History) -> Causality<'a> {
         let empty = Set(vec![0; history.casts.len().div_ceil(64)]);
+        let mut passed_on: BTreeMap<&GroupName, Set> = BTreeMap::new();
+        let casts = || history.casts.iter().enumerate().filter_map(|(m, cast)| Some((m, cast.as_ref()?)));
+        for (_, cast) in casts() {
+            passed_on.entry(&cast.group).or_insert_with(|| empty.clone());
+        }
+        for (group, set) in &mut passed_on {
+            for (message, _) in casts().filter(|(_, c)| c.order == Order::Cbcast || c.group == **group) {
+                set.insert(message);
+            }
+        }
         Causality {
             history,
+            passed_on,
             empty,
             current: BTreeMap::new(),
             causes: BTreeMap::new(),
@@ -135,8 +150,9 @@ impl<'a> Causality<'a> {
         }
         delivered.insert(message);
         let past = self.past.entry(process).or_insert_with(|| self.empty.clone());
-        if let Some(causes) = self.causes.get(&message) {
-            past.add(causes);
+        if let (Some(causes), Some(passed_on)) = (self.causes.get(&message), self.passed_on.get(&cast.group))
+        {
+            past.add_common(causes, passed_on);
         }
         past.insert(message);
         Ok(())

@@ -1,9 +1,11 @@
 //! Primary Component [CKV 3.4]: the primary views form one line, and somebody goes from each to the next. The
-//! core-set's line is asked for one view at each place; a group's primary views are asked for a member that
-//! lived through the change, unless only newcomers are left.
+//! core-set's line is asked for one view at each place; the primary views of a group that lives on the line are
+//! asked for a member that lived through the change, unless only newcomers are left. A group of another rule may live
+//! off the line, and go on from there.
 
 use std::collections::BTreeMap;
 
+use membership::group::Lives;
 use wire::{GroupId, ViewId};
 
 use super::Breach;
@@ -39,7 +41,8 @@ fn core_set(history: &History) -> Result<(), Breach> {
 
 fn groups(history: &History) -> Result<(), Breach> {
     let mut lines: BTreeMap<GroupId, BTreeMap<ViewId, &Stay>> = BTreeMap::new();
-    for (_, _, stay) in history.stays().filter(|(_, _, stay)| stay.view.primary) {
+    let on_the_line = |stay: &Stay| stay.view.primary && stay.view.options.lives == Lives::Primary;
+    for (_, _, stay) in history.stays().filter(|(_, _, stay)| on_the_line(stay)) {
         lines.entry(stay.view.group).or_default().entry(stay.view.id).or_insert(stay);
     }
     for line in lines.values() {

@@ -1,7 +1,11 @@
 //! Same View Delivery [CKV 4.2.2]: whoever is delivered a message is delivered it in the same view. Unlike
-//! Sending View Delivery this binds outsiders' casts too.
+//! Sending View Delivery this binds outsiders' casts too, with two exceptions. One that some site was delivered
+//! only after the transitional signal, and that is known to none who goes on, is carried again by another contact
+//! and delivered to those in a later view. And where two sides of a partition may live, each may be asked.
 
 use std::collections::BTreeMap;
+
+use membership::group::Lives;
 
 use super::Breach;
 use crate::history::History;
@@ -10,7 +14,11 @@ pub(super) fn check(history: &History) -> Result<(), Breach> {
     let mut views = BTreeMap::new();
     for (member, _, stay) in history.stays().filter(|(_, _, stay)| stay.synchronous()) {
         for delivery in &stay.deliveries {
-            let Some(message) = delivery.message else { continue };
+            let Some((message, cast)) = history.cast_of(delivery) else { continue };
+            let lives_once = stay.view.options.lives == Lives::Primary;
+            if cast.from_outside() && (delivery.after_signal || !lives_once) {
+                continue;
+            }
             let first = *views.entry(message).or_insert(stay.view.id);
             if first != stay.view.id {
                 let how = format!(

@@ -2,11 +2,11 @@
 //! be left out.
 
 use super::Breach;
-use crate::history::{End, History};
+use crate::history::{End, History, Member, Onward};
 
 pub(super) fn check(history: &History) -> Result<(), Breach> {
-    for (member, _, stay) in history.stays().filter(|(m, _, stay)| m.end == End::Alive && stay.synchronous())
-    {
+    let goes_on = |m: &Member, n| m.end == End::Alive && m.onward(n) != Onward::Lost;
+    for (member, _, stay) in history.stays().filter(|(m, n, stay)| goes_on(m, *n) && stay.synchronous()) {
         for &message in &stay.casts {
             let own = history.cast(message).is_some_and(|cast| cast.is_for(member.id));
             if own && !stay.messages().any(|m| m == message) {

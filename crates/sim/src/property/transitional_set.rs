@@ -12,7 +12,7 @@ use crate::history::{History, Member, Stay};
 pub(super) fn check(history: &History) -> Result<(), Breach> {
     let mut installed: BTreeMap<_, Vec<_>> = BTreeMap::new();
     for (member, n, stay) in history.stays().filter(|(_, _, stay)| stay.synchronous()) {
-        let previous = n.checked_sub(1).map(|n| &member.stays[n]);
+        let previous = member.previous(n);
         within_both(member, previous, stay)?;
         let from = previous.map(|p| p.view.id);
         installed.entry((stay.view.group, stay.view.id)).or_default().push((member, from, stay));

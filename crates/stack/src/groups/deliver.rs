@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use multicast::call::outsider::{ContactOutput, DedupOutput, Judgement};
+use multicast::call::outsider::{ContactOutput, DedupOutput, Judgement, Opened, Order as Carried};
 use multicast::call::{self, Installed, PointMessage};
 use multicast::{Delivery, Event as Report, Order};
-use wire::{GroupId, MemberId, Time};
+use wire::{GroupId, GroupName, MemberId, Time};
 
-use super::{Action, Group, Groups, OWN_CASTS_MAX, OwnCast};
+use super::{Action, Group, Groups, OwnCast};
 use crate::api::{Event, LocalMembers};
 
 impl Groups {
@@ -21,7 +21,6 @@ impl Groups {
 
     fn settle_group(&mut self, now: Time, id: GroupId) {
         let Some(mut group) = self.groups.remove(&id) else { return };
-        let mut over = false;
         loop {
             let mut idle = true;
             while let Some(transmit) = group.endpoint.poll_transmit(now) {
@@ -30,32 +29,38 @@ impl Groups {
             }
             while let Some(report) = group.endpoint.poll_event() {
                 idle = false;
-                over |= self.report(now, &mut group, id, report);
+                self.report(&mut group, id, report);
             }
             while let Some(output) = group.dedup.poll_output() {
                 idle = false;
-                self.show(now, &mut group, id, output);
+                match output {
+                    DedupOutput::Cast(envelope, payload) => {
+                        let own = OwnCast { order: Carried::Total, envelope, payload };
+                        group.queue_own(own, &mut self.caller);
+                    }
+                    DedupOutput::Send(transmit) => self.point(transmit),
+                }
             }
             while let Some(output) = group.contact.poll_output() {
                 idle = false;
                 match output {
-                    ContactOutput::Cast { order, body, cast } => group.queue_own(order, body, cast),
+                    ContactOutput::Cast { order, envelope, payload } => {
+                        group.queue_own(OwnCast { order, envelope, payload }, &mut self.caller);
+                    }
                     ContactOutput::Send(transmit) => self.point(transmit),
                 }
             }
-            if idle {
+            if !group.cast_own(now, &mut self.caller) && idle {
                 break;
             }
-            group.cast_own(now);
         }
         group.tell_switch(id, &mut self.switch);
         self.tell_blocked(&mut group, id);
-        if over {
-            self.names.retain(|_, named| *named != id);
-            self.answerer.handle_left(id);
-            self.switch.handle_left(id);
-        } else {
-            self.groups.insert(id, group);
+        match group.over {
+            Some(_) => self.end_group(now, id, &group),
+            None => {
+                self.groups.insert(id, group);
+            }
         }
         self.poll_switch();
         self.collect(now);
@@ -71,16 +76,16 @@ impl Groups {
         }
     }
 
-    /// One report of the data plane. Says whether the group is over for this site.
-    fn report(&mut self, now: Time, group: &mut Group, id: GroupId, report: Report) -> bool {
+    /// One report of the data plane.
+    fn report(&mut self, group: &mut Group, id: GroupId, report: Report) {
         match report {
-            Report::Deliver(delivery) => self.delivered(now, group, id, delivery),
+            Report::Deliver(delivery) => self.delivered(group, id, delivery),
             Report::View { view, transitional } => {
-                let installed = Installed::new(Arc::clone(&view), self.me, &transitional);
-                group.transitional.insert(view.id, transitional);
-                group.dedup.handle_view(installed);
+                let installed = Installed::new(view, self.me, &transitional);
+                group.dedup.handle_view(&installed);
                 group.signalled = false;
                 group.carried.clear();
+                self.show_view(group, id, &installed, transitional);
             }
             Report::Ended { view } => {
                 for member in std::mem::take(&mut group.local) {
@@ -89,8 +94,8 @@ impl Groups {
                     self.events.push_back(Event::Left { group: id, name: group.name.clone(), member, why });
                 }
                 self.caller.handle_view(&view);
+                group.over = Some(Arc::clone(&view));
                 group.contact.handle_view(&Installed { view, together: Arc::new([]) }, &mut self.caller);
-                return true;
             }
             Report::TransitionalSignal { transitional } => {
                 group.signalled = true;
@@ -99,7 +104,6 @@ impl Groups {
             // Told by `tell_blocked`, once it is so for the members too.
             Report::Blocked | Report::Unblocked { after: _ } => {}
             Report::Writable => {
-                group.cast_own(now);
                 if std::mem::take(&mut group.wants_room) {
                     self.events.push_back(Event::Writable { group: id });
                 }
@@ -116,19 +120,20 @@ impl Groups {
             }
             Report::Trace(transition) => self.events.push_back(Event::Trace(trace_name(transition))),
         }
-        false
     }
 
-    fn delivered(&mut self, now: Time, group: &mut Group, id: GroupId, delivery: Delivery) {
+    fn delivered(&mut self, group: &mut Group, id: GroupId, delivery: Delivery) {
         let Delivery { view, sender, site, number, order, safe, payload } = delivery;
         group.causes |= order == Order::Cbcast;
         let body = call::Delivery { group: id, view, sender, order, body: payload };
-        if let Err(error) = group.dedup.handle_delivery(now, body) {
-            let note = format!("dropped a message of {sender} in {}: {error}", group.name);
-            self.events.push_back(Event::Note(note));
-        }
-        while let Some(output) = group.dedup.poll_output() {
-            self.show(now, group, id, output);
+        match group.dedup.handle_delivery(body) {
+            Ok(Some((opened, Judgement::First))) => self.show(group, id, &opened),
+            Ok(Some((opened, judgement))) => self.judged(group, id, &opened, judgement),
+            Ok(None) => {}
+            Err(error) => {
+                let note = format!("dropped a message of {sender} in {}: {error}", group.name);
+                self.events.push_back(Event::Note(note));
+            }
         }
         // Delivered as safe, before any signal: all have it, its place and all before it. Otherwise the next
         // view settles it.
@@ -141,81 +146,64 @@ impl Groups {
         }
     }
 
-    fn show(&mut self, now: Time, group: &mut Group, id: GroupId, output: DedupOutput) {
-        match output {
-            DedupOutput::Deliver(opened) => {
-                let envelope = &opened.envelope;
-                let Some(view) = group.shown.clone() else { return };
-                let from = match envelope.outsider {
-                    Some(origin) => MemberId { process: origin.client.process, join: 0 },
-                    None => opened.sender,
-                };
-                let deliver = |to: LocalMembers, reply_to| Event::Deliver {
-                    group: id,
-                    view: opened.view,
-                    from,
-                    to,
-                    order: opened.order,
-                    reply_to,
-                    payload: opened.payload.clone(),
-                };
-                let for_all = envelope.list.is_none() && !envelope.exclude_self && envelope.call.is_none();
-                if for_all {
-                    self.events.push_back(deliver(LocalMembers::All, None));
-                } else {
-                    for &member in group.local.iter().filter(|m| envelope.is_for(**m, opened.sender)) {
-                        let ticket = self.answerer.handle_delivery(id, member, opened.sender, envelope);
-                        self.events.push_back(deliver(LocalMembers::Only(vec![member]), ticket));
-                    }
-                }
-                if opened.sender.process.birth == self.me {
-                    match envelope.outsider {
-                        Some(_) => {
-                            group.contact.handle_judged(&opened, Judgement::First, &view, &mut self.caller);
-                        }
-                        None => self.caller.handle_delivery(opened.sender, envelope, &view),
-                    }
-                }
+    /// Delivers to the members here that want it.
+    fn show(&mut self, group: &mut Group, id: GroupId, opened: &Opened) {
+        let envelope = &opened.envelope;
+        let Some(view) = group.shown.clone() else { return };
+        let from = match envelope.outsider {
+            Some(origin) => MemberId { process: origin.client.process, join: 0 },
+            None => opened.sender,
+        };
+        let deliver = |to: LocalMembers, reply_to| Event::Deliver {
+            group: id,
+            view: opened.view,
+            from,
+            to,
+            order: opened.order,
+            reply_to,
+            payload: opened.payload.clone(),
+        };
+        let for_all = envelope.list.is_none() && !envelope.exclude_self && envelope.call.is_none();
+        if for_all {
+            self.events.push_back(deliver(LocalMembers::All, None));
+        } else {
+            for &member in group.local.iter().filter(|m| envelope.is_for(**m, opened.sender)) {
+                let ticket = self.answerer.handle_delivery(id, member, opened.sender, envelope);
+                self.events.push_back(deliver(LocalMembers::Only(vec![member]), ticket));
             }
-            DedupOutput::Judged(opened, judgement) => {
-                let Some(view) = group.shown.clone() else { return };
-                if judgement == Judgement::Repeated {
-                    for &member in &group.local {
-                        if opened.envelope.is_for(member, opened.sender) {
-                            self.answerer.handle_repeated(id, member, opened.sender, &opened.envelope);
-                        }
-                    }
-                }
-                group.contact.handle_judged(&opened, judgement, &view, &mut self.caller);
-            }
-            DedupOutput::View(installed) => self.show_view(group, id, &installed),
-            DedupOutput::Firm => group.contact.handle_firm(),
-            DedupOutput::Cast(body) => {
-                group.queue_own(call::outsider::Order::Total, body, None);
-                group.cast_own(now);
-            }
-            DedupOutput::MustRejoin => {
-                // What was held is lost to them, so they see no more of this group.
-                for member in std::mem::take(&mut group.local) {
-                    let leave = membership::group::GroupRequest::Leave { group: id, member };
-                    self.actions.push_back(Action::Submit(leave));
-                    group.left.insert(member);
-                    let (name, why) = (group.name.clone(), "its site has missed what the group did");
-                    self.events.push_back(Event::Left { group: id, name, member, why });
-                }
-                let note = format!(
-                    "the state of {} did not come in time: its members here must join again",
-                    group.name
-                );
-                self.events.push_back(Event::Note(note));
+        }
+        if opened.sender.process.birth == self.me {
+            match envelope.outsider {
+                Some(_) => group.contact.handle_judged(opened, Judgement::First, &view, &mut self.caller),
+                None => self.caller.handle_delivery(opened.sender, envelope, &view),
             }
         }
     }
 
-    fn show_view(&mut self, group: &mut Group, id: GroupId, installed: &Installed) {
+    /// A client's cast that was delivered before, or is not to be delivered.
+    fn judged(&mut self, group: &mut Group, id: GroupId, opened: &Opened, judgement: Judgement) {
+        let Some(view) = group.shown.clone() else { return };
+        if judgement == Judgement::Repeated {
+            for &member in &group.local {
+                if opened.envelope.is_for(member, opened.sender) {
+                    self.answerer.handle_repeated(id, member, opened.sender, &opened.envelope);
+                }
+            }
+        }
+        group.contact.handle_judged(opened, judgement, &view, &mut self.caller);
+    }
+
+    fn show_view(
+        &mut self,
+        group: &mut Group,
+        id: GroupId,
+        installed: &Installed,
+        transitional: Vec<MemberId>,
+    ) {
         let view = &installed.view;
         let here: Vec<MemberId> =
             view.members.iter().map(|member| member.id).filter(|m| m.process.birth == self.me).collect();
+        self.move_in(&here, &view.name);
         for member in group.local.iter().filter(|member| !here.contains(member)) {
             let why = view.left.iter().find(|(left, _)| left == member).map(|(_, why)| *why);
             let why = crate::why_text(why);
@@ -226,13 +214,24 @@ impl Groups {
         let is_in = |member: &MemberId| !group.left.contains(member) && !self.refused.contains(member);
         group.local = here.into_iter().filter(is_in).collect();
         group.shown = Some(Arc::clone(view));
-        let later = group.transitional.split_off(&view.id);
-        group.transitional = later;
-        let transitional = group.transitional.remove(&view.id).unwrap_or_default();
         self.caller.handle_view(view);
         self.answerer.handle_view(view);
         group.contact.handle_view(installed, &mut self.caller);
         self.events.push_back(Event::View { view: Arc::clone(view), transitional });
+    }
+
+    /// Members whose group has become another are no longer in the one that it was, whose end may come later. A program
+    /// that knows the group by its name need not be told.
+    fn move_in(&mut self, members: &[MemberId], name: &GroupName) {
+        for (&id, other) in &mut self.groups {
+            let moved: Vec<MemberId> = other.local.extract_if(.., |m| members.contains(m)).collect();
+            other.left.extend(&moved);
+            if other.name != *name {
+                let why = "its group is part of another";
+                let left = |member| Event::Left { group: id, name: other.name.clone(), member, why };
+                self.events.extend(moved.into_iter().map(left));
+            }
+        }
     }
 
     fn expel_slow(&mut self, group: &Group, id: GroupId, site: wire::SiteId) {
@@ -286,20 +285,6 @@ impl Groups {
             if let Some(group) = self.switching.remove(&ticket) {
                 self.events.push_back(Event::Writable { group });
             }
-        }
-    }
-}
-
-impl Group {
-    /// Queues a cast of the site's own. At the bound it is dropped: its client asks again.
-    fn queue_own(
-        &mut self,
-        order: call::outsider::Order,
-        body: bytes::Bytes,
-        report: Option<(call::ClientId, u64)>,
-    ) {
-        if self.own_casts.len() < OWN_CASTS_MAX {
-            self.own_casts.push_back(OwnCast { order, body, report });
         }
     }
 }

@@ -17,18 +17,19 @@ use super::{Carry, ClientId, Gone, Judgement, Order, Origin, Refusal, TABLE_WIND
 /// What [`Contact::poll_output`] asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ContactOutput {
-    /// Cast this in the group, in the name of any member at this site, in the order of these outputs and as soon as
-    /// the data plane takes it. Report it with [`Contact::handle_judged`] when it comes back and with
-    /// [`Contact::handle_settled`] when every member has it, its place in the order and all before it. Where stability
-    /// is known of messages but not of their order, cast it safe: then its delivery before a transitional signal is
-    /// that moment.
+    /// Cast this in the group, in the name of any member at this site, in the order of these outputs, as soon as the
+    /// data plane takes it and as [`super::Dedup::may_carry`] says at that moment. Report it with
+    /// [`Contact::handle_judged`] when it comes back and with [`Contact::handle_settled`] when every member has it,
+    /// its place in the order and all before it; or, if it may not be cast, with [`Contact::handle_refused`]. Where
+    /// stability is known of messages but not of their order, cast it safe: then its delivery before a transitional
+    /// signal is that moment.
     Cast {
         /// In which order.
         order: Order,
-        /// Envelope and payload.
-        body: Bytes,
-        /// The client and the sequence number, to report it by; none if no report is wanted.
-        cast: Option<(ClientId, u64)>,
+        /// The envelope.
+        envelope: Envelope,
+        /// What goes behind it.
+        payload: Bytes,
     },
     /// Send this to a client's site.
     Send(Transmit),
@@ -36,8 +37,7 @@ pub enum ContactOutput {
 
 /// The contact of one group at one site.
 ///
-/// It keeps no payload beyond the cast, except of what was delivered and is not firm (see [`Opened::firm`]): the payload
-/// is the client's to keep, until the cast is settled.
+/// It keeps no payload beyond the cast: that is the client's to keep, until the cast is settled.
 #[derive(Clone, Debug)]
 pub struct Contact {
     me: SiteIncarnation,
@@ -56,10 +56,6 @@ struct Carrying {
     /// The client's site.
     from: SiteId,
     call: Option<u64>,
-    order: Order,
-    /// Delivered, but not firmly: what to cast again when it can be firm.
-    unfirm: Option<Bytes>,
-    /// Delivered, and firm.
     delivered: bool,
     settled: bool,
     outcome: Option<Box<Outcome>>,
@@ -114,12 +110,10 @@ impl Contact {
             caller.seal(call, &mut envelope);
             self.by_call.insert(call, (client, sequence));
         }
-        let order = carry.order;
-        let carrying =
-            Carrying { from, call, order, unfirm: None, delivered: false, settled: false, outcome: None };
+        let carrying = Carrying { from, call, delivered: false, settled: false, outcome: None };
         self.carrying.insert((client, sequence), carrying);
-        let body = envelope.wrap(&carry.payload);
-        self.out.push_back(ContactOutput::Cast { order, body, cast: Some((client, sequence)) });
+        let (order, payload) = (carry.order, carry.payload);
+        self.out.push_back(ContactOutput::Cast { order, envelope, payload });
     }
 
     /// A carried cast has come back from the group and was judged. Reports about casts that this contact does not
@@ -139,15 +133,7 @@ impl Contact {
         let Some(carrying) = self.carrying.get_mut(&cast) else { return };
         match judgement {
             Judgement::First | Judgement::Repeated => {
-                if opened.firm {
-                    carrying.delivered = true;
-                    carrying.unfirm = None;
-                } else if !carrying.delivered {
-                    // No replies are asked for again: only its place in the order matters.
-                    let again = Origin { again: true, ..origin };
-                    let envelope = Envelope { outsider: Some(again), ..Envelope::of(Kind::Cast) };
-                    carrying.unfirm = Some(envelope.wrap(&opened.payload));
-                }
+                carrying.delivered = true;
                 caller.handle_delivery(opened.sender, &opened.envelope, view);
             }
             Judgement::Forgotten => self.refuse(cast, Refusal::Forgotten, caller),
@@ -155,14 +141,9 @@ impl Contact {
         }
     }
 
-    /// The group's deliveries are firm again: casts again, in their order, what was delivered while they were not. All
-    /// will judge it repeated, but when that is settled, so are the tables before it.
-    pub fn handle_firm(&mut self) {
-        for (&cast, carrying) in &mut self.carrying {
-            if let Some(body) = carrying.unfirm.take() {
-                self.out.push_back(ContactOutput::Cast { order: carrying.order, body, cast: Some(cast) });
-            }
-        }
+    /// A cast was not made, for this reason; its client is told.
+    pub fn handle_refused(&mut self, origin: &Origin, refusal: Refusal, caller: &mut Caller) {
+        self.refuse((origin.client, origin.sequence), refusal, caller);
     }
 
     /// A carried cast has been delivered here, and every member of its view has it and its place in the order. Only
@@ -214,8 +195,8 @@ impl Contact {
             self.drop_cast(cast, caller);
         }
         if self.member {
-            let body = gone.wrap();
-            self.out.push_back(ContactOutput::Cast { order: Order::Total, body, cast: None });
+            let (envelope, payload) = (Envelope::of(Kind::Gone), gone.encode());
+            self.out.push_back(ContactOutput::Cast { order: Order::Total, envelope, payload });
         }
     }
 

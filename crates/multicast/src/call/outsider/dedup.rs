@@ -1,58 +1,38 @@
-//! The member's end: delivers each cast of each client at most once, and sees to it that who joins gets the table.
+//! The members' end: which outsiders' casts have been delivered, so that none is delivered twice.
 //!
-//! # How a joiner gets the table
+//! # Two tables
 //!
-//! A *carrier* of a view is a site that was in the group before; any other site of the view joins with it. Sites
-//! that came together (the transitional set) hold the same table. When a view has joiners, or carriers that did
-//! not come together (a merge), each of those sets casts, in total order, its table **as of the view's beginning**:
-//! its most senior site that has one does. Whoever needs the table waits for the tables of all carriers: a joiner
-//! for all of them, a carrier for those that did not come with it. While it waits, an outsider's cast is held, and
-//! from then on everything behind it, views included, so that the order stays what it was. Applied to the table as
-//! of the view, the held casts give the same as they gave elsewhere.
+//! *In a view* every site delivers the same casts in the same order from the view's first message on. The table of
+//! what was delivered since then is therefore the same at all sites of the view without a word being said, joiners
+//! included, and it alone judges deliveries. Nothing ever waits for it.
 //!
-//! If the site that owed the table dies before the cast, the next in seniority casts the same table in the next
-//! view, the oldest table first: those who have it keep it, encoded, until it was delivered. If the last carrier dies with it, the joiners
-//! know it from the views, and begin with a table that knows that it knows nothing (`Judgement::Forgotten`). Such a
-//! joiner may refuse what the dead delivered, so nobody may have been told of it: a cast is *firm* only if it stands
-//! in the order behind the tables that were owed, and a contact casts again what is not.
+//! *Across views* it is enough that a contact never casts what was delivered in an earlier view. A cast belongs to
+//! the view in which it was made. So a contact judges a cast when it makes it, by all that it knows to have been
+//! delivered; if a copy was delivered before, it says so in the envelope ([`Kind::Repeated`]) and asks only for
+//! replies. Two copies of which neither contact knew the other's are cast, and delivered, in one view, where the
+//! first table parts them.
+//!
+//! # What a contact must know
+//!
+//! All that any site of the view had delivered before they came together. Sites that moved together (the
+//! transitional set) know the same of their past; of every other site that was in the group before (a *carrier*) this
+//! one needs the table: a joiner of all carriers, a carrier after a merge of those of the other sides. Until it has
+//! them it carries nothing. It asks the most senior of those whose table it lacks; the answer holds what was
+//! delivered before the view, and names the sites whose past is in it. Whoever is asked before it is in that view
+//! answers once it is; when the view changes, what is still lacking is asked for again. Of a site that has gone
+//! nothing is needed, since nobody of its past is left to see a cast twice; if all carriers of a joiner have gone, it
+//! knows that it knows nothing ([`Judgement::Forgotten`]).
 
-use std::collections::{BTreeSet, VecDeque};
-use std::time::Duration;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use bytes::Bytes;
-use membership::group::GroupView;
-use minicbor::bytes::ByteVec;
-use minicbor::{Decode, Encode};
-use wire::{Bug, Bugs, GroupId, MemberId, SiteIncarnation, Time, ViewId};
+use wire::{Bug, Bugs, GroupId, MemberId, SiteId, SiteIncarnation, ViewId};
 
 use super::super::codec::DecodeError;
 use super::super::envelope::{Envelope, Kind};
-use super::super::{Delivery, Installed};
-use super::{Gone, Judgement, Table};
-
-/// The bounds of a [`Dedup`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct DedupLimits {
-    /// How many clients the table holds; the same at all members.
-    pub clients_max: usize,
-    /// How many deliveries are held while the table is awaited.
-    pub held_max: usize,
-    /// How many bytes of them.
-    pub held_bytes_max: usize,
-    /// How long they are held. At any of these three bounds the site must leave the group and join again.
-    pub held_for: Duration,
-}
-
-impl Default for DedupLimits {
-    fn default() -> DedupLimits {
-        DedupLimits {
-            clients_max: Table::CLIENTS_MAX,
-            held_max: 16_384,
-            held_bytes_max: 64 << 20,
-            held_for: Duration::from_secs(10),
-        }
-    }
-}
+use super::super::point::PointMessage;
+use super::super::{Delivery, Installed, Transmit};
+use super::{Gone, Judgement, Origin, Refusal, Table};
 
 /// A delivery whose envelope has been parsed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -69,28 +49,28 @@ pub struct Opened {
     pub envelope: Envelope,
     /// The payload, a slice of the delivered body.
     pub payload: Bytes,
-    /// Whether every site of the view had the table at this point of the order. If not, a site might yet lose its
-    /// last chance to get it and never deliver this, so nobody may be told that it is settled.
-    pub firm: bool,
 }
 
-/// What [`Dedup::poll_output`] gives, in the order in which the members see it.
+/// What [`Dedup::poll_output`] gives.
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[allow(clippy::large_enum_variant, reason = "a box would allocate for each message")]
 pub enum DedupOutput {
-    /// Deliver it to the members here that want it ([`Envelope::is_for`]). An outsider's cast is its first.
-    Deliver(Opened),
-    /// Not to be delivered: an outsider's cast that was judged so. Its contact and the answerer want to know.
-    Judged(Opened, Judgement),
-    /// Show the members this view.
-    View(Installed),
-    /// From here on what is delivered is firm again: tell the contact.
-    Firm,
-    /// Cast this body in the group, in total order, and behind what this asked to be cast before.
-    Cast(Bytes),
-    /// The table did not come within the bounds: this site's members must leave the group and join again. What was
-    /// held is dropped, and so is what is delivered until a view is installed in which this site joins.
-    MustRejoin,
+    /// Tell the group, in total order: cast this ([`Kind::Gone`]).
+    Cast(Envelope, Bytes),
+    /// Send this to another site of the group.
+    Send(Transmit),
+}
+
+/// Whether a contact may cast what a client asked it to carry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Carriage {
+    /// This site does not know enough yet: later.
+    Later,
+    /// It was not delivered in any view before this one.
+    Fresh,
+    /// It was delivered: cast it as [`Kind::Repeated`], for its replies and to learn when that is settled.
+    Repeated,
+    /// It is not to be cast.
+    Refused(Refusal),
 }
 
 /// Why a delivery was refused. It is dropped, and the state is unchanged.
@@ -101,161 +81,140 @@ pub enum DedupError {
     Malformed(#[from] DecodeError),
 }
 
-/// The deduplication of one group at one site. Everything the group's data plane delivers or installs goes through
-/// [`Dedup::handle_delivery`] and [`Dedup::handle_view`], in its order, and comes out of [`Dedup::poll_output`].
+/// The deduplication of one group at one site. Everything that the group's data plane delivers or installs goes
+/// through [`Dedup::handle_delivery`] and [`Dedup::handle_view`], in its order.
 #[derive(Clone, Debug)]
 pub struct Dedup {
     me: SiteIncarnation,
+    group: GroupId,
     bugs: Bugs,
-    limits: DedupLimits,
-    /// None at a joiner that waits for it.
-    table: Option<Table>,
-    wait: Option<Wait>,
-    /// Views to be applied after the wait, and from the first held delivery on everything.
-    queue: VecDeque<Item>,
-    held: usize,
-    held_bytes: usize,
-    held_since: Option<Time>,
-    /// Tables that have come for views that are still in the queue.
-    early: VecDeque<State>,
-    /// Tables as of earlier views that have not been delivered to all who wait for them, oldest first.
-    owed: Vec<Owed>,
-    /// The newest view's sites by seniority.
-    latest: Vec<SiteIncarnation>,
+    clients_max: usize,
+    view: Option<ViewId>,
+    /// The view's sites by seniority.
+    sites: Vec<SiteIncarnation>,
+    /// What was delivered in the view.
+    recent: Table,
+    /// What is known to have been delivered before it.
+    known: Table,
+    /// Whose past `known` lacks.
+    need: BTreeSet<SiteIncarnation>,
+    /// Whether `known` holds anybody's past: not at a joiner before its first table.
+    informed: bool,
+    /// Who asked, and as of which view, if that is not installed here yet.
+    asked: BTreeMap<SiteId, ViewId>,
     /// Lives that have ended, as far as clients of theirs may be in the table.
     dead: BTreeSet<SiteIncarnation>,
-    lost: bool,
     out: VecDeque<DedupOutput>,
 }
 
-/// The wait for the tables as of a view.
-#[derive(Clone, Debug)]
-struct Wait {
-    as_of: ViewId,
-    need: BTreeSet<SiteIncarnation>,
-}
-
-/// A table that others wait for.
-#[derive(Clone, Debug)]
-struct Owed {
-    as_of: ViewId,
-    /// The sites that came together into the view, which have this table.
-    covers: BTreeSet<SiteIncarnation>,
-    /// Those of them that are still there.
-    present: BTreeSet<SiteIncarnation>,
-    /// Who waits.
-    waiting: BTreeSet<SiteIncarnation>,
-    table: Vec<u8>,
-    /// Whether this site has cast it. A cast is not lost while its site lives, so once is enough.
-    cast: bool,
-}
-
-#[derive(Clone, Debug)]
-#[allow(clippy::large_enum_variant, reason = "a box would allocate for each message")]
-enum Item {
-    Delivery(Opened),
-    /// A view, and whether it has been shown.
-    View(Installed, bool),
-}
-
-/// The body of a [`Kind::DedupState`] cast.
-#[derive(Clone, Debug, Encode, Decode)]
-#[cbor(map)]
-struct State {
-    #[n(0)]
-    as_of: ViewId,
-    #[n(1)]
-    covers: Vec<SiteIncarnation>,
-    #[n(2)]
-    table: ByteVec,
-}
-
 impl Dedup {
-    /// The most tables owed at a time. Beyond it the oldest is dropped, and who waits for it runs into its own bound.
-    pub const OWED_MAX: usize = 16;
-    /// The most early tables kept. Beyond it the oldest is dropped, likewise.
-    pub const EARLY_MAX: usize = 16;
+    /// The most sites whose requests are kept until their view is installed here. Beyond it a request is dropped, and
+    /// comes again with the next view.
+    pub const ASKED_MAX: usize = 1024;
     /// The most ended lives remembered. Beyond it the first is dropped: its clients stay until they are the least
     /// recently used.
     pub const DEAD_MAX: usize = 1024;
 
-    /// A site that has no view of the group yet.
-    pub fn new(me: SiteIncarnation, limits: DedupLimits, bugs: Bugs) -> Dedup {
+    /// A site that has no view of the group yet. `clients_max`: how many clients its tables hold, the same at all
+    /// sites.
+    pub fn new(me: SiteIncarnation, group: GroupId, clients_max: usize, bugs: Bugs) -> Dedup {
         Dedup {
             me,
+            group,
             bugs,
-            limits,
-            table: None,
-            wait: None,
-            queue: VecDeque::new(),
-            held: 0,
-            held_bytes: 0,
-            held_since: None,
-            early: VecDeque::new(),
-            owed: Vec::new(),
-            latest: Vec::new(),
+            clients_max,
+            view: None,
+            sites: Vec::new(),
+            recent: Table::new(clients_max),
+            known: Table::new(clients_max),
+            need: BTreeSet::new(),
+            informed: false,
+            asked: BTreeMap::new(),
             dead: BTreeSet::new(),
-            lost: false,
             out: VecDeque::new(),
         }
     }
 
-    /// The group's data plane has delivered something.
-    pub fn handle_delivery(&mut self, now: Time, delivery: Delivery) -> Result<(), DedupError> {
+    /// The group's data plane has delivered something. [`Judgement::First`]: deliver it to the members here that want
+    /// it ([`Envelope::is_for`]); any other: do not, but its contact and the answerer want to know. None: it was not
+    /// for members.
+    pub fn handle_delivery(&mut self, delivery: Delivery) -> Result<Option<(Opened, Judgement)>, DedupError> {
         let Delivery { group, view, sender, order, body } = delivery;
         let (envelope, payload) = Envelope::parse(body)?;
-        let owes = self.owes();
-        let opened = Opened { group, view, sender, order, envelope, payload, firm: !owes };
-        match opened.envelope.kind {
-            Kind::DedupState => self.take_state(&opened.payload)?,
+        let judgement = match envelope.kind {
             Kind::Gone => {
-                minicbor::decode::<Gone>(&opened.payload).map_err(|_| DecodeError::BadBody)?;
-                self.take(now, opened);
+                let gone: Gone = minicbor::decode(&payload).map_err(|_| DecodeError::BadBody)?;
+                self.bury(&gone);
+                return Ok(None);
             }
-            Kind::Cast => self.take(now, opened),
-        }
-        self.conclude(owes);
-        Ok(())
+            Kind::Repeated => Judgement::Repeated,
+            Kind::Cast => envelope.outsider.map_or(Judgement::First, |origin| self.judge(&origin)),
+        };
+        Ok(Some((Opened { group, view, sender, order, envelope, payload }, judgement)))
     }
 
     /// The group's data plane has installed a view.
-    pub fn handle_view(&mut self, installed: Installed) {
-        let carriers = carriers(&installed.view);
-        if !carriers.contains(&self.me) || !installed.together.contains(&self.me) {
-            self.let_go();
-            self.begin_anew();
+    pub fn handle_view(&mut self, installed: &Installed) {
+        let view = &installed.view;
+        let carriers: BTreeSet<SiteIncarnation> = view
+            .members
+            .iter()
+            .filter(|member| member.previous.is_some())
+            .map(|member| member.id.process.birth)
+            .collect();
+        if carriers.contains(&self.me) {
+            self.known.merge(&self.recent);
+            let stayed = |site: &SiteIncarnation| installed.together.contains(site);
+            self.need.retain(|site| stayed(site) && carriers.contains(site));
+            self.need.extend(carriers.iter().filter(|site| !stayed(site)));
+        } else {
+            // It joins, or its members were all replaced in one step: they come without a past.
+            self.known = Table::new(self.clients_max);
+            self.informed = view.id == view.group.created;
+            self.need = carriers;
         }
-        self.latest = sites(&installed.view);
-        if self.lost {
-            return self.out.push_back(DedupOutput::View(installed));
+        self.recent = self.known.successor();
+        self.need.remove(&self.me);
+        self.view = Some(view.id);
+        self.sites = sites(view);
+        self.conclude();
+        self.answer_all(view.id);
+        self.ask();
+    }
+
+    /// Another site asks for the table as of a view.
+    pub fn handle_request(&mut self, from: SiteId, view: ViewId) {
+        if self.view == Some(view) {
+            self.answer(from, view);
+        } else if self.view.is_none_or(|own| own < view)
+            && (self.asked.len() < Self::ASKED_MAX || self.asked.contains_key(&from))
+        {
+            self.asked.insert(from, view);
         }
-        let owes = self.owes();
-        let together = self.stayed(&installed);
-        for owed in &mut self.owed {
-            owed.present.retain(|site| together.contains(site));
-            owed.waiting.retain(|site| together.contains(site));
+        // What is asked as of an earlier view is asked again as of this one.
+    }
+
+    /// A table has come. An error changes nothing.
+    pub fn handle_table(
+        &mut self,
+        view: ViewId,
+        covers: &[SiteIncarnation],
+        table: &[u8],
+    ) -> Result<(), DecodeError> {
+        let theirs = Table::decode(table)?;
+        if self.view != Some(view) || !covers.iter().any(|site| self.need.contains(site)) {
+            return Ok(());
         }
-        self.owed.retain(|owed| !owed.waiting.is_empty());
-        match &mut self.wait {
-            None => {
-                self.out.push_back(DedupOutput::View(installed.clone()));
-                self.apply_view(&installed);
-            }
-            Some(wait) => {
-                wait.need.retain(|site| together.contains(site));
-                let shown = self.held == 0;
-                if shown {
-                    self.out.push_back(DedupOutput::View(installed.clone()));
-                }
-                self.queue.push_back(Item::View(installed, shown));
-            }
-        }
-        self.go_on();
-        self.conclude(owes);
+        self.known.merge(&theirs);
+        self.informed = true;
+        self.need.retain(|site| !covers.contains(site));
+        self.conclude();
+        self.ask();
+        Ok(())
     }
 
     /// The life of a site has ended, so its clients are gone for good. Whichever site is the most senior tells the
-    /// group, so that all forget them at one point of the order.
+    /// group.
     pub fn handle_life_ended(&mut self, life: SiteIncarnation) {
         if self.dead.len() >= Self::DEAD_MAX {
             self.dead.pop_first();
@@ -264,16 +223,27 @@ impl Dedup {
         self.tell_dead();
     }
 
-    /// Gives up if what is held has been held too long.
-    pub fn handle_timeout(&mut self, now: Time) {
-        if self.poll_timeout().is_some_and(|due| due <= now) {
-            self.give_up();
+    /// Whether a contact at this site may cast this in the installed view: to be asked at the very moment of the
+    /// cast, when all that the data plane has delivered was handed in.
+    pub fn may_carry(&self, origin: &Origin) -> Carriage {
+        if !self.is_informed() {
+            return Carriage::Later;
+        }
+        let said = [self.known.peek(origin), self.recent.peek(origin)];
+        if said.contains(&Judgement::Gone) {
+            Carriage::Refused(Refusal::Gone)
+        } else if said.contains(&Judgement::Repeated) && !self.bugs.has(Bug::OutsiderCastTwice) {
+            Carriage::Repeated
+        } else if said.contains(&Judgement::Forgotten) {
+            Carriage::Refused(Refusal::Forgotten)
+        } else {
+            Carriage::Fresh
         }
     }
 
-    /// When [`Dedup::handle_timeout`] is next due.
-    pub fn poll_timeout(&self) -> Option<Time> {
-        self.held_since.map(|since| since + self.limits.held_for)
+    /// Whether this site knows what every site of the view has delivered.
+    pub fn is_informed(&self) -> bool {
+        self.informed && self.need.is_empty()
     }
 
     /// The next output.
@@ -281,296 +251,76 @@ impl Dedup {
         self.out.pop_front()
     }
 
-    /// The table; none at a joiner that waits for it.
-    pub fn table(&self) -> Option<&Table> {
-        self.table.as_ref()
-    }
-
-    /// Whether this site waits for tables.
-    pub fn is_waiting(&self) -> bool {
-        self.wait.is_some()
-    }
-
-    /// Whether a site of the newest view may lack the table.
-    fn owes(&self) -> bool {
-        self.wait.is_some() || !self.owed.is_empty()
-    }
-
-    /// After each input: `owed` says whether a table was owed before it.
-    fn conclude(&mut self, owed: bool) {
-        self.cast_owed();
-        if owed && !self.owes() {
-            self.out.push_back(DedupOutput::Firm);
+    fn judge(&mut self, origin: &Origin) -> Judgement {
+        match self.recent.judge(origin) {
+            Judgement::Repeated if self.bugs.has(Bug::OutsiderCastTwice) => Judgement::First,
+            judgement => judgement,
         }
     }
 
-    /// Delivers at once, or holds.
-    fn take(&mut self, now: Time, opened: Opened) {
-        if self.lost {
-            return;
-        }
-        if self.wait.is_none() || (self.held == 0 && !needs_table(&opened.envelope)) {
-            return self.deliver(opened);
-        }
-        self.held += 1;
-        self.held_bytes += opened.payload.len();
-        self.held_since.get_or_insert(now);
-        self.queue.push_back(Item::Delivery(opened));
-        if self.held > self.limits.held_max || self.held_bytes > self.limits.held_bytes_max {
-            self.give_up();
-        }
-    }
-
-    fn deliver(&mut self, opened: Opened) {
-        if opened.envelope.kind == Kind::Gone {
-            return self.bury(&opened.payload);
-        }
-        let Some(origin) = opened.envelope.outsider else {
-            return self.out.push_back(DedupOutput::Deliver(opened));
-        };
-        let table = self.table.as_mut().expect("an outsider's cast is held until the table is here");
-        let mut judgement = table.judge(&origin);
-        if self.bugs.has(Bug::OutsiderCastTwice) && judgement == Judgement::Repeated {
-            judgement = Judgement::First;
-        }
-        self.out.push_back(match judgement {
-            Judgement::First => DedupOutput::Deliver(opened),
-            Judgement::Repeated | Judgement::Forgotten | Judgement::Gone => {
-                DedupOutput::Judged(opened, judgement)
-            }
-        });
-    }
-
-    fn bury(&mut self, body: &[u8]) {
-        let gone: Gone = minicbor::decode(body).expect("parsed when it was delivered");
-        self.table.as_mut().expect("held until the table is here").bury(&gone);
+    fn bury(&mut self, gone: &Gone) {
+        self.recent.bury(gone);
+        self.known.bury(gone);
         match gone {
             Gone::Process(_) => {}
             Gone::Life(life) => {
-                self.dead.remove(&life);
+                self.dead.remove(life);
             }
         }
     }
 
-    /// A view in its place in the order: who is owed a table now, and does this site wait for one?
-    fn apply_view(&mut self, installed: &Installed) {
-        let (carriers, all) = (carriers(&installed.view), sites(&installed.view));
-        let mine = self.stayed(installed);
-        let as_of = installed.view.id;
-        if self.table.is_none() && (carriers.is_empty() || carriers.contains(&self.me)) {
-            // Nobody can have a table for this site: the group is new, or all who were in it have died at once.
-            let new = as_of == installed.view.group.created;
-            let clients_max = self.limits.clients_max;
-            self.table = Some(if new { Table::new(clients_max) } else { Table::amnesiac(clients_max) });
-        }
-        if let Some(table) = &self.table {
-            let waiting: BTreeSet<SiteIncarnation> =
-                all.into_iter().filter(|site| !mine.contains(site)).collect();
-            if !mine.is_empty() && !waiting.is_empty() {
-                let (covers, present, table) = (mine.clone(), mine.clone(), table.encode());
-                self.owed.push(Owed { as_of, covers, present, waiting, table, cast: false });
-            }
-            if self.owed.len() > Self::OWED_MAX {
-                self.owed.remove(0);
-            }
-        }
-        let need: BTreeSet<SiteIncarnation> = carriers.difference(&mine).copied().collect();
-        if !need.is_empty() {
-            self.wait = Some(Wait { as_of, need });
-        }
-    }
-
-    /// A table has come: for the present wait, for a later one, or for others.
-    fn take_state(&mut self, body: &[u8]) -> Result<(), DedupError> {
-        let state: State = minicbor::decode(body).map_err(|_| DecodeError::BadBody)?;
-        Table::decode(&state.table)?;
-        let covers: BTreeSet<SiteIncarnation> = state.covers.iter().copied().collect();
-        self.owed.retain(|owed| owed.as_of != state.as_of || owed.covers != covers);
-        let Some(wait) = &self.wait else { return Ok(()) };
-        if wait.as_of == state.as_of {
-            self.merge(&state)?;
-            self.go_on();
-        } else if wait.as_of < state.as_of {
-            if self.early.len() >= Self::EARLY_MAX {
-                self.early.pop_front();
-            }
-            self.early.push_back(state);
-        }
-        Ok(())
-    }
-
-    fn merge(&mut self, state: &State) -> Result<(), DedupError> {
-        let theirs = Table::decode(&state.table)?;
-        let Some(wait) = &mut self.wait else { return Ok(()) };
-        let before = wait.need.len();
-        wait.need.retain(|site| !state.covers.contains(site));
-        if wait.need.len() < before {
-            match &mut self.table {
-                Some(table) => table.merge(&theirs),
-                None => self.table = Some(theirs),
-            }
-        }
-        Ok(())
-    }
-
-    /// Ends the wait if nothing is needed any more, and applies what was queued, up to the next wait.
-    fn go_on(&mut self) {
-        while self.wait.as_ref().is_some_and(|wait| wait.need.is_empty()) {
-            self.wait = None;
-            // Every carrier died with its table: this site knows that it knows nothing.
-            self.table.get_or_insert_with(|| Table::amnesiac(self.limits.clients_max));
-            while let Some(item) = self.pop_queued() {
-                match item {
-                    Item::Delivery(opened) => self.deliver(opened),
-                    Item::View(installed, shown) => {
-                        if !shown {
-                            self.out.push_back(DedupOutput::View(installed.clone()));
-                        }
-                        self.apply_view(&installed);
-                        self.catch_up();
-                    }
-                }
-                if self.wait.is_some() {
-                    break;
-                }
-            }
-        }
-        if self.wait.is_none() {
-            self.early.clear();
-        }
-    }
-
-    fn pop_queued(&mut self) -> Option<Item> {
-        let item = self.queue.pop_front()?;
-        if let Item::Delivery(opened) = &item {
-            self.held -= 1;
-            self.held_bytes -= opened.payload.len();
-            if self.held == 0 {
-                self.held_since = None;
-            }
-        }
-        Some(item)
-    }
-
-    /// A view was applied late: takes into account what has happened since it was installed.
-    fn catch_up(&mut self) {
-        let later: Vec<BTreeSet<SiteIncarnation>> = self
-            .queue
-            .iter()
-            .filter_map(|item| match item {
-                Item::View(installed, _) => Some(self.stayed(installed)),
-                Item::Delivery(_) => None,
-            })
-            .collect();
-        let stayed = |site: &SiteIncarnation| later.iter().all(|together| together.contains(site));
-        if let Some(owed) = self.owed.last_mut() {
-            owed.present.retain(stayed);
-            owed.waiting.retain(stayed);
-        }
-        self.owed.retain(|owed| !owed.waiting.is_empty());
-        let Some(wait) = &mut self.wait else { return };
-        let as_of = wait.as_of;
-        for state in std::mem::take(&mut self.early) {
-            if state.as_of == as_of {
-                self.merge(&state).expect("checked when it came");
-            } else {
-                self.early.push_back(state);
-            }
-        }
-        if let Some(wait) = &mut self.wait {
-            wait.need.retain(stayed);
-        }
-    }
-
-    /// The sites that came with this one and still have what they had. A site whose members have all been replaced
-    /// in one step came along as far as the data plane goes, but joins as far as the table goes: its new members
-    /// are no carriers, so everybody owes it a table, and nobody may count on its old one.
-    fn stayed(&self, installed: &Installed) -> BTreeSet<SiteIncarnation> {
-        let mut carriers = carriers(&installed.view);
-        if !carriers.contains(&self.me) {
-            return BTreeSet::new();
-        }
-        carriers.retain(|site| installed.together.contains(site));
-        carriers
-    }
-
-    /// Casts each table that is owed, once, if this site is the most senior that has it. The oldest first: whoever
-    /// joined later must not have a table before who joined earlier, or, if all others died between the two, only
-    /// the former would know what was delivered.
-    fn cast_owed(&mut self) {
-        for at in 0..self.owed.len() {
-            let (older, rest) = self.owed.split_at_mut(at);
-            let owed = &mut rest[0];
-            let has_table = |site: &&SiteIncarnation| {
-                owed.present.contains(site) && !older.iter().any(|older| older.waiting.contains(site))
-            };
-            if owed.cast || self.latest.iter().find(has_table) != Some(&self.me) {
-                continue;
-            }
-            owed.cast = true;
-            let covers = owed.covers.iter().copied().collect();
-            let state = State { as_of: owed.as_of, covers, table: owed.table.clone().into() };
-            let body = minicbor::to_vec(state).expect("writing to memory does not fail");
-            self.out.push_back(DedupOutput::Cast(Envelope::of(Kind::DedupState).wrap(&body)));
+    /// Looks whether anything is lacking still.
+    fn conclude(&mut self) {
+        if self.need.is_empty() && !self.informed {
+            // Every carrier went with its table.
+            self.known.forget();
+            self.informed = true;
         }
         self.tell_dead();
     }
 
+    /// Asks the most senior site whose past is lacking.
+    fn ask(&mut self) {
+        let Some(view) = self.view else { return };
+        if let Some(senior) = self.sites.iter().find(|site| self.need.contains(site)) {
+            let message = PointMessage::TableRequest { group: self.group, view };
+            self.out.push_back(DedupOutput::Send(Transmit { to: senior.site, message }));
+        }
+    }
+
+    fn answer_all(&mut self, view: ViewId) {
+        for (from, as_of) in std::mem::take(&mut self.asked) {
+            if as_of == view {
+                self.answer(from, view);
+            } else if as_of > view {
+                self.asked.insert(from, as_of);
+            }
+        }
+    }
+
+    fn answer(&mut self, to: SiteId, view: ViewId) {
+        let covers = self.sites.iter().filter(|site| !self.need.contains(site)).copied().collect();
+        let table = Bytes::from(self.known.encode());
+        let message = PointMessage::Table { group: self.group, view, covers, table };
+        self.out.push_back(DedupOutput::Send(Transmit { to, message }));
+    }
+
     /// Tells the group which clients' lives have ended, if this site is the most senior.
     fn tell_dead(&mut self) {
-        let senior = self.latest.first() == Some(&self.me);
-        let Some(table) = &self.table else { return };
-        if !senior || self.wait.is_some() {
+        if self.sites.first() != Some(&self.me) || !self.is_informed() {
             return;
         }
         for life in std::mem::take(&mut self.dead) {
-            if table.knows_of(life) {
-                self.out.push_back(DedupOutput::Cast(Gone::Life(life).wrap()));
+            if self.known.knows_of(life) || self.recent.knows_of(life) {
+                let body = Gone::Life(life).encode();
+                self.out.push_back(DedupOutput::Cast(Envelope::of(Kind::Gone), body));
             }
         }
     }
-
-    fn give_up(&mut self) {
-        self.begin_anew();
-        self.lost = true;
-        self.out.push_back(DedupOutput::MustRejoin);
-    }
-
-    /// The table will not come any more. What is held behind outsiders' casts is no worse for it; these cannot be
-    /// judged.
-    fn let_go(&mut self) {
-        for item in std::mem::take(&mut self.queue) {
-            match item {
-                Item::View(installed, false) => self.out.push_back(DedupOutput::View(installed)),
-                Item::Delivery(opened) if !needs_table(&opened.envelope) => {
-                    self.out.push_back(DedupOutput::Deliver(opened));
-                }
-                Item::View(_, true) | Item::Delivery(_) => {}
-            }
-        }
-    }
-
-    /// Forgets the group: this site joins, or must join again.
-    fn begin_anew(&mut self) {
-        self.table = None;
-        self.wait = None;
-        self.queue.clear();
-        self.held = 0;
-        self.held_bytes = 0;
-        self.held_since = None;
-        self.early.clear();
-        self.owed.clear();
-        self.lost = false;
-    }
-}
-
-/// Whether this can be judged only by the table.
-fn needs_table(envelope: &Envelope) -> bool {
-    envelope.outsider.is_some() || envelope.kind == Kind::Gone
 }
 
 /// The sites of a view by the rank of their most senior member.
-fn sites(view: &GroupView) -> Vec<SiteIncarnation> {
+fn sites(view: &membership::group::GroupView) -> Vec<SiteIncarnation> {
     let mut sites = Vec::new();
     for member in &view.members {
         let site = member.id.process.birth;
@@ -579,12 +329,6 @@ fn sites(view: &GroupView) -> Vec<SiteIncarnation> {
         }
     }
     sites
-}
-
-/// The sites of a view that were in the group before.
-fn carriers(view: &GroupView) -> BTreeSet<SiteIncarnation> {
-    let old = view.members.iter().filter(|member| member.previous.is_some());
-    old.map(|member| member.id.process.birth).collect()
 }
 
 #[cfg(test)]

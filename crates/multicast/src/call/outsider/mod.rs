@@ -5,8 +5,8 @@
 //!   contact when the first dies. A repeated request keeps its id [Ravindran & Chanson 85, 4.2].
 //! * The [`Contact`] casts it in the group, in total order, under the client's own id, and tells the client when
 //!   the cast is *settled*: delivered here, and every member of the view has it and its place in the order.
-//! * The [`Dedup`] at every member delivers each (client, sequence) at most once. Its table is a function of the
-//!   totally ordered casts and the views, so it is the same at all who move together, and a joiner is handed it.
+//! * The [`Dedup`] at every member delivers each (client, sequence) at most once: by what was delivered in the view,
+//!   which is the same at all its sites, and by never letting a contact cast what was delivered in an earlier one.
 //!
 //! From this follows the promise: a cast that the client was told is carried has been delivered exactly once at
 //! every member that stays, in one view; one whose fate is unknown, at most once.
@@ -20,7 +20,7 @@ mod table;
 
 pub use client::{Client, ClientError, ClientEvent, Fate};
 pub use contact::{Contact, ContactOutput};
-pub use dedup::{Dedup, DedupError, DedupLimits, DedupOutput, Opened};
+pub use dedup::{Carriage, Dedup, DedupError, DedupOutput, Opened};
 pub use table::{Judgement, Table};
 
 use bytes::Bytes;
@@ -28,7 +28,6 @@ use minicbor::{Decode, Encode};
 use wire::{GroupId, ProcessId, SiteIncarnation};
 
 use super::caller::{Outcome, Replies};
-use super::envelope::{Envelope, Kind};
 
 /// How far a client's casts may run ahead of its oldest one whose fate is open.
 pub const CLIENT_WINDOW: u64 = 64;
@@ -60,7 +59,7 @@ pub struct Origin {
 }
 
 /// In which order a client's cast is carried. The weaker orders are not offered to outsiders: one order for all
-/// is what makes the tables agree, and it contains the weaker ones (a client's casts arrive first-in first-out).
+/// is what makes all sites judge copies alike, and it contains the weaker ones (a client's casts arrive first-in first-out).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Order {
     /// In total order (abcast).
@@ -131,10 +130,9 @@ pub enum Gone {
 }
 
 impl Gone {
-    /// The cast that tells a group.
-    pub(crate) fn wrap(&self) -> Bytes {
-        let body = minicbor::to_vec(self).expect("writing to memory does not fail");
-        Envelope::of(Kind::Gone).wrap(&body)
+    /// The payload of the cast that tells a group.
+    pub(crate) fn encode(&self) -> Bytes {
+        minicbor::to_vec(self).expect("writing to memory does not fail").into()
     }
 
     /// Whether this client is among them.

@@ -1,5 +1,5 @@
-//! The deduplication table: which casts of which clients were delivered. A pure function of the totally ordered
-//! sequence of outsiders' casts, so all members that move together hold the same one.
+//! The deduplication table: which casts of which clients were delivered. A pure function of a sequence of casts; tables
+//! of different sequences can be merged.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -56,7 +56,7 @@ pub struct Table {
 
 impl Table {
     /// How many clients a table holds if nothing else is asked. Beyond it the least recently used is forgotten,
-    /// the dead first. All members of a group need the same bound.
+    /// the dead first. All sites of a group need the same bound.
     pub const CLIENTS_MAX: usize = 4096;
 
     /// The table of a group that has just been created.
@@ -65,31 +65,40 @@ impl Table {
         Table { clients: BTreeMap::new(), by_use: BTreeSet::new(), clock: 0, forgot: false, clients_max }
     }
 
-    /// The table of a group whose last holder of the table has died: it knows that it knows nothing.
-    pub fn amnesiac(clients_max: usize) -> Table {
-        Table { forgot: true, ..Table::new(clients_max) }
+    /// From now on the table knows that there are clients of which it knows nothing.
+    pub fn forget(&mut self) {
+        self.forgot = true;
+    }
+
+    /// What [`Table::judge`] would say, without remembering anything.
+    pub fn peek(&self, origin: &Origin) -> Judgement {
+        match self.clients.get(&origin.client) {
+            None if origin.again && self.forgot => Judgement::Forgotten,
+            None => Judgement::First,
+            Some(record) if record.gone => Judgement::Gone,
+            Some(record) if origin.sequence < record.since => Judgement::Forgotten,
+            Some(record) if record.has(origin.sequence) => Judgement::Repeated,
+            Some(_) => Judgement::First,
+        }
     }
 
     /// Judges a cast and remembers it as delivered if it is the first.
     pub fn judge(&mut self, origin: &Origin) -> Judgement {
         self.clock += 1;
-        let Some(record) = self.clients.get_mut(&origin.client) else {
-            if origin.again && self.forgot {
-                return Judgement::Forgotten;
+        let judgement = self.peek(origin);
+        if matches!(judgement, Judgement::Forgotten | Judgement::Gone) {
+            return judgement;
+        }
+        match self.clients.get_mut(&origin.client) {
+            None => self.admit(origin),
+            Some(record) => {
+                self.by_use.remove(&(true, record.used, origin.client));
+                record.used = self.clock;
+                self.by_use.insert((true, record.used, origin.client));
+                record.mark(origin.sequence);
             }
-            self.admit(origin);
-            return Judgement::First;
-        };
-        if record.gone {
-            return Judgement::Gone;
         }
-        if origin.sequence < record.since {
-            return Judgement::Forgotten;
-        }
-        self.by_use.remove(&(true, record.used, origin.client));
-        record.used = self.clock;
-        self.by_use.insert((true, record.used, origin.client));
-        if record.mark(origin.sequence) { Judgement::First } else { Judgement::Repeated }
+        judgement
     }
 
     /// Clients are gone for good. They stay as dead until they are forgotten as the least recently used, so that
@@ -117,14 +126,27 @@ impl Table {
         self.clients.is_empty()
     }
 
-    /// Takes in what another side of a merge has delivered. The result does not depend on the order in which
-    /// the sides are taken in.
+    /// An empty table that goes on where this one is: what it is told counts as used later than all that is here.
+    pub fn successor(&self) -> Table {
+        Table { clock: self.clock, ..Table::new(self.clients_max) }
+    }
+
+    /// Takes in what was delivered elsewhere or later. Of a client that one of the two may have forgotten, nothing is
+    /// known below what the other has.
     pub fn merge(&mut self, other: &Table) {
+        if other.forgot {
+            let only_ours = self.clients.iter_mut().filter(|(client, _)| !other.clients.contains_key(client));
+            only_ours.for_each(|(_, record)| record.forget_older());
+        }
         for (client, theirs) in &other.clients {
             match self.clients.get_mut(client) {
                 Some(ours) => ours.merge(theirs),
                 None => {
-                    self.clients.insert(*client, theirs.clone());
+                    let mut theirs = theirs.clone();
+                    if self.forgot {
+                        theirs.forget_older();
+                    }
+                    self.clients.insert(*client, theirs);
                 }
             }
         }
@@ -132,11 +154,10 @@ impl Table {
         self.forgot |= other.forgot;
         self.by_use =
             self.clients.iter().map(|(client, record)| (!record.gone, record.used, *client)).collect();
-        // Not cut to the bound here, but by the next new client: cutting between two sides would make the result
-        // depend on their order. The excess is at most one table a side.
+        self.cut(self.clients_max);
     }
 
-    /// The table as bytes, for joiners.
+    /// The table as bytes, for other sites.
     pub fn encode(&self) -> Vec<u8> {
         let entry = |(client, record): (&ClientId, &Record)| Entry {
             client: *client,
@@ -179,34 +200,48 @@ impl Table {
     }
 
     fn admit(&mut self, origin: &Origin) {
-        while self.clients.len() >= self.clients_max {
-            let (lives, _, client) = self.by_use.pop_first().expect("as many uses as clients");
-            self.clients.remove(&client).expect("as many clients as uses");
-            self.forgot |= lives;
-        }
+        self.cut(self.clients_max - 1);
         let since = if self.forgot { origin.sequence } else { 0 };
         let mut record = Record { used: self.clock, newest: 0, delivered: [0; WORDS], since, gone: false };
         record.mark(origin.sequence);
         self.clients.insert(origin.client, record);
         self.by_use.insert((true, self.clock, origin.client));
     }
+
+    /// Forgets the least recently used beyond so many.
+    fn cut(&mut self, most: usize) {
+        while self.clients.len() > most {
+            let (lives, _, client) = self.by_use.pop_first().expect("as many uses as clients");
+            self.clients.remove(&client).expect("as many clients as uses");
+            self.forgot |= lives;
+        }
+    }
 }
 
 impl Record {
-    /// Marks a sequence number as delivered; says whether it was not before.
-    fn mark(&mut self, sequence: u64) -> bool {
+    /// Whether this was delivered, or is too old to tell.
+    fn has(&self, sequence: u64) -> bool {
+        let Some(back) = self.newest.checked_sub(sequence) else { return false };
+        back >= TABLE_WINDOW || self.delivered[(back / 64) as usize] & 1u64 << (back % 64) != 0
+    }
+
+    /// Marks a sequence number as delivered.
+    fn mark(&mut self, sequence: u64) {
         if sequence > self.newest {
             shift(&mut self.delivered, sequence - self.newest);
             self.newest = sequence;
         }
         let back = self.newest - sequence;
-        if back >= TABLE_WINDOW {
-            return false;
+        if back < TABLE_WINDOW {
+            self.delivered[(back / 64) as usize] |= 1u64 << (back % 64);
         }
-        let (word, bit) = ((back / 64) as usize, 1u64 << (back % 64));
-        let new = self.delivered[word] & bit == 0;
-        self.delivered[word] |= bit;
-        new
+    }
+
+    /// Nothing is known below the oldest number that is marked.
+    fn forget_older(&mut self) {
+        let marked = (0..WORDS).rev().find(|word| self.delivered[*word] != 0);
+        let back = marked.map_or(0, |word| word as u64 * 64 + u64::from(self.delivered[word].ilog2()));
+        self.since = self.since.max(self.newest - back);
     }
 
     fn merge(&mut self, other: &Record) {
