@@ -43,7 +43,8 @@ pub(crate) enum Action {
 pub(crate) struct Groups {
     me: SiteIncarnation,
     config: multicast::Config,
-    groups: BTreeMap<GroupId, Group>,
+    /// Boxed: one is taken out while it settles.
+    groups: BTreeMap<GroupId, Box<Group>>,
     names: BTreeMap<GroupName, GroupId>,
     caller: Caller,
     answerer: Answerer,
@@ -445,26 +446,28 @@ impl Groups {
         if let Some(name) = name {
             self.names.insert(name.clone(), id);
         }
-        let group = self.groups.entry(id).or_insert_with(|| Group {
-            me,
-            name: unnamed(),
-            endpoint: Endpoint::new(config.clone(), id, me),
-            dedup: Dedup::new(me, id, Table::CLIENTS_MAX, config.bugs),
-            contact: Contact::new(me, id),
-            shown: None,
-            local: Vec::new(),
-            left: BTreeSet::new(),
-            own_casts: VecDeque::new(),
-            carried: BTreeMap::new(),
-            stable: MessageNumber(0),
-            newest: MessageNumber(0),
-            flushes: Vec::new(),
-            causes: false,
-            marks: VecDeque::new(),
-            signalled: false,
-            blocked: false,
-            wants_room: false,
-            over: None,
+        let group = self.groups.entry(id).or_insert_with(|| {
+            Box::new(Group {
+                me,
+                name: unnamed(),
+                endpoint: Endpoint::new(config.clone(), id, me),
+                dedup: Dedup::new(me, id, Table::CLIENTS_MAX, config.bugs),
+                contact: Contact::new(me, id),
+                shown: None,
+                local: Vec::new(),
+                left: BTreeSet::new(),
+                own_casts: VecDeque::new(),
+                carried: BTreeMap::new(),
+                stable: MessageNumber(0),
+                newest: MessageNumber(0),
+                flushes: Vec::new(),
+                causes: false,
+                marks: VecDeque::new(),
+                signalled: false,
+                blocked: false,
+                wants_room: false,
+                over: None,
+            })
         });
         if let Some(name) = name {
             group.name = name.clone();
