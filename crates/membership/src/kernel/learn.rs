@@ -146,7 +146,8 @@ impl<T: Tables> Kernel<T> {
             self.forget_removed(step);
             self.settle(&learned, false);
         }
-        (self.tries, self.backoff, self.ran_out) = (0, false, false);
+        // Off the line a step may leave wanted what it was made for; the next one takes its time.
+        (self.tries, self.backoff, self.ran_out) = (u32::from(!step.primary), false, false);
         self.outputs.0.push_back(Output::Installed { step: Arc::new(step.clone()), group_views });
         self.view = Some(learned);
     }
