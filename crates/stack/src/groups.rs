@@ -185,6 +185,13 @@ impl Groups {
         }
     }
 
+    /// The groups here that have gone on from the view which, as `newest` says, is their newest on the line.
+    pub(crate) fn strayed(&self, newest: impl Fn(GroupId) -> Option<ViewId>) -> Vec<GroupId> {
+        let is_ahead =
+            |id: GroupId, group: &Group| newest(id).is_some_and(|v| group.endpoint.newest_view() > Some(v));
+        self.groups.iter().filter(|(id, group)| is_ahead(**id, group)).map(|(id, _)| *id).collect()
+    }
+
     /// A join came to nothing.
     pub(crate) fn handle_join_failed(&mut self, member: MemberId) {
         self.refused.insert(member);

@@ -480,6 +480,19 @@ impl Node {
             members: self.members.clone(),
         });
         self.enter_site_table(now);
+        self.return_to_the_line(now, step);
+    }
+
+    /// A site that went off the line for a while and comes back to it unnoticed, its side unmerged, is still a member of
+    /// groups whose views it left behind there: these need new views to have it back.
+    fn return_to_the_line(&mut self, now: Time, step: &Step) {
+        let Some(view) = self.service.as_ref().and_then(Service::view).filter(|_| step.primary) else {
+            return;
+        };
+        for group in self.groups.strayed(|id| view.tables.group_view_id(id)) {
+            // If too much is asked already, the next view asks again.
+            let _ = self.interface.request(now, GroupRequest::Refresh { group });
+        }
     }
 
     /// What is sent from now on is for these lives, even if they have not been heard yet: it waits for them, and is
