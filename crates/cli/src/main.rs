@@ -17,6 +17,10 @@ use args::{Bench, Cert, Cli, Command};
 use commands::{bench, cast, cert, generate, group, init, join, recover, sim, site, status, up, view};
 use failure::Failure;
 
+/// Sites, benches and simulated clusters all make and drop small things on many threads.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     let cli = Cli::parse();
     match run(&cli) {

@@ -164,8 +164,8 @@ impl<'a> Causality<'a> {
 fn parted(history: &History, message: Message, member: MemberId) -> bool {
     let Some(view) = history.cast(message).and_then(|cast| cast.view) else { return false };
     history.members.values().any(|other| {
-        let at =
-            other.stays.iter().position(|stay| stay.view.id == view && stay.messages().any(|m| m == message));
+        let knows = |stay: &Stay| stay.casts.contains(&message) || stay.messages().any(|m| m == message);
+        let at = other.stays.iter().position(|stay| stay.view.id == view && knows(stay));
         let next = at.and_then(|n| other.stays.get(n + 1).filter(|next| other.next(n) == Some(next.view.id)));
         next.is_some_and(|next| !next.lists(member))
     })
