@@ -27,8 +27,8 @@ impl Endpoint {
 
     /// Whether all of it is known to be delivered at the site of every member of the installed view that could lack
     /// it. Until all have installed the view it never is: those who move along may still fetch what they miss (M6), and
-    /// who comes from an older view delivers that. Within a view, what is stable with its order is delivered; but not if a safe message stands before it,
-    /// so where there is one the sites tell what they have delivered.
+    /// who comes from an older view delivers that. Within a view, what is stable with its order is delivered; but not
+    /// if a safe message stands before it, so where there is one the sites tell what they have delivered.
     pub fn is_everywhere(&self, extent: &Extent) -> bool {
         // After the end it is for a `Parting` to say.
         let Some(traffic) = self.traffic.as_ref() else { return !self.ended };
@@ -50,3 +50,7 @@ fn others_have_delivered(traffic: &Traffic, heads: &[u64]) -> bool {
         .filter(|site| *site != traffic.me)
         .all(|site| traffic.stability.has_delivered(site, heads))
 }
+
+#[cfg(test)]
+#[path = "extent_test.rs"]
+mod tests;

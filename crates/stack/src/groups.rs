@@ -273,9 +273,9 @@ impl Groups {
             PointMessage::TableRequest { group: id, view } => {
                 self.with(id, |group| group.dedup.handle_request(from, view));
             }
-            PointMessage::Table { group: id, view, covers, table } => {
+            PointMessage::Table { group: id, view, covers, informed, table } => {
                 let mut taken = Ok(());
-                self.with(id, |group| taken = group.dedup.handle_table(view, &covers, &table));
+                self.with(id, |group| taken = group.dedup.handle_table(view, &covers, informed, &table));
                 taken.map_err(|error| error.to_string())?;
             }
         }

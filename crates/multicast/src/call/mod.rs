@@ -36,7 +36,7 @@ pub mod list;
 pub mod outsider;
 pub mod point;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 
 use std::sync::Arc;
 

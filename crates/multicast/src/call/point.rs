@@ -88,6 +88,8 @@ pub enum PointMessage {
         view: ViewId,
         /// Whose past is in the table: sites of the view.
         covers: Vec<SiteIncarnation>,
+        /// Whether the sender knew anybody's past but its own: not if it has joined and has no table yet.
+        informed: bool,
         /// The table, encoded.
         table: Bytes,
     },
@@ -123,13 +125,14 @@ impl PointMessage {
                 out.group(*group);
                 out.view(*view);
             }
-            PointMessage::Table { group, view, covers, table } => {
+            PointMessage::Table { group, view, covers, informed, table } => {
                 out.reserve(64 + 16 * covers.len() + table.len());
                 out.put_u8(tag::TABLE);
                 out.group(*group);
                 out.view(*view);
                 out.number(covers.len() as u64);
                 covers.iter().for_each(|life| out.life(*life));
+                out.put_u8(u8::from(*informed));
                 out.put_slice(table);
             }
         }
@@ -173,7 +176,12 @@ impl PointMessage {
                     return Err(DecodeError::TooLong);
                 }
                 let covers = (0..count).map(|_| reader.life()).collect::<Result<_, _>>()?;
-                Ok(PointMessage::Table { group, view, covers, table: reader.into_rest() })
+                let informed = match reader.u8()? {
+                    0 => false,
+                    1 => true,
+                    other => return Err(DecodeError::UnknownTag(other)),
+                };
+                Ok(PointMessage::Table { group, view, covers, informed, table: reader.into_rest() })
             }
             other => Err(DecodeError::UnknownTag(other)),
         }
@@ -391,6 +399,7 @@ mod tests {
                 group: group(),
                 view: view_id(7),
                 covers: vec![life(1), life(2)],
+                informed: true,
                 table: body.clone(),
             },
             verdict(Verdict::Carried),
@@ -427,6 +436,21 @@ mod tests {
         for message in samples() {
             assert_eq!(PointMessage::decode(message.encode()), Ok(message));
         }
+    }
+
+    #[test]
+    fn a_table_that_names_more_sites_than_a_group_has_is_refused() {
+        let mut bytes = BytesMut::new();
+        bytes.put_u8(tag::TABLE);
+        bytes.group(group());
+        bytes.view(view_id(7));
+        bytes.number(COVERS_MAX + 1);
+        assert_eq!(PointMessage::decode(bytes.clone().freeze()), Err(DecodeError::TooLong));
+        bytes.truncate(bytes.len() - 2);
+        bytes.number(1);
+        bytes.life(life(1));
+        bytes.put_u8(2);
+        assert_eq!(PointMessage::decode(bytes.freeze()), Err(DecodeError::UnknownTag(2)));
     }
 
     #[test]

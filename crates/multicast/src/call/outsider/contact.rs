@@ -45,8 +45,8 @@ pub struct Contact {
     member: bool,
     carrying: BTreeMap<(ClientId, u64), Carrying>,
     by_call: BTreeMap<u64, (ClientId, u64)>,
-    /// The first refused cast of clients that found the contact busy: what comes after it is refused too, or it would
-    /// overtake it.
+    /// The first cast of a client that was refused and may be asked for again: what comes after it is refused too, or
+    /// it would overtake it.
     refused: BTreeMap<ClientId, u64>,
     out: VecDeque<ContactOutput>,
 }
@@ -55,6 +55,8 @@ pub struct Contact {
 struct Carrying {
     /// The client's site.
     from: SiteId,
+    /// The client's oldest cast whose fate was open.
+    oldest: u64,
     call: Option<u64>,
     delivered: bool,
     settled: bool,
@@ -86,6 +88,7 @@ impl Contact {
     pub fn handle_carry(&mut self, now: Time, from: SiteId, carry: Carry, caller: &mut Caller) {
         let (client, sequence) = (carry.origin.client, carry.origin.sequence);
         if let Err(refusal) = self.admit(&carry) {
+            self.note_refused((client, sequence), carry.oldest);
             return self.tell(from, client, sequence, Verdict::Refused(refusal));
         }
         if let Some(carrying) = self.carrying.get_mut(&(client, sequence)) {
@@ -102,7 +105,10 @@ impl Contact {
                 let time_out = Duration::from_millis(u64::from(carry.time_out_ms));
                 match caller.open(now, self.group, &CallOptions { replies, time_out }) {
                     Ok(call) => Some(call),
-                    Err(_) => return self.tell(from, client, sequence, Verdict::Refused(Refusal::Busy)),
+                    Err(_) => {
+                        self.note_refused((client, sequence), carry.oldest);
+                        return self.tell(from, client, sequence, Verdict::Refused(Refusal::Busy));
+                    }
                 }
             }
         };
@@ -110,7 +116,8 @@ impl Contact {
             caller.seal(call, &mut envelope);
             self.by_call.insert(call, (client, sequence));
         }
-        let carrying = Carrying { from, call, delivered: false, settled: false, outcome: None };
+        let oldest = carry.oldest;
+        let carrying = Carrying { from, oldest, call, delivered: false, settled: false, outcome: None };
         self.carrying.insert((client, sequence), carrying);
         let (order, payload) = (carry.order, carry.payload);
         self.out.push_back(ContactOutput::Cast { order, envelope, payload });
@@ -160,14 +167,16 @@ impl Contact {
     }
 
     /// A view was installed: all who came along have delivered what was delivered here, which settles it. At a site
-    /// without members nothing is carried any more.
+    /// without members nothing is carried any more; nor where the group does not live, which may never have had what
+    /// was delivered here at the last.
     pub fn handle_view(&mut self, installed: &Installed, caller: &mut Caller) {
         let here = |member: &membership::group::GroupMember| member.id.process.birth == self.me;
         self.member = installed.view.lives && installed.view.members.iter().any(here);
         let all: Vec<(ClientId, u64)> = self.carrying.keys().copied().collect();
         for (client, sequence) in all {
-            self.handle_settled(client, sequence);
-            if !self.member {
+            if self.member {
+                self.handle_settled(client, sequence);
+            } else {
                 self.refuse((client, sequence), Refusal::NotMember, caller);
             }
         }
@@ -223,17 +232,31 @@ impl Contact {
         let refused = self.refused.get(&client).filter(|refused| **refused >= carry.oldest);
         let overtakes = refused.is_some_and(|refused| sequence > *refused);
         if too_far || overtakes || self.carrying.len() >= Self::CARRYING_MAX {
-            if !overtakes && (self.refused.len() < Self::REFUSED_MAX || self.refused.contains_key(&client)) {
-                self.refused.insert(client, sequence);
-            }
             return Err(Refusal::Busy);
         }
         self.refused.remove(&client);
         Ok(())
     }
 
+    /// Remembers the first refused cast of a client, among those whose fate is open.
+    fn note_refused(&mut self, (client, sequence): (ClientId, u64), oldest: u64) {
+        let has_room = self.refused.len() < Self::REFUSED_MAX;
+        match self.refused.get_mut(&client) {
+            Some(first) if (oldest..=sequence).contains(first) => {}
+            Some(first) => *first = sequence,
+            None if has_room => {
+                self.refused.insert(client, sequence);
+            }
+            None => {}
+        }
+    }
+
     fn refuse(&mut self, cast: (ClientId, u64), refusal: Refusal, caller: &mut Caller) {
         if let Some(carrying) = self.drop_cast(cast, caller) {
+            match refusal {
+                Refusal::NotMember | Refusal::Busy => self.note_refused(cast, carrying.oldest),
+                Refusal::Forgotten | Refusal::Gone => {}
+            }
             self.tell(carrying.from, cast.0, cast.1, Verdict::Refused(refusal));
         }
     }

@@ -31,8 +31,8 @@ impl World {
     fn carry(&mut self, carry: Carry) -> Option<Opened> {
         self.contact.handle_carry(Time::ZERO, SiteId(9), carry, &mut self.caller);
         match self.contact.poll_output()? {
-            ContactOutput::Cast { body, .. } => {
-                let (envelope, payload) = Envelope::parse(body).expect("our own");
+            ContactOutput::Cast { order, envelope, payload } => {
+                assert_eq!(order, Order::Total);
                 Some(Opened {
                     group: group(),
                     view: view_id(2),
@@ -40,7 +40,6 @@ impl World {
                     order: crate::Order::Abcast,
                     envelope,
                     payload,
-                    firm: true,
                 })
             }
             ContactOutput::Send(transmit) => {
@@ -168,30 +167,57 @@ fn a_client_that_is_gone_is_dropped_and_the_group_told() {
     world.carry(carry(1, Replies::None)).expect("cast");
     world.contact.handle_client_gone(client(9), &mut world.caller);
     assert_eq!(world.contact.carrying(), 0);
-    let Some(ContactOutput::Cast { body, cast: None, .. }) = world.contact.poll_output() else {
+    let Some(ContactOutput::Cast { envelope, payload, .. }) = world.contact.poll_output() else {
         panic!("the group is told");
     };
-    assert_eq!(Envelope::parse(body).expect("our own").0.kind, Kind::Gone);
+    assert_eq!((envelope, payload), (Envelope::of(Kind::Gone), Gone::Process(client(9).process).encode()));
 }
 
 #[test]
-fn what_was_delivered_while_a_joiner_lacked_the_table_is_cast_again_before_the_client_is_told() {
+fn the_order_that_the_client_wants_is_asked_for() {
+    for order in [Order::Total, Order::Safe, Order::Group] {
+        let mut world = member_site();
+        let wanted = Carry { order, ..carry(1, Replies::None) };
+        world.contact.handle_carry(Time::ZERO, SiteId(9), wanted, &mut world.caller);
+        let cast = world.contact.poll_output();
+        assert!(matches!(cast, Some(ContactOutput::Cast { order: asked, .. }) if asked == order), "{cast:?}");
+    }
+}
+
+#[test]
+fn a_cast_that_is_not_made_is_refused_and_may_be_asked_for_again() {
+    for refusal in [Refusal::Busy, Refusal::Forgotten, Refusal::Gone] {
+        let mut world = member_site();
+        let opened = world.carry(carry(1, Replies::All)).expect("cast");
+        let origin = opened.envelope.outsider.expect("an outsider's");
+        world.contact.handle_refused(&origin, refusal, &mut world.caller);
+        world.contact.handle_refused(&origin, refusal, &mut world.caller);
+        assert_eq!(world.told(), [(1, Verdict::Refused(refusal))], "once");
+        assert_eq!((world.contact.carrying(), world.caller.poll_timeout()), (0, None));
+        assert!(world.carry(carry(1, Replies::None)).is_some());
+    }
+}
+
+#[test]
+fn what_was_cast_again_for_its_replies_is_settled_like_the_first() {
     let mut world = member_site();
     let mut opened = world.carry(carry(1, Replies::None)).expect("cast");
-    opened.firm = false;
-    world.judge(&opened, Judgement::First);
-    world.contact.handle_settled(client(9), 1);
-    world.contact.handle_view(&installed(view(3, &[1, 2]), &[1, 2]), &mut world.caller);
-    assert_eq!(world.told(), []);
-    world.contact.handle_firm();
-    let Some(ContactOutput::Cast { body, cast, .. }) = world.contact.poll_output() else {
-        panic!("it is cast again");
-    };
-    assert_eq!(cast, Some((client(9), 1)));
-    let (envelope, payload) = Envelope::parse(body).expect("our own");
-    assert!(envelope.outsider.is_some_and(|origin| origin.again));
-    let again = Opened { envelope, payload, firm: true, ..opened };
-    world.judge(&again, Judgement::Repeated);
+    opened.envelope.kind = Kind::Repeated;
+    world.judge(&opened, Judgement::Repeated);
+    assert_eq!(world.told(), [], "others may not have it");
     world.contact.handle_settled(client(9), 1);
     assert_eq!(world.told(), [(1, Verdict::Carried)]);
+}
+
+#[test]
+fn what_is_delivered_on_a_side_that_does_not_live_on_is_not_carried() {
+    let not_living = GroupView { lives: false, ..view(3, &[1]) };
+    // The group goes on without this site; and this site goes on without the group.
+    for (next, together) in [(view(3, &[2]), &[][..]), (not_living, &[1][..])] {
+        let mut world = member_site();
+        let opened = world.carry(carry(1, Replies::None)).expect("cast");
+        world.judge(&opened, Judgement::First);
+        world.contact.handle_view(&installed(next, together), &mut world.caller);
+        assert_eq!(world.told(), [(1, Verdict::Refused(Refusal::NotMember))]);
+    }
 }

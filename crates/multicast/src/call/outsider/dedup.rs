@@ -21,7 +21,8 @@
 //! delivered before the view, and names the sites whose past is in it. Whoever is asked before it is in that view
 //! answers once it is; when the view changes, what is still lacking is asked for again. Of a site that has gone
 //! nothing is needed, since nobody of its past is left to see a cast twice; if all carriers of a joiner have gone, it
-//! knows that it knows nothing ([`Judgement::Forgotten`]).
+//! knows that it knows nothing ([`Judgement::Forgotten`]). A joiner of an earlier view that has no table yet says so in
+//! its answer.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -194,11 +195,13 @@ impl Dedup {
         // What is asked as of an earlier view is asked again as of this one.
     }
 
-    /// A table has come. An error changes nothing.
+    /// A table has come. One that is not `informed` is of a site that has joined and was told nothing yet. An error
+    /// changes nothing.
     pub fn handle_table(
         &mut self,
         view: ViewId,
         covers: &[SiteIncarnation],
+        informed: bool,
         table: &[u8],
     ) -> Result<(), DecodeError> {
         let theirs = Table::decode(table)?;
@@ -206,7 +209,7 @@ impl Dedup {
             return Ok(());
         }
         self.known.merge(&theirs);
-        self.informed = true;
+        self.informed |= informed;
         self.need.retain(|site| !covers.contains(site));
         self.conclude();
         self.ask();
@@ -301,7 +304,8 @@ impl Dedup {
     fn answer(&mut self, to: SiteId, view: ViewId) {
         let covers = self.sites.iter().filter(|site| !self.need.contains(site)).copied().collect();
         let table = Bytes::from(self.known.encode());
-        let message = PointMessage::Table { group: self.group, view, covers, table };
+        let informed = self.informed;
+        let message = PointMessage::Table { group: self.group, view, covers, informed, table };
         self.out.push_back(DedupOutput::Send(Transmit { to, message }));
     }
 

@@ -1,236 +1,309 @@
-//! Who gets the table from whom, and what waits for it.
+//! What judges a delivery, what judges a cast, and who gets the table from whom.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
+
+use membership::group::GroupView;
 
 use super::super::{ClientId, Origin};
 use super::*;
 use crate::call::testing::{client, group, installed, life, member, view, view_id, view_with};
-use membership::group::GroupView;
-
-fn dedup(n: u32) -> Dedup {
-    Dedup::new(life(n), DedupLimits::default(), Bugs::NONE)
-}
 
 /// The view that creates the group: all are new.
 fn founding(members: &[u32]) -> GroupView {
     view_with(1, members, members, &[])
 }
 
-fn outsiders(n: u32, sequence: u64, again: bool) -> Bytes {
-    let origin = Origin { client: client(n), sequence, again };
-    Envelope { outsider: Some(origin), ..Envelope::default() }.wrap(&[sequence as u8])
+fn origin(n: u32, sequence: u64) -> Origin {
+    Origin { client: client(n), sequence, again: false }
 }
 
-/// What one site showed its members: views by epoch, casts by client and sequence, plain casts as 0.
-#[derive(Debug, PartialEq, Eq)]
-enum Shown {
-    View(u64),
-    Cast(ClientId, u64),
-    Plain,
-    Judged(u64, Judgement),
-    MustRejoin,
+fn again(n: u32, sequence: u64) -> Origin {
+    Origin { again: true, ..origin(n, sequence) }
 }
 
-/// Some sites on one perfect total order. What a site wants to be cast is kept until the test lets it go.
+fn new(n: u32) -> Dedup {
+    Dedup::new(life(n), group(), Table::CLIENTS_MAX, Bugs::NONE)
+}
+
+/// Some sites on one perfect total order. What they say to each other is kept until the test lets it go.
 struct Sites {
     sites: BTreeMap<u32, Dedup>,
     epoch: u64,
+    /// What sites want to be cast.
     casts: Vec<(u32, Bytes)>,
-    shown: BTreeMap<u32, Vec<Shown>>,
+    network: VecDeque<(u32, u32, PointMessage)>,
+    /// What each was delivered: whose, which, and how it was judged.
+    delivered: BTreeMap<u32, Vec<(ClientId, u64, Judgement)>>,
 }
 
 impl Sites {
     fn found(members: &[u32]) -> Sites {
-        let mut sites = Sites { sites: BTreeMap::new(), epoch: 0, casts: Vec::new(), shown: BTreeMap::new() };
-        sites.install(founding(members), &[members]);
+        let mut sites = Sites {
+            sites: BTreeMap::new(),
+            epoch: 0,
+            casts: Vec::new(),
+            network: VecDeque::new(),
+            delivered: BTreeMap::new(),
+        };
+        sites.install(&founding(members), &[members]);
         sites
     }
 
     /// Installs a view everywhere; `together` are the sets of sites that come together.
-    fn install(&mut self, view: GroupView, together: &[&[u32]]) {
-        self.epoch = view.id.epoch;
+    fn install(&mut self, view: &GroupView, together: &[&[u32]]) {
         let present: Vec<u32> = view.members.iter().map(|member| member.id.site().0).collect();
         self.sites.retain(|n, _| present.contains(n));
-        for &n in &present {
-            let own = [n];
-            let side = together.iter().find(|side| side.contains(&n)).copied().unwrap_or(&own);
-            let dedup = self.sites.entry(n).or_insert_with(|| dedup(n));
-            dedup.handle_view(installed(view.clone(), side));
-        }
+        present.iter().for_each(|n| self.install_at(*n, view, together));
+    }
+
+    fn install_at(&mut self, n: u32, view: &GroupView, together: &[&[u32]]) {
+        self.epoch = view.id.epoch;
+        let own = [n];
+        let side = together.iter().find(|side| side.contains(&n)).copied().unwrap_or(&own);
+        let dedup = self.sites.entry(n).or_insert_with(|| new(n));
+        dedup.handle_view(&installed(view.clone(), side));
         self.collect();
     }
 
-    fn cast(&mut self, sender: u32, body: Bytes) {
+    /// Delivers a cast in total order to all.
+    fn deliver(&mut self, sender: u32, body: &Bytes) {
         let (view, sender, order) = (view_id(self.epoch), member(sender), crate::Order::Abcast);
-        let delivery = Delivery { group: group(), view, sender, order, body };
-        for dedup in self.sites.values_mut() {
-            dedup.handle_delivery(Time::ZERO, delivery.clone()).expect("well formed");
+        for (n, dedup) in &mut self.sites {
+            let delivery = Delivery { group: group(), view, sender, order, body: body.clone() };
+            let judged = dedup.handle_delivery(delivery).expect("well formed");
+            if let Some((opened, judgement)) = judged {
+                let origin = opened.envelope.outsider.expect("only outsiders cast here");
+                self.delivered.entry(*n).or_default().push((origin.client, origin.sequence, judgement));
+            }
         }
         self.collect();
     }
 
-    /// Delivers what the sites wanted to be cast, except what the dead wanted.
+    /// A contact is asked to carry; if it may, all are delivered its cast.
+    fn carry(&mut self, n: u32, origin: Origin) -> Carriage {
+        let said = self.sites[&n].may_carry(&origin);
+        let kind = match said {
+            Carriage::Fresh => Kind::Cast,
+            Carriage::Repeated => Kind::Repeated,
+            Carriage::Later | Carriage::Refused(_) => return said,
+        };
+        let envelope = Envelope { outsider: Some(origin), ..Envelope::of(kind) };
+        self.deliver(n, &envelope.wrap(&[origin.sequence as u8]));
+        said
+    }
+
+    /// What was sent arrives, and what follows from it. Gives who asked whom for a table.
+    fn exchange(&mut self) -> Vec<(u32, u32)> {
+        let mut asked = Vec::new();
+        while let Some((from, to, message)) = self.network.pop_front() {
+            let Some(dedup) = self.sites.get_mut(&to) else { continue };
+            match PointMessage::decode(message.encode()).expect("our own") {
+                PointMessage::TableRequest { view, .. } => {
+                    asked.push((from, to));
+                    dedup.handle_request(SiteId(from), view);
+                }
+                PointMessage::Table { view, covers, informed, table, .. } => {
+                    dedup.handle_table(view, &covers, informed, &table).expect("our own");
+                }
+                other => panic!("not of a dedup: {other:?}"),
+            }
+            self.collect();
+        }
+        asked
+    }
+
+    /// Delivers what the sites wanted to be cast.
     fn let_go(&mut self) -> usize {
         let casts = std::mem::take(&mut self.casts);
-        let living: Vec<_> = casts.into_iter().filter(|(n, _)| self.sites.contains_key(n)).collect();
-        for (sender, body) in &living {
-            self.cast(*sender, body.clone());
-        }
-        living.len()
+        casts.iter().for_each(|(sender, body)| self.deliver(*sender, body));
+        casts.len()
     }
 
     fn collect(&mut self) {
         for (&n, dedup) in &mut self.sites {
             while let Some(output) = dedup.poll_output() {
-                let shown = match output {
-                    DedupOutput::Cast(body) => {
-                        self.casts.push((n, body));
-                        continue;
+                match output {
+                    DedupOutput::Cast(envelope, payload) => self.casts.push((n, envelope.wrap(&payload))),
+                    DedupOutput::Send(transmit) => {
+                        self.network.push_back((n, transmit.to.0, transmit.message));
                     }
-                    DedupOutput::Deliver(opened) => match opened.envelope.outsider {
-                        Some(origin) => Shown::Cast(origin.client, origin.sequence),
-                        None => Shown::Plain,
-                    },
-                    DedupOutput::Judged(opened, judgement) => {
-                        Shown::Judged(opened.envelope.outsider.expect("an outsider's").sequence, judgement)
-                    }
-                    DedupOutput::View(installed) => Shown::View(installed.view.id.epoch),
-                    DedupOutput::Firm => continue,
-                    DedupOutput::MustRejoin => Shown::MustRejoin,
-                };
-                self.shown.entry(n).or_default().push(shown);
+                }
             }
         }
     }
 
-    fn shown(&mut self, n: u32) -> Vec<Shown> {
-        self.shown.remove(&n).unwrap_or_default()
+    /// What this site was delivered since it was last asked, of client 9.
+    fn delivered(&mut self, n: u32) -> Vec<(u64, Judgement)> {
+        let all = self.delivered.remove(&n).unwrap_or_default();
+        all.into_iter().map(|(_, sequence, judgement)| (sequence, judgement)).collect()
     }
 
-    fn agree(&self) {
-        let mut tables = self.sites.values().map(|dedup| dedup.table().expect("nobody waits"));
-        let first = tables.next().expect("somebody");
-        assert!(tables.all(|table| table == first), "all members hold one table");
+    fn all_say(&self, origin: Origin, what: Carriage) {
+        for (n, dedup) in &self.sites {
+            assert_eq!(dedup.may_carry(&origin), what, "site {n}");
+        }
     }
 }
 
 #[test]
-fn a_repeated_cast_is_delivered_once() {
+fn of_two_copies_in_one_view_all_deliver_the_first() {
     let mut sites = Sites::found(&[1, 2]);
-    sites.cast(1, outsiders(9, 1, false));
-    sites.cast(2, outsiders(9, 1, true));
+    // Neither contact had been delivered the other's when it cast its own.
+    for (contact, origin) in [(1, origin(9, 1)), (2, again(9, 1))] {
+        let envelope = Envelope { outsider: Some(origin), ..Envelope::default() };
+        sites.deliver(contact, &envelope.wrap(b"x"));
+    }
     for n in [1, 2] {
-        let once = [Shown::View(1), Shown::Cast(client(9), 1), Shown::Judged(1, Judgement::Repeated)];
-        assert_eq!(sites.shown(n), once);
+        assert_eq!(sites.delivered(n), [(1, Judgement::First), (1, Judgement::Repeated)]);
     }
-    sites.agree();
 }
 
 #[test]
-fn a_site_whose_only_member_is_replaced_in_one_step_is_given_the_table_again() {
+fn a_contact_does_not_cast_anew_what_was_delivered() {
     let mut sites = Sites::found(&[1, 2]);
-    sites.cast(1, outsiders(9, 1, false));
-    // At site 2 one process leaves and another joins: the sites move together, and site 2 is new to the group.
-    sites.install(view_with(2, &[1, 2], &[2], &[]), &[&[1, 2]]);
-    sites.shown(2);
-    sites.cast(1, outsiders(9, 1, true));
-    assert_eq!(sites.let_go(), 1, "site 1 casts its table, and site 2 none");
-    assert_eq!(sites.shown(2), [Shown::Judged(1, Judgement::Repeated)]);
-    sites.agree();
-}
-
-#[cfg(feature = "bugs")]
-#[test]
-fn the_bug_delivers_it_twice() {
-    let mut sites = Sites::found(&[1]);
-    sites.sites.insert(1, Dedup::new(life(1), DedupLimits::default(), Bugs::only(Bug::OutsiderCastTwice)));
-    sites.install(founding(&[1]), &[&[1]]);
-    sites.shown(1);
-    sites.cast(1, outsiders(9, 1, false));
-    sites.cast(1, outsiders(9, 1, true));
-    assert_eq!(sites.shown(1), [Shown::Cast(client(9), 1), Shown::Cast(client(9), 1)]);
+    assert_eq!(sites.carry(1, origin(9, 1)), Carriage::Fresh);
+    assert_eq!(sites.carry(2, again(9, 1)), Carriage::Repeated, "in this view");
+    sites.install(&view(2, &[1, 2]), &[&[1, 2]]);
+    assert_eq!(sites.carry(2, again(9, 1)), Carriage::Repeated, "and in a later one");
+    assert_eq!(sites.carry(2, origin(9, 2)), Carriage::Fresh);
+    let judged = [Judgement::First, Judgement::Repeated, Judgement::Repeated, Judgement::First];
+    for n in [1, 2] {
+        assert_eq!(sites.delivered(n), [1, 1, 1, 2].into_iter().zip(judged).collect::<Vec<_>>());
+    }
+    assert_eq!(sites.exchange(), [], "who moves together needs no table");
 }
 
 #[test]
-fn a_joiner_knows_what_was_delivered_before_it_came() {
+fn a_joiner_is_delivered_all_from_the_first_on_and_casts_when_it_has_the_table() {
     let mut sites = Sites::found(&[1, 2]);
-    sites.cast(1, outsiders(9, 1, false));
-    sites.install(view_with(2, &[1, 2, 3], &[3], &[]), &[&[1, 2]]);
-    sites.cast(2, Envelope::default().wrap(b"plain"));
-    sites.cast(2, outsiders(9, 1, true));
-    sites.cast(2, outsiders(9, 2, false));
-    sites.cast(2, Envelope::default().wrap(b"plain"));
-    assert_eq!(sites.shown(3), [Shown::View(2), Shown::Plain], "and holds everything from the first on");
-    assert_eq!(sites.let_go(), 1, "only the most senior casts the table");
-    let rest = [Shown::Judged(1, Judgement::Repeated), Shown::Cast(client(9), 2), Shown::Plain];
-    assert_eq!(sites.shown(3), rest);
-    sites.agree();
+    sites.carry(1, origin(9, 1));
+    sites.install(&view_with(2, &[1, 2, 3], &[3], &[]), &[&[1, 2]]);
+    sites.carry(2, again(9, 1));
+    sites.carry(2, origin(9, 2));
+    assert_eq!(sites.delivered(3), [(1, Judgement::Repeated), (2, Judgement::First)]);
+    assert_eq!(sites.carry(3, again(9, 1)), Carriage::Later);
+    assert_eq!(sites.exchange(), [(3, 1)], "it asks the most senior");
+    sites.all_say(again(9, 1), Carriage::Repeated);
+    sites.all_say(again(9, 2), Carriage::Repeated);
+    sites.all_say(again(9, 3), Carriage::Fresh);
 }
 
 #[test]
 fn the_next_in_seniority_hands_over_the_table_when_the_first_dies() {
     let mut sites = Sites::found(&[1, 2]);
-    sites.cast(1, outsiders(9, 1, false));
-    sites.install(view_with(2, &[1, 2, 3], &[3], &[]), &[&[1, 2]]);
-    sites.cast(2, outsiders(9, 1, true));
-    sites.cast(2, outsiders(9, 2, false));
-    sites.install(view_with(3, &[2, 3], &[], &[1]), &[&[2, 3]]);
-    sites.cast(2, outsiders(9, 2, true));
-    assert_eq!(sites.shown(3), [Shown::View(2)], "a view behind a held cast is held too");
-    assert_eq!(sites.let_go(), 1);
-    let rest = [
-        Shown::Judged(1, Judgement::Repeated),
-        Shown::Cast(client(9), 2),
-        Shown::View(3),
-        Shown::Judged(2, Judgement::Repeated),
-    ];
-    assert_eq!(sites.shown(3), rest);
-    sites.agree();
+    sites.carry(1, origin(9, 1));
+    sites.install(&view_with(2, &[1, 2, 3], &[3], &[]), &[&[1, 2]]);
+    sites.network.clear();
+    sites.carry(2, origin(9, 2));
+    sites.install(&view_with(3, &[2, 3], &[], &[1]), &[&[2, 3]]);
+    assert_eq!(sites.carry(3, again(9, 1)), Carriage::Later);
+    assert_eq!(sites.exchange(), [(3, 2)]);
+    sites.all_say(again(9, 1), Carriage::Repeated);
+    sites.all_say(again(9, 2), Carriage::Repeated);
 }
 
 #[test]
 fn joiners_of_two_views_are_both_served() {
     let mut sites = Sites::found(&[1]);
-    sites.cast(1, outsiders(9, 1, false));
-    sites.install(view_with(2, &[1, 2], &[2], &[]), &[&[1]]);
-    sites.cast(1, outsiders(9, 2, false));
-    sites.install(view_with(3, &[1, 2, 3], &[3], &[]), &[&[1, 2]]);
-    sites.cast(1, outsiders(9, 2, true));
-    assert!(sites.sites[&2].is_waiting() && sites.sites[&3].is_waiting());
-    sites.let_go();
-    assert_eq!(
-        sites.shown(2),
-        [Shown::View(2), Shown::Cast(client(9), 2), Shown::View(3), Shown::Judged(2, Judgement::Repeated),]
-    );
-    assert_eq!(sites.shown(3), [Shown::View(3), Shown::Judged(2, Judgement::Repeated)]);
-    sites.agree();
+    sites.carry(1, origin(9, 1));
+    sites.install(&view_with(2, &[1, 2], &[2], &[]), &[&[1]]);
+    sites.network.clear();
+    sites.carry(1, origin(9, 2));
+    sites.install(&view_with(3, &[1, 2, 3], &[3], &[]), &[&[1, 2]]);
+    sites.exchange();
+    for sequence in [1, 2] {
+        sites.all_say(again(9, sequence), Carriage::Repeated);
+    }
 }
 
 #[test]
-fn when_the_last_who_knew_dies_nothing_is_delivered_twice() {
-    let mut sites = Sites::found(&[1]);
-    sites.cast(1, outsiders(9, 1, false));
-    sites.install(view_with(2, &[1, 2], &[2], &[]), &[&[1]]);
-    sites.install(view_with(3, &[1, 2, 3], &[3], &[]), &[&[1, 2]]);
-    sites.cast(2, outsiders(9, 1, true));
-    sites.install(view_with(4, &[2, 3], &[], &[1]), &[&[2, 3]]);
-    sites.let_go();
-    sites.cast(2, outsiders(9, 2, false));
-    for n in [2, 3] {
-        let shown = sites.shown(n);
-        assert!(shown.contains(&Shown::Judged(1, Judgement::Forgotten)), "{n}: {shown:?}");
-        assert_eq!(shown.last(), Some(&Shown::Cast(client(9), 2)), "what was never asked before is new");
+fn a_table_lacks_what_its_sender_lacks_and_the_next_is_asked() {
+    let mut sites = Sites::found(&[1, 2]);
+    let mut other = Sites::found(&[1, 2]);
+    sites.install(&view(2, &[1]), &[&[1]]);
+    other.install(&view(3, &[2]), &[&[2]]);
+    sites.carry(1, origin(9, 1));
+    other.carry(2, origin(9, 2));
+    sites.sites.append(&mut other.sites);
+    // The joiner's request comes first: site 1 answers with what it has.
+    let merged = view_with(4, &[1, 2, 3], &[3], &[]);
+    for n in [1, 3, 2] {
+        sites.install_at(n, &merged, &[]);
     }
-    sites.agree();
+    sites.network.make_contiguous().sort_by_key(|(from, ..)| *from != 3);
+    let asked = sites.exchange();
+    let of_joiner: Vec<u32> = asked.iter().filter(|(from, _)| *from == 3).map(|(_, to)| *to).collect();
+    assert_eq!(of_joiner, [1, 2]);
+    for sequence in [1, 2] {
+        sites.all_say(again(9, sequence), Carriage::Repeated);
+    }
+}
+
+#[test]
+fn when_the_last_who_knew_dies_only_what_was_never_asked_before_is_cast() {
+    let mut sites = Sites::found(&[1]);
+    sites.carry(1, origin(9, 1));
+    sites.install(&view_with(2, &[1, 2], &[2], &[]), &[&[1]]);
+    sites.install(&view_with(3, &[1, 2, 3], &[3], &[]), &[&[1, 2]]);
+    sites.network.clear();
+    assert_eq!(sites.carry(2, again(9, 1)), Carriage::Later);
+    sites.install(&view_with(4, &[2, 3], &[], &[1]), &[&[2, 3]]);
+    sites.exchange();
+    sites.all_say(again(9, 1), Carriage::Refused(Refusal::Forgotten));
+    sites.all_say(origin(9, 2), Carriage::Fresh);
+}
+
+#[test]
+fn the_table_of_a_joiner_without_one_informs_nobody() {
+    let mut sites = Sites::found(&[1, 2]);
+    sites.carry(1, origin(9, 1));
+    // Site 3 joins, and is delivered a cast; then site 4 does, and asks it first, as the most senior.
+    sites.install(&view_with(2, &[1, 2, 3], &[3], &[]), &[&[1, 2]]);
+    sites.network.clear();
+    sites.carry(1, origin(9, 2));
+    sites.install(&view_with(3, &[3, 1, 4], &[4], &[2]), &[&[1, 3]]);
+    sites.network.retain(|(from, to, _)| (*from, *to) == (4, 3));
+    assert_eq!(sites.network.len(), 1);
+    let asked = sites.network.pop_front().expect("site 4 asks site 3");
+    sites.sites.get_mut(&3).expect("a member").handle_request(SiteId(asked.0), view_id(3));
+    sites.collect();
+    let (_, _, answer) = sites.network.pop_front().expect("an answer");
+    let PointMessage::Table { view, covers, informed, table, .. } = answer else {
+        panic!("a table: {answer:?}")
+    };
+    assert_eq!((informed, &covers[..]), (false, &[life(3), life(4)][..]));
+    sites
+        .sites
+        .get_mut(&4)
+        .expect("a member")
+        .handle_table(view, &covers, informed, &table)
+        .expect("our own");
+    // The last who knew dies, and neither pretends to know.
+    sites.install(&view_with(4, &[3, 4], &[], &[1]), &[&[3, 4]]);
+    sites.exchange();
+    sites.all_say(again(9, 1), Carriage::Refused(Refusal::Forgotten));
+    sites.all_say(again(9, 2), Carriage::Repeated);
+    sites.all_say(again(9, 3), Carriage::Fresh);
 }
 
 #[test]
 fn joiners_who_find_nobody_do_not_wait() {
     let mut sites = Sites::found(&[1]);
-    sites.install(view_with(2, &[2, 3], &[2, 3], &[1]), &[]);
-    sites.cast(2, outsiders(9, 1, true));
-    assert_eq!(sites.shown(3), [Shown::View(2), Shown::Judged(1, Judgement::Forgotten)]);
-    sites.agree();
+    sites.install(&view_with(2, &[2, 3], &[2, 3], &[1]), &[]);
+    assert_eq!(sites.exchange(), []);
+    sites.all_say(again(9, 1), Carriage::Refused(Refusal::Forgotten));
+    sites.all_say(origin(9, 1), Carriage::Fresh);
+}
+
+#[test]
+fn a_site_whose_only_member_is_replaced_in_one_step_is_given_the_table_again() {
+    let mut sites = Sites::found(&[1, 2]);
+    sites.carry(1, origin(9, 1));
+    // At site 2 one process leaves and another joins: the sites move together, and site 2 is new to the group.
+    sites.install(&view_with(2, &[1, 2], &[2], &[]), &[&[1, 2]]);
+    assert_eq!(sites.carry(2, again(9, 1)), Carriage::Later);
+    assert_eq!(sites.exchange(), [(2, 1)], "site 1 lacks nothing");
+    sites.all_say(again(9, 1), Carriage::Repeated);
 }
 
 #[test]
@@ -238,102 +311,162 @@ fn two_sides_that_merge_know_what_either_has_delivered() {
     let mut sites = Sites::found(&[1, 2, 3, 4]);
     let (left, right): (&[u32], &[u32]) = (&[1, 2], &[3, 4]);
     let mut other = Sites::found(&[1, 2, 3, 4]);
-    sites.install(view(2, left), &[left]);
-    other.install(view(3, right), &[right]);
-    sites.cast(1, outsiders(8, 1, false));
-    other.cast(3, outsiders(9, 1, false));
+    sites.install(&view(2, left), &[left]);
+    other.install(&view(3, right), &[right]);
+    sites.carry(1, origin(8, 1));
+    other.carry(3, origin(9, 1));
     sites.sites.append(&mut other.sites);
-    sites.install(view(4, &[1, 2, 3, 4]), &[left, right]);
-    for n in 1..=4 {
-        sites.shown(n);
+    sites.install(&view(4, &[1, 2, 3, 4]), &[left, right]);
+    sites.all_say(again(8, 1), Carriage::Later);
+    assert_eq!(sites.exchange(), [(1, 3), (2, 3), (3, 1), (4, 1)], "the most senior of the other side");
+    for n in [8, 9] {
+        sites.all_say(again(n, 1), Carriage::Repeated);
+        sites.all_say(again(n, 2), Carriage::Fresh);
     }
-    sites.cast(2, outsiders(9, 1, true));
-    sites.cast(2, outsiders(8, 1, true));
-    sites.cast(2, outsiders(8, 2, false));
-    assert_eq!(sites.shown(1), [], "all wait for the other side");
-    assert_eq!(sites.let_go(), 2, "the most senior of each side casts");
-    let same = [
-        Shown::Judged(1, Judgement::Repeated),
-        Shown::Judged(1, Judgement::Repeated),
-        Shown::Cast(client(8), 2),
-    ];
-    for n in 1..=4 {
-        assert_eq!(sites.shown(n), same);
-    }
-    sites.agree();
+}
+
+#[test]
+fn who_comes_alone_from_the_same_view_may_know_more_than_the_others() {
+    let mut sites = Sites::found(&[1, 2]);
+    // Site 2 was delivered what was lost to site 1, and did not install the view between.
+    let envelope = Envelope { outsider: Some(origin(9, 1)), ..Envelope::default() };
+    let (view, order) = (view_id(1), crate::Order::Abcast);
+    let delivery = Delivery { group: group(), view, sender: member(2), order, body: envelope.wrap(b"x") };
+    sites.sites.get_mut(&2).expect("a member").handle_delivery(delivery).expect("well formed");
+    let between = crate::call::testing::view(2, &[1, 2]);
+    sites.install_at(1, &between, &[&[1]]);
+    assert_eq!(sites.carry(1, again(9, 1)), Carriage::Later);
+    sites.exchange();
+    assert_eq!(sites.carry(1, again(9, 1)), Carriage::Later, "site 2 is not in that view");
+    sites.install(&crate::call::testing::view(3, &[1, 2]), &[&[1], &[2]]);
+    sites.exchange();
+    sites.all_say(again(9, 1), Carriage::Repeated);
 }
 
 #[test]
 fn a_side_that_dies_before_it_told_is_not_waited_for() {
     let mut sites = Sites::found(&[1, 2]);
     let mut other = Sites::found(&[1, 2]);
-    sites.install(view(2, &[1]), &[&[1]]);
-    other.install(view(3, &[2]), &[&[2]]);
+    sites.install(&view(2, &[1]), &[&[1]]);
+    other.install(&view(3, &[2]), &[&[2]]);
     sites.sites.append(&mut other.sites);
-    sites.install(view(4, &[1, 2]), &[&[1], &[2]]);
-    sites.cast(1, outsiders(9, 1, false));
-    sites.shown(1);
-    sites.install(view_with(5, &[1], &[], &[2]), &[&[1]]);
-    assert_eq!(sites.shown(1), [Shown::Cast(client(9), 1), Shown::View(5)]);
+    sites.install(&view(4, &[1, 2]), &[&[1], &[2]]);
+    assert_eq!(sites.carry(1, origin(9, 1)), Carriage::Later);
+    sites.install(&view_with(5, &[1], &[], &[2]), &[&[1]]);
+    assert_eq!(sites.carry(1, origin(9, 1)), Carriage::Fresh);
 }
 
 #[test]
-fn a_table_that_does_not_come_in_time_makes_the_joiner_join_again() {
+fn who_is_asked_before_it_has_the_view_answers_when_it_has() {
     let mut sites = Sites::found(&[1]);
-    sites.install(view_with(2, &[1, 2], &[2], &[]), &[&[1]]);
-    sites.cast(1, outsiders(9, 1, false));
-    let joiner = sites.sites.get_mut(&2).expect("joined");
-    assert_eq!(joiner.poll_timeout(), Some(Time::from_millis(10_000)));
-    joiner.handle_timeout(Time::from_millis(10_000));
-    sites.collect();
-    sites.cast(1, Envelope::default().wrap(b"plain"));
-    sites.let_go();
-    assert_eq!(sites.shown(2), [Shown::View(2), Shown::MustRejoin], "and it is shown nothing more");
-    sites.install(view_with(3, &[1, 2], &[2], &[]), &[&[1]]);
-    sites.let_go();
-    sites.cast(1, outsiders(9, 1, true));
-    assert_eq!(sites.shown(2), [Shown::View(3), Shown::Judged(1, Judgement::Repeated)]);
+    sites.carry(1, origin(9, 1));
+    let next = view_with(2, &[1, 2], &[2], &[]);
+    sites.install_at(2, &next, &[]);
+    sites.exchange();
+    assert_eq!(sites.sites[&2].may_carry(&again(9, 1)), Carriage::Later);
+    sites.install_at(1, &next, &[&[1]]);
+    sites.exchange();
+    sites.all_say(again(9, 1), Carriage::Repeated);
 }
 
 #[test]
-fn a_joiner_holds_no_more_than_its_bound() {
-    let limits = DedupLimits { held_max: 3, ..DedupLimits::default() };
+fn what_is_asked_as_of_an_earlier_view_is_not_answered() {
     let mut sites = Sites::found(&[1]);
-    sites.sites.insert(2, Dedup::new(life(2), limits, Bugs::NONE));
-    sites.install(view_with(2, &[1, 2], &[2], &[]), &[&[1]]);
-    for sequence in 1..=4 {
-        sites.cast(1, outsiders(9, sequence, false));
+    sites.install(&view(3, &[1]), &[&[1]]);
+    let dedup = sites.sites.get_mut(&1).expect("a member");
+    dedup.handle_request(SiteId(2), view_id(2));
+    assert_eq!(dedup.poll_output(), None);
+    // And what was asked as of one that never came here is dropped with the next.
+    dedup.handle_request(SiteId(2), view_id(4));
+    dedup.handle_view(&installed(view(5, &[1]), &[1]));
+    assert_eq!((dedup.poll_output(), dedup.asked.len()), (None, 0));
+}
+
+#[test]
+fn requests_as_of_views_to_come_are_bounded() {
+    let mut dedup = new(1);
+    dedup.handle_view(&installed(founding(&[1]), &[1]));
+    let asked_max = Dedup::ASKED_MAX as u32;
+    for n in 0..asked_max + 10 {
+        dedup.handle_request(SiteId(n), view_id(u64::MAX));
     }
-    assert_eq!(sites.shown(2), [Shown::View(2), Shown::MustRejoin]);
+    assert_eq!(dedup.asked.len(), Dedup::ASKED_MAX);
+    dedup.handle_request(SiteId(1), view_id(7));
+    assert_eq!(dedup.asked[&SiteId(1)], view_id(7), "who has asked may ask again");
+}
+
+#[test]
+fn tables_that_were_not_asked_for_change_nothing() {
+    let mut sites = Sites::found(&[1, 2]);
+    sites.install(&view_with(2, &[1, 2, 3], &[3], &[]), &[&[1, 2]]);
+    sites.network.clear();
+    let mut lie = Table::new(8);
+    lie.judge(&origin(9, 1));
+    let lie = lie.encode();
+    let dedup = sites.sites.get_mut(&3).expect("a member");
+    let before = format!("{dedup:?}");
+    assert_eq!(dedup.handle_table(view_id(1), &[life(1)], true, &lie), Ok(()), "of another view");
+    assert_eq!(dedup.handle_table(view_id(9), &[life(1)], true, &lie), Ok(()), "of one to come");
+    assert_eq!(dedup.handle_table(view_id(2), &[life(3), life(7)], true, &lie), Ok(()), "of nobody lacking");
+    assert_eq!(dedup.handle_table(view_id(2), &[], true, &lie), Ok(()), "of nobody");
+    for hostile in [&b""[..], &b"\xff\xff"[..], &lie[..lie.len() - 1]] {
+        assert_eq!(dedup.handle_table(view_id(2), &[life(1)], true, hostile), Err(DecodeError::BadBody));
+    }
+    assert_eq!(format!("{dedup:?}"), before);
+    let full = &mut sites.sites.get_mut(&1).expect("a member");
+    assert_eq!(full.handle_table(view_id(2), &[life(2)], true, &lie), Ok(()), "it lacks nothing");
+    assert_eq!(full.may_carry(&origin(9, 1)), Carriage::Fresh);
 }
 
 #[test]
 fn clients_of_a_dead_site_are_forgotten_at_one_point_of_the_order() {
     let mut sites = Sites::found(&[1, 2]);
-    sites.cast(1, outsiders(9, 1, false));
+    sites.carry(1, origin(9, 1));
     for dedup in sites.sites.values_mut() {
         dedup.handle_life_ended(life(9));
         dedup.handle_life_ended(life(10));
     }
     sites.collect();
     assert_eq!(sites.let_go(), 1, "the most senior tells, and only of those the group knows");
-    sites.cast(2, outsiders(9, 2, false));
+    sites.all_say(again(9, 2), Carriage::Refused(Refusal::Gone));
+    let late = Envelope { outsider: Some(origin(9, 2)), ..Envelope::default() };
+    sites.deliver(2, &late.wrap(b"x"));
     for n in [1, 2] {
-        assert_eq!(sites.shown(n).last(), Some(&Shown::Judged(2, Judgement::Gone)));
+        assert_eq!(sites.delivered(n).last(), Some(&(2, Judgement::Gone)));
     }
-    sites.agree();
+    sites.install(&view(2, &[1, 2]), &[&[1, 2]]);
+    sites.all_say(again(9, 2), Carriage::Refused(Refusal::Gone));
+}
+
+#[test]
+fn the_dead_of_whom_a_site_knows_are_bounded() {
+    let mut dedup = new(2);
+    dedup.handle_view(&installed(founding(&[1, 2]), &[1, 2]));
+    (0..2 * Dedup::DEAD_MAX as u32).for_each(|n| dedup.handle_life_ended(life(100 + n)));
+    assert_eq!(dedup.dead.len(), Dedup::DEAD_MAX);
 }
 
 #[test]
 fn malformed_deliveries_change_nothing() {
-    let mut dedup = dedup(1);
-    dedup.handle_view(installed(founding(&[1]), &[1]));
-    for kind in [Kind::DedupState, Kind::Gone] {
-        let body = Envelope::of(kind).wrap(b"\xff\xff");
+    let mut dedup = new(1);
+    dedup.handle_view(&installed(founding(&[1]), &[1]));
+    let before = format!("{dedup:?}");
+    for body in [Bytes::new(), Envelope::of(Kind::Gone).wrap(b"\xff\xff")] {
         let (view, sender, order) = (view_id(1), member(1), crate::Order::Abcast);
         let delivery = Delivery { group: group(), view, sender, order, body };
-        let error = dedup.handle_delivery(Time::ZERO, delivery);
-        assert_eq!(error, Err(DedupError::Malformed(DecodeError::BadBody)));
+        assert!(matches!(dedup.handle_delivery(delivery), Err(DedupError::Malformed(_))));
     }
-    assert!(dedup.table().expect("the group is new").is_empty());
+    assert_eq!(format!("{dedup:?}"), before);
+}
+
+#[cfg(feature = "bugs")]
+#[test]
+fn the_bug_casts_and_delivers_it_twice() {
+    let mut sites = Sites::found(&[1]);
+    let buggy = Dedup::new(life(1), group(), Table::CLIENTS_MAX, Bugs::only(Bug::OutsiderCastTwice));
+    sites.sites.insert(1, buggy);
+    sites.install(&founding(&[1]), &[&[1]]);
+    sites.carry(1, origin(9, 1));
+    assert_eq!(sites.carry(1, again(9, 1)), Carriage::Fresh);
+    assert_eq!(sites.delivered(1), [(1, Judgement::First), (1, Judgement::First)]);
 }

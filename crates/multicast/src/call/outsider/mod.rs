@@ -59,7 +59,8 @@ pub struct Origin {
 }
 
 /// In which order a client's cast is carried. The weaker orders are not offered to outsiders: one order for all
-/// is what makes all sites judge copies alike, and it contains the weaker ones (a client's casts arrive first-in first-out).
+/// is what makes all sites judge copies alike, and it contains the weaker ones (a client's casts arrive first-in first-out, where not several sides of a partition
+/// live).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Order {
     /// In total order (abcast).

@@ -23,6 +23,8 @@ pub enum Judgement {
     Gone,
 }
 
+/// No table has judged so many casts: one whose clock is beyond is made up, and would make ours run over.
+const CLOCK_MAX: u64 = 1 << 62;
 /// Words of the bit map behind the newest sequence number.
 const WORDS: usize = (TABLE_WINDOW / 64) as usize;
 
@@ -65,9 +67,11 @@ impl Table {
         Table { clients: BTreeMap::new(), by_use: BTreeSet::new(), clock: 0, forgot: false, clients_max }
     }
 
-    /// From now on the table knows that there are clients of which it knows nothing.
+    /// From now on the table knows that others were delivered casts of which it knows nothing: of clients that it does
+    /// not know, and of those that it does before what it has of them.
     pub fn forget(&mut self) {
         self.forgot = true;
+        self.clients.values_mut().for_each(Record::forget_older);
     }
 
     /// What [`Table::judge`] would say, without remembering anything.
@@ -180,7 +184,7 @@ impl Table {
     pub fn decode(bytes: &[u8]) -> Result<Table, DecodeError> {
         let snapshot: Snapshot = minicbor::decode(bytes).map_err(|_| DecodeError::BadBody)?;
         let clients_max = usize::try_from(snapshot.clients_max).map_err(|_| DecodeError::TooLarge)?;
-        if clients_max == 0 {
+        if clients_max == 0 || snapshot.clock > CLOCK_MAX {
             return Err(DecodeError::BadBody);
         }
         let mut table = Table::new(clients_max);
@@ -188,11 +192,12 @@ impl Table {
         table.forgot = snapshot.forgot;
         for Entry { client, used, newest, delivered, since, gone } in snapshot.entries {
             let delivered = delivered.try_into().map_err(|_| DecodeError::BadBody)?;
-            if used > table.clock {
+            let record = Record { used, newest, delivered, since, gone };
+            if used > table.clock || record.oldest().is_none() {
                 return Err(DecodeError::BadBody);
             }
             table.by_use.insert((!gone, used, client));
-            if table.clients.insert(client, Record { used, newest, delivered, since, gone }).is_some() {
+            if table.clients.insert(client, record).is_some() {
                 return Err(DecodeError::BadBody);
             }
         }
@@ -237,11 +242,16 @@ impl Record {
         }
     }
 
-    /// Nothing is known below the oldest number that is marked.
-    fn forget_older(&mut self) {
+    /// The oldest number that is marked; none if that would be below 0.
+    fn oldest(&self) -> Option<u64> {
         let marked = (0..WORDS).rev().find(|word| self.delivered[*word] != 0);
         let back = marked.map_or(0, |word| word as u64 * 64 + u64::from(self.delivered[word].ilog2()));
-        self.since = self.since.max(self.newest - back);
+        self.newest.checked_sub(back)
+    }
+
+    /// Nothing is known below the oldest number that is marked.
+    fn forget_older(&mut self) {
+        self.since = self.since.max(self.oldest().unwrap_or(0));
     }
 
     fn merge(&mut self, other: &Record) {

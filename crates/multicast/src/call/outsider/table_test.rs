@@ -63,9 +63,19 @@ fn a_forgotten_client_goes_on_but_its_past_stays_unknown() {
 
 #[test]
 fn a_table_without_memory_delivers_only_what_was_never_asked_before() {
-    let mut table = Table::amnesiac(8);
+    let mut table = Table::new(8);
+    table.forget();
     assert_eq!(table.judge(&again(1, 1)), Judgement::Forgotten);
     assert_eq!(table.judge(&cast(1, 2)), Judgement::First);
+}
+
+#[test]
+fn a_table_that_forgets_keeps_what_it_has_and_knows_nothing_older() {
+    let mut table = Table::new(8);
+    table.judge(&cast(1, 7));
+    table.forget();
+    let said = [6, 7, 8].map(|sequence| table.peek(&again(1, sequence)));
+    assert_eq!(said, [Judgement::Forgotten, Judgement::Repeated, Judgement::First]);
 }
 
 #[test]
@@ -89,6 +99,76 @@ fn gone_by_process_covers_all_its_streams() {
     table.judge(&Origin { client: other, sequence: 1, again: false });
     table.bury(&Gone::Process(client(1).process));
     assert_eq!(table.judge(&Origin { client: other, sequence: 2, again: false }), Judgement::Gone);
+}
+
+#[test]
+fn peeking_remembers_nothing() {
+    let mut table = Table::new(1);
+    table.judge(&cast(1, 1));
+    let before = table.clone();
+    assert_eq!(table.peek(&again(1, 1)), Judgement::Repeated);
+    assert_eq!(table.peek(&cast(1, 2)), Judgement::First);
+    assert_eq!(table.peek(&cast(2, 1)), Judgement::First);
+    assert_eq!(table, before);
+}
+
+#[test]
+fn a_successor_is_empty_and_what_it_is_told_counts_as_used_later() {
+    let mut old = Table::new(2);
+    for (n, sequence) in [(1, 1), (2, 1), (3, 1)] {
+        old.judge(&cast(n, sequence));
+    }
+    let mut new = old.successor();
+    assert!(new.is_empty());
+    assert_eq!(new.peek(&again(1, 1)), Judgement::First, "it has forgotten nobody");
+    new.judge(&cast(4, 1));
+    old.merge(&new);
+    let known: Vec<bool> = (1..=4).map(|n| old.peek(&again(n, 1)) == Judgement::Repeated).collect();
+    assert_eq!(known, [false, false, true, true], "the least recently used goes");
+}
+
+#[test]
+fn merging_keeps_the_bound_and_says_that_it_forgot() {
+    let (mut one, mut two) = (Table::new(2), Table::new(8));
+    one.judge(&cast(1, 1));
+    for n in 2..=5 {
+        two.judge(&cast(n, 1));
+    }
+    one.merge(&two);
+    assert_eq!(one.len(), 2);
+    assert_eq!(one.peek(&again(1, 1)), Judgement::Forgotten);
+    assert_eq!(one.peek(&again(5, 1)), Judgement::Repeated);
+}
+
+#[test]
+fn of_a_client_that_the_other_may_have_forgotten_nothing_older_is_known() {
+    // Table `one` was told of client 1; `two` may have been, and has forgotten.
+    let (mut one, mut two) = (Table::new(8), Table::new(8));
+    for sequence in [5, 7] {
+        one.judge(&cast(1, sequence));
+    }
+    two.forget();
+    two.judge(&cast(2, 3));
+    let ours = one.clone();
+    one.merge(&two);
+    two.merge(&ours);
+    assert_eq!(one, two);
+    assert_eq!(one.peek(&again(1, 4)), Judgement::Forgotten);
+    let known = [5, 7].map(|sequence| one.peek(&again(1, sequence)));
+    assert_eq!(known, [Judgement::Repeated; 2]);
+    assert_eq!(one.peek(&again(1, 8)), Judgement::First);
+    assert_eq!(one.peek(&again(2, 2)), Judgement::Forgotten);
+    assert_eq!(one.peek(&again(3, 1)), Judgement::Forgotten, "of whom neither knows anything");
+}
+
+#[test]
+fn the_dead_stay_dead_in_a_merge() {
+    let (mut one, mut two) = (Table::new(8), Table::new(8));
+    one.judge(&cast(1, 1));
+    two.judge(&cast(1, 2));
+    two.bury(&Gone::Life(life(1)));
+    one.merge(&two);
+    assert_eq!(one.peek(&cast(1, 3)), Judgement::Gone);
 }
 
 fn casts() -> impl Strategy<Value = Vec<Origin>> {
@@ -151,9 +231,83 @@ proptest! {
         let mut changed = table.encode();
         let len = changed.len();
         changed[at % len] = value;
-        if let Ok(mut table) = Table::decode(&changed) {
+        if let Ok(mut theirs) = Table::decode(&changed) {
+            for mut one in [table.clone(), Table::new(1)] {
+                one.forget();
+                one.merge(&theirs);
+                one.judge(&cast(1, 1));
+            }
+            theirs.merge(&table);
             for origin in &casts {
-                table.judge(origin);
+                theirs.judge(origin);
+            }
+        }
+    }
+}
+
+/// A table of one client as another site may send it.
+#[derive(minicbor::Encode)]
+#[cbor(map)]
+struct Sent {
+    #[n(0)]
+    entries: Vec<SentEntry>,
+    #[n(1)]
+    clock: u64,
+    #[n(2)]
+    forgot: bool,
+    #[n(3)]
+    clients_max: u64,
+}
+
+#[derive(Clone, minicbor::Encode)]
+#[cbor(map)]
+struct SentEntry {
+    #[n(0)]
+    client: ClientId,
+    #[n(1)]
+    used: u64,
+    #[n(2)]
+    newest: u64,
+    #[n(3)]
+    delivered: Vec<u64>,
+    #[n(4)]
+    since: u64,
+    #[n(5)]
+    gone: bool,
+}
+
+#[test]
+fn tables_that_no_site_makes_are_refused_or_harmless() {
+    let entry = SentEntry {
+        client: client(1),
+        used: 1,
+        newest: 9,
+        delivered: vec![1, 0, 0, 0],
+        since: 0,
+        gone: false,
+    };
+    let sent = |entry: &SentEntry, clock, clients_max| {
+        let entries = vec![entry.clone()];
+        Table::decode(&minicbor::to_vec(Sent { entries, clock, forgot: true, clients_max }).expect("memory"))
+    };
+    assert!(sent(&entry, 1, 4).is_ok());
+    assert_eq!(sent(&entry, 1, 0), Err(DecodeError::BadBody), "no room for a client");
+    assert_eq!(sent(&entry, 0, 4), Err(DecodeError::BadBody), "used after its own clock");
+    let short = SentEntry { delivered: vec![1], ..entry.clone() };
+    assert_eq!(sent(&short, 1, 4), Err(DecodeError::BadBody), "a bit map of another size");
+    let before_the_first = SentEntry { newest: 3, delivered: vec![1 << 63, 0, 0, 1], ..entry.clone() };
+    let late = SentEntry { used: u64::MAX, newest: u64::MAX, ..entry };
+    for theirs in [sent(&before_the_first, 1, 4), sent(&late, u64::MAX, 4), sent(&late, u64::MAX, u64::MAX)] {
+        let Ok(theirs) = theirs else { continue };
+        for forgets in [false, true] {
+            let mut ours = Table::new(2);
+            ours.judge(&cast(2, 1));
+            if forgets {
+                ours.forget();
+            }
+            ours.merge(&theirs);
+            for n in 1..5 {
+                ours.judge(&cast(n, 2));
             }
         }
     }
