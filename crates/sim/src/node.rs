@@ -217,7 +217,7 @@ fn translate(event: stack::Event) -> Option<Event> {
             let sites = members.iter().map(|life| life.site).collect();
             Event::Core { view: Some(view), primary, position, sites }
         }
-        stack::Event::View { view, transitional } => Event::View { view, transitional },
+        stack::Event::View { view, members, transitional } => Event::View { view, members, transitional },
         stack::Event::Left { group, member, name: _, why: _ } => Event::Left { group, member },
         stack::Event::Rejoining { was, group, member: _ } => Event::Rejoining { was, group },
         stack::Event::JoinFailed { member, group, error: _ } => {

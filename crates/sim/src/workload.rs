@@ -378,7 +378,9 @@ impl Workload {
                     self.see(at, What::Core { life, view, primary, position, sites: sites.into() });
                 }
             }
-            Event::View { view, transitional } => self.viewed(at, life, view, transitional.into()),
+            Event::View { view, members, transitional } => {
+                self.viewed(at, &view, members, transitional.into());
+            }
             Event::Left { group: _, member } => self.left(at, member),
             Event::JoinFailed { process, group } => {
                 if let Some(n) = self.names.iter().position(|name| *name == group) {
@@ -442,12 +444,11 @@ impl Workload {
     fn viewed(
         &mut self,
         at: Time,
-        life: SiteIncarnation,
-        view: Arc<GroupView>,
+        view: &Arc<GroupView>,
+        members: Vec<MemberId>,
         transitional: Arc<[MemberId]>,
     ) {
-        for listed in view.members.iter().filter(|m| m.id.process.birth == life) {
-            let member = listed.id;
+        for member in members {
             if self.gone.contains(&member) {
                 continue;
             }

@@ -414,9 +414,9 @@ impl Core {
                 }
             }
             Event::Looked { name } => self.looked(&name),
-            Event::View { view, transitional } => {
+            Event::View { view, members, transitional } => {
                 self.metrics.group_views.inc();
-                let here = self.processes.tell_view(&view, &transitional);
+                let here = self.processes.tell_view(&view, &members, &transitional);
                 self.probing.view(self.clock.now(), &view, &here);
                 self.retry(&view.name);
             }

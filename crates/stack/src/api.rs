@@ -252,10 +252,12 @@ pub enum Event {
         /// What became of it.
         outcome: Result<(), ChangeError>,
     },
-    /// A new view of a group with members here. Comes to every local member that the view lists.
+    /// A new view of a group with members here.
     View {
         /// The view.
         view: Arc<GroupView>,
+        /// The local members to which it comes: those it lists, without those that were told to be out already.
+        members: Vec<MemberId>,
         /// Who came from the same previous view together with this site.
         transitional: Vec<MemberId>,
     },

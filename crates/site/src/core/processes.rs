@@ -116,10 +116,15 @@ impl Processes {
     }
 
     /// Gives the members here that were told.
-    pub(super) fn tell_view(&mut self, view: &Arc<GroupView>, transitional: &[MemberId]) -> Vec<MemberId> {
+    pub(super) fn tell_view(
+        &mut self,
+        view: &Arc<GroupView>,
+        members: &[MemberId],
+        transitional: &[MemberId],
+    ) -> Vec<MemberId> {
         let transitional: Arc<[MemberId]> = transitional.into();
         let here = |member: &MemberId| self.sinks.contains_key(&member.process);
-        let members: Vec<MemberId> = view.members.iter().map(|member| member.id).filter(here).collect();
+        let members: Vec<MemberId> = members.iter().copied().filter(here).collect();
         for &member in &members {
             let (view, transitional) = (Arc::clone(view), Arc::clone(&transitional));
             self.tell(member.process, ProcessEvent::View { view, me: Some(member), transitional });
@@ -243,7 +248,8 @@ mod tests {
             left: Vec::new(),
             options: GroupOptions::default(),
         };
-        processes.tell_view(&Arc::new(view), &[]);
+        let members: Vec<MemberId> = of.iter().map(member).collect();
+        processes.tell_view(&Arc::new(view), &members, &[]);
     }
 
     fn deliver(processes: &mut Processes, index: u32) -> Option<String> {
