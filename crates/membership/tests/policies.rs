@@ -220,3 +220,81 @@ fn a_branch_repeats_its_requests_in_each_step_and_changes_nothing_by_it() {
     assert!(again.views.is_empty(), "{:?}", again.views);
     assert_eq!(branch.members("g"), Some(vec![member(4)]));
 }
+
+/// A side of `all` off the line, made by one step more for each set of sites, each smaller than the one before.
+fn branch_of(all: &Side, steps: &[&[u32]]) -> Side {
+    let mut side = all.clone();
+    side.epoch += u64::from(steps[0][0]);
+    for sites in steps {
+        side.step(false, sites, vec![]);
+    }
+    side
+}
+
+#[test]
+fn of_sides_that_have_all_died_the_one_that_lived_last_goes_on_however_small() {
+    let mut all = Side::found(&[1, 2, 3, 4, 5]);
+    let rules = options(Lives::AtLeast(3), Merges::SameName);
+    all.step(true, &[1, 2, 3, 4, 5], (1..=5).map(|s| join("g", member(s), None, rules.clone())).collect());
+    // Sites 1 and 2 died at once; 3, 4 and 5 went on, until 4 and 5 were lost too.
+    let early = branch_of(&all, &[&[1, 2]]);
+    let mut late = branch_of(&all, &[&[3, 4, 5]]);
+    assert!(!lives_on(&early) && lives_on(&late));
+    late.step(false, &[3], vec![]);
+    assert!(!lives_on(&late));
+    for sides in [[&early, &late], [&late, &early]] {
+        let mut line = all.clone();
+        let merged = line.merge(true, &[1, 2, 3], &sides);
+        assert_eq!(line.members("g"), Some(vec![member(3)]), "what it knows is the newest");
+        let told: Vec<MemberId> = only(&merged).left.iter().map(|(m, _)| *m).collect();
+        assert_eq!(told, [member(1), member(2)], "4 and 5 were out before");
+    }
+}
+
+#[test]
+fn a_side_that_died_does_not_go_on_where_the_line_went_on_without_it() {
+    let mut all = Side::found(&[1, 2, 3, 4]);
+    all.step(true, &[1, 2, 3, 4], (2..=4).map(|s| join("g", member(s), None, Default::default())).collect());
+    let dead = branch_of(&all, &[&[4]]);
+    assert!(!lives_on(&dead));
+    // The line lived on with 2 and 3, who are now lost with all that they had done since.
+    let mut line = all;
+    line.step(true, &[1, 2, 3], vec![]);
+    assert!(lives_on(&line));
+    line.step(true, &[1], vec![]);
+    let merged = line.merge(true, &[1, 4], &[&dead]);
+    assert_eq!(line.members("g"), None, "nobody is left who knows how it went on");
+    let told: Vec<_> = merged.views.iter().flat_map(|view| &view.left).collect();
+    assert!(told.contains(&&(member(4), Why::Partitioned)), "and is told to join again: {told:?}");
+    let again = line.step(true, &[1, 4], vec![join("g", member_n(4, 2), None, Default::default())]);
+    assert_eq!(only(&again).members.len(), 1, "in a group of that name that begins anew");
+}
+
+#[test]
+fn a_side_that_died_does_not_go_on_where_a_side_lived_on_that_has_died_since() {
+    let mut all = Side::found(&[1, 2, 3, 4, 5]);
+    let rules = options(Lives::AtLeast(2), Merges::SameName);
+    all.step(true, &[1, 2, 3, 4, 5], (2..=4).map(|s| join("g", member(s), None, rules.clone())).collect());
+    let stale = branch_of(&all, &[&[4, 5]]);
+    // The line lives on with 2 and 3, then dies with 3 alone in it.
+    let mut line = all;
+    line.step(true, &[1, 2, 3], vec![]);
+    line.step(true, &[1, 3], vec![]);
+    assert!(!lives_on(&stale) && !lives_on(&line));
+    line.merge(true, &[1, 3, 4, 5], &[&stale]);
+    assert_eq!(line.members("g"), Some(vec![member(3)]));
+}
+
+#[test]
+fn whom_the_line_lists_and_the_side_that_goes_on_does_not_has_no_place() {
+    let (mut line, branch) = cut(Lives::ContainingMember(member(4)), Merges::SameName);
+    // Site 3 is lost as the sides meet: its member is on neither, and the line's tables still list it.
+    let group = line.id("g");
+    let asked = membership::group::GroupRequest::Reorder { group, member: member(3) };
+    line.epoch = line.epoch.max(branch.epoch);
+    let mut meeting = line.make(true, &[1, 2, 4, 5], vec![asked]);
+    meeting.branches.extend(branch.tables.branch());
+    let met = line.take(&meeting);
+    assert_eq!(outcomes(&met), [Outcome::Refused(Reason::NotMember)]);
+    assert_eq!(line.members("g"), Some(sites(4..=5)));
+}

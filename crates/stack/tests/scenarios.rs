@@ -199,6 +199,9 @@ fn an_outsiders_cast_survives_its_contact() {
         c.sites[&4].told.iter().filter(|e| matches!(e, Event::CallDone { outcome: Ok(_), .. })).count()
     };
     cluster.until("both are settled", |c| done(c) == 2);
+    // All have them, and deliver them as they learn that the others do.
+    all_have(&mut cluster, &[2, 3], "second");
+    cluster.pass(Duration::from_secs(20));
     for n in [2, 3] {
         assert_eq!(cluster.texts(n), ["first", "second"], "each once, in order");
     }
@@ -357,4 +360,82 @@ fn members_split_off_go_on_by_themselves_and_come_back_by_a_merge() {
     cluster.until("the junior is first", |cluster| {
         [1, 2, 3].iter().all(|n| cluster.view(*n, "g").is_some_and(|view| view.members[0].id == c))
     });
+}
+
+#[test]
+fn a_leavers_effect_waits_until_those_who_stay_have_its_cause() {
+    let (mut cluster, [a, b, _]) = three();
+    let now = cluster.now;
+    let elsewhere = cluster.node(2).join(now, b.process, group("b"), stack::JoinOptions::default());
+    let elsewhere = elsewhere.expect("asked");
+    cluster.work();
+    cluster.until("in b", |c| c.view(2, "b").is_some_and(|view| lists(&view, elsewhere)));
+    cluster.pass(Duration::from_secs(1));
+    cluster.cast(a, "g", Order::Cbcast, "cause");
+    all_have(&mut cluster, &[2], "cause");
+    let now = cluster.now;
+    cluster.node(2).leave(now, b.process, &group("g")).expect("a member");
+    cluster.work();
+    let left = |c: &Cluster| c.sites[&2].told.iter().any(|e| matches!(e, Event::Left { .. }));
+    cluster.until("it has left", left);
+    let options = CastOptions::plain(Order::Cbcast);
+    let effect = Bytes::from_static(b"effect");
+    cluster.cast_with(b.process, "b", &options, &effect);
+    assert!(cluster.has(1, "cause") && cluster.has(3, "cause"), "not before the cause is everywhere");
+    all_have(&mut cluster, &[2], "effect");
+}
+
+#[test]
+fn an_outsiders_cast_by_way_of_a_side_that_dies_is_delivered_where_the_group_lives() {
+    let mut cluster = Cluster::start(4, 0);
+    for n in [1, 2, 3] {
+        cluster.join(n, "g", GroupOptions::default());
+    }
+    // An outsider's own site is its contact if it has a member.
+    let outsider = cluster.process(3);
+    // It may carry once it has the table of those who were there before.
+    cluster.pass(Duration::from_secs(1));
+    let options = CastOptions::plain(Order::Abcast);
+    cluster.partition(&[&[1, 2, 4], &[3]]);
+    let casted = cluster.cast_with(outsider, "g", &options, &Bytes::from_static(b"cut off"));
+    assert!(matches!(casted, Casted::Call(_)));
+    cluster.until("the other side has died", |c| c.view(3, "g").is_some_and(|view| !view.lives));
+    let done =
+        |c: &Cluster| c.sites[&3].told.iter().any(|e| matches!(e, Event::CallDone { outcome: Ok(_), .. }));
+    assert!(!done(&cluster), "it is not carried where the group lives");
+    cluster.heal();
+    cluster.until("it is carried", done);
+    all_have(&mut cluster, &[1, 2], "cut off");
+    cluster.pass(Duration::from_secs(20));
+    for n in [1, 2] {
+        assert_eq!(cluster.texts(n), ["cut off"], "once");
+    }
+}
+
+#[test]
+fn a_joiner_carries_what_it_did_not_see_delivered_once() {
+    let mut cluster = Cluster::start(4, 0);
+    cluster.join(1, "g", GroupOptions::default());
+    let outsider = cluster.process(4);
+    cluster.until("the outsider's site knows the group", |c| {
+        c.sites[&4].node.as_ref().is_some_and(|node| node.group_view(&group("g")).is_some())
+    });
+    let options = CastOptions::plain(Order::Abcast);
+    cluster.cast_with(outsider, "g", &options, &Bytes::from_static(b"first"));
+    all_have(&mut cluster, &[1], "first");
+    // The outsider is not told: its site is cut off while two more join, and then turns to another contact.
+    cluster.partition(&[&[1, 2, 3], &[4]]);
+    cluster.join(2, "g", GroupOptions::default());
+    cluster.join(3, "g", GroupOptions::default());
+    cluster.kill(1);
+    cluster.until("two are left", |c| {
+        [2, 3].iter().all(|n| c.view(*n, "g").is_some_and(|view| view.members.len() == 2))
+    });
+    cluster.heal();
+    let done = |c: &Cluster| c.sites[&4].told.iter().any(|e| matches!(e, Event::CallDone { .. }));
+    cluster.until("its fate is known", done);
+    cluster.pass(Duration::from_secs(20));
+    for n in [2, 3] {
+        assert!(!cluster.has(n, "first"), "it was delivered before site {n} joined");
+    }
 }
