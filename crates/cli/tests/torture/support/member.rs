@@ -171,7 +171,6 @@ async fn read(mut events: Events, session: Session, log: Arc<Log>, wanted: Strin
             }
             Event::Left { group, why } if group == wanted => log.push(Entry::Over(why)),
             Event::Ended { why } => log.push(Entry::Over(why)),
-            Event::Probe { id } => drop(session.alive(id).await),
             Event::View(_)
             | Event::Message { .. }
             | Event::Left { .. }
