@@ -40,6 +40,18 @@ pub struct Find {
     /// The cluster's directory on this machine
     #[arg(long, global = true, value_name = "DIR")]
     pub dir: Option<PathBuf>,
+
+    /// For a tls: address: the certificate, or the directory that `cert issue` wrote
+    #[arg(long, global = true, value_name = "FILE", env = "UNANIMOUS_CERT")]
+    pub cert: Option<PathBuf>,
+
+    /// Its key, if it is not key.pem beside it
+    #[arg(long, global = true, value_name = "FILE", env = "UNANIMOUS_KEY")]
+    pub key: Option<PathBuf>,
+
+    /// The cluster's authority, if it is not ca.pem beside it
+    #[arg(long, global = true, value_name = "FILE", env = "UNANIMOUS_CA")]
+    pub ca: Option<PathBuf>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -60,6 +72,14 @@ pub enum Command {
     Join(Join),
     /// Cast a message from outside and print the replies
     Cast(Cast),
+    /// Split, merge and reorder groups
+    #[command(subcommand)]
+    Group(Group),
+    /// Certificates for programs on other machines
+    #[command(subcommand)]
+    Cert(Cert),
+    /// Force a cluster that has lost a majority for good to go on with the survivors
+    Recover(Recover),
     /// Measure
     #[command(subcommand)]
     Bench(Bench),
@@ -118,6 +138,99 @@ pub struct Site {
     pub with_stdin: bool,
 }
 
+#[derive(Clone, Debug, Subcommand)]
+pub enum Group {
+    /// Make some members of a group a group of their own
+    Split {
+        /// The group
+        group: String,
+        /// The new group's name
+        into: String,
+        /// Who goes, as `view` prints them: s1.3/7#2
+        #[arg(required = true, value_name = "MEMBER")]
+        members: Vec<String>,
+    },
+    /// Let all members of a group enter another
+    Merge {
+        /// The group that ends
+        from: String,
+        /// The group that goes on
+        into: String,
+    },
+    /// Move a member to rank 0 of its group
+    Reorder {
+        /// The group
+        group: String,
+        /// The member, as `view` prints it: s1.3/7#2
+        member: String,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Cert {
+    /// Make a certificate with which a program on another machine opens sessions
+    Issue(CertIssue),
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Example:
+  unanimous cert issue --authority cluster/ca --name alice --out alice
+  unanimous --site tls:10.0.0.1:7100 --cert alice status
+
+The directory is all that the program needs; its key must not be read by others.")]
+pub struct CertIssue {
+    /// The directory of the cluster's authority, as `init` wrote it
+    #[arg(long, value_name = "DIR")]
+    pub authority: PathBuf,
+    /// The directory to write; must not exist
+    #[arg(long, value_name = "DIR")]
+    pub out: PathBuf,
+    /// Whose it is: letters, digits, '.', '_' and '-'
+    #[arg(long)]
+    pub name: String,
+    /// What the owner may do
+    #[arg(long, default_value = "client")]
+    pub role: CertRole,
+    /// For how long it is valid
+    #[arg(long, default_value_t = 397, value_parser = clap::value_parser!(u32).range(1..=3650))]
+    pub days: u32,
+}
+
+/// The role in a program's certificate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum CertRole {
+    /// Join groups and cast
+    Client,
+    /// And everything else
+    Administrator,
+}
+
+#[derive(Debug, Args)]
+#[command(
+    group = clap::ArgGroup::new("what").required(true),
+    after_help = "Examples:
+  unanimous recover --config a/site.toml --survivors a,c            says what would be lost
+  unanimous recover --config a/site.toml --survivors a,c --force    on a's machine, and the same on c's
+  unanimous recover --config b/site.toml --join 1.3f2a --force      should b come back after all
+
+The site must be stopped. Name the same survivors on each of their machines; all of them must start before the
+cluster goes on. Whoever is not named is shut out for good, with what it alone knew."
+)]
+pub struct Recover {
+    /// The stopped site's configuration
+    #[arg(long, value_name = "FILE")]
+    pub config: PathBuf,
+    /// All sites that are left, by name or number, this one among them
+    #[arg(long, value_delimiter = ',', value_name = "SITE,SITE", group = "what")]
+    pub survivors: Vec<String>,
+    /// Give up this site's data and join the cluster that was recovered to this epoch
+    #[arg(long, value_name = "EPOCH", group = "what")]
+    pub join: Option<String>,
+    /// Do it; without this, only say what would be done and lost
+    #[arg(long)]
+    pub force: bool,
+}
+
 #[derive(Debug, Args)]
 pub struct View {
     /// The group
@@ -142,6 +255,10 @@ pub struct Join {
     /// Which sides merge again: same-name, never or role:R (if this join creates the group)
     #[arg(long)]
     pub merges: Option<String>,
+    /// A member whose program does not take its events within so many milliseconds has failed; 0: it may take its
+    /// time (if this join creates the group)
+    #[arg(long, default_value_t = 0, value_name = "MS")]
+    pub probe_ms: u32,
     /// The order of the lines you type
     #[arg(long, default_value = "abcast")]
     pub order: Order,

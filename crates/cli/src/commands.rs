@@ -2,10 +2,13 @@
 
 pub mod bench;
 pub mod cast;
+pub mod cert;
 pub mod certificates;
 pub mod generate;
+pub mod group;
 pub mod init;
 pub mod join;
+pub mod recover;
 pub mod sim;
 pub mod site;
 pub mod status;

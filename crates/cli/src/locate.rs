@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use unanimous::Credentials;
 use unanimous::session::{Address, Error as SessionError, Events, Session, connect};
 
 use crate::args::Find;
@@ -18,8 +19,18 @@ pub fn default_dir() -> PathBuf {
     state.unwrap_or_else(std::env::temp_dir).join("unanimous")
 }
 
-/// The sessions that may be tried, in order, and where they were read from.
+/// The sessions that may be tried, in order, with what proves who one is to those that are remote.
 pub fn candidates(find: &Find) -> Result<Vec<Address>, Failure> {
+    let addresses = addresses(find)?;
+    match &find.cert {
+        Some(cert) => Credentials::named(cert, find.key.clone(), find.ca.clone())
+            .apply(addresses)
+            .map_err(|error| Failure::usage(error.to_string())),
+        None => Ok(addresses),
+    }
+}
+
+fn addresses(find: &Find) -> Result<Vec<Address>, Failure> {
     if let Some(site) = &find.site {
         return Ok(vec![parse(site)?]);
     }

@@ -13,9 +13,13 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
-use args::{Bench, Cli, Command};
-use commands::{bench, cast, generate, init, join, sim, site, status, up, view};
+use args::{Bench, Cert, Cli, Command};
+use commands::{bench, cast, cert, generate, group, init, join, recover, sim, site, status, up, view};
 use failure::Failure;
+
+/// Sites, benches and simulated clusters all make and drop small things on many threads.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
@@ -35,12 +39,15 @@ fn run(cli: &Cli) -> Result<(), Failure> {
         Command::Sim(args) => sim::run(args, cli.json),
         Command::Completions { shell } => generate::completions(*shell),
         Command::Man { dir } => generate::man(dir),
+        Command::Cert(Cert::Issue(args)) => cert::issue(args, cli.json),
+        Command::Recover(args) => recover::run(args, cli.json),
         Command::Up(args) => in_runtime(up::run(&cli.find, args, cli.json)),
         Command::Status => in_runtime(status::status(&cli.find, cli.json)),
         Command::Groups => in_runtime(status::groups(&cli.find, cli.json)),
         Command::View(args) => in_runtime(view::run(&cli.find, args, cli.json)),
         Command::Join(args) => in_runtime(join::run(&cli.find, args, cli.json)),
         Command::Cast(args) => in_runtime(cast::run(&cli.find, args, cli.json)),
+        Command::Group(args) => in_runtime(group::run(&cli.find, args, cli.json)),
         Command::Bench(Bench::Cast(args)) => in_runtime(bench::cast::run(args, cli.json)),
         Command::Bench(Bench::Failover(args)) => in_runtime(bench::failover::run(args, cli.json)),
         Command::Bench(Bench::Stream(args)) => in_runtime(bench::stream::run(args, cli.json)),

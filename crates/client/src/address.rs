@@ -35,8 +35,19 @@ pub enum AddressError {
     #[error("{0:?} names no port; write tls:HOST:PORT")]
     Port(String),
     /// TLS without a certificate.
-    #[error("a tls: address needs a client certificate; name its directory with --cert")]
+    #[error("a tls: address needs a client's certificate; name it with --cert (and --key and --ca)")]
     NoCertificate,
+}
+
+impl Address {
+    /// The address, with what proves who one is if it is a remote one.
+    #[must_use]
+    pub fn with_tls(self, config: &Arc<rustls::ClientConfig>) -> Address {
+        match self {
+            Address::Unix(path) => Address::Unix(path),
+            Address::Tls(tls) => Address::Tls(Tls { config: Some(Arc::clone(config)), ..tls }),
+        }
+    }
 }
 
 impl FromStr for Address {

@@ -7,8 +7,10 @@
 #![forbid(unsafe_code)]
 
 mod address;
+mod events;
 mod session;
 
 pub use address::{Address, AddressError, Tls};
-pub use session::{Error, Event, Events, JoinOptions, Replied, Session, connect};
+pub use events::{CONTROL_EVENTS_MAX, Event, Events, Probe, Probes};
+pub use session::{Error, JoinOptions, Replied, Session, connect};
 pub use wire::session as protocol;

@@ -14,15 +14,12 @@ use wire::session::{
 };
 
 use crate::address::{Address, AddressError};
+use crate::events::{self, Events, Incoming};
 
 /// The protocol version that this client speaks.
 const VERSION: u32 = 1;
 /// Requests written and not yet on the wire; more wait in `send`.
 const QUEUE_REQUESTS_MAX: usize = 256;
-/// Events read and not yet taken; the reader waits beyond it, and the site feels it through credit.
-const QUEUE_EVENTS_MAX: usize = 4096;
-/// Grant credit again when so many bytes of messages have been taken.
-const CREDIT_STEP_BYTES: u64 = 256 * 1024;
 
 /// Why something could not be done over a session.
 #[derive(Debug, thiserror::Error)]
@@ -30,6 +27,14 @@ pub enum Error {
     /// Nobody answers there.
     #[error("no site answers at {address}: {cause}; is it running? (`unanimous up`)")]
     Unreachable {
+        /// Where.
+        address: String,
+        /// Why not.
+        cause: io::Error,
+    },
+    /// Somebody answers there who is no site of the cluster.
+    #[error("who answers at {address} is not to be trusted as a site of this cluster: {cause}; check --ca")]
+    Untrusted {
         /// Where.
         address: String,
         /// Why not.
@@ -68,6 +73,10 @@ pub struct JoinOptions {
     pub lives: Option<String>,
     /// `same-name`, `never` or `role:R`.
     pub merges: Option<String>,
+    /// Milliseconds within which members must take their events when asked; 0: not asked.
+    pub probe_ms: u32,
+    /// Milliseconds for which changes of membership are gathered.
+    pub aggregate_ms: u32,
 }
 
 /// The replies to a cast.
@@ -79,64 +88,6 @@ pub struct Replied {
     pub bodies: Vec<Bytes>,
     /// The body of the abort reply, if one ended the call.
     pub abort: Option<Bytes>,
-}
-
-/// What a site tells a program.
-#[derive(Clone, Debug)]
-pub enum Event {
-    /// A new view of a group that this process is in, or watches.
-    View(View),
-    /// A message.
-    Message {
-        /// The group's name.
-        group: String,
-        /// The view in which it is delivered.
-        view: String,
-        /// Who cast it.
-        from: String,
-        /// In which order.
-        order: String,
-        /// Set if a reply is wanted: hand it to [`Session::reply`].
-        reply_to: Option<String>,
-        /// The message.
-        payload: Bytes,
-    },
-    /// The transitional signal of safe delivery.
-    Signal {
-        /// The group's name.
-        group: String,
-        /// Who is sure to have what was delivered before.
-        members: Vec<String>,
-    },
-    /// Casting is refused (a view change), or possible again.
-    Blocked {
-        /// The group's name.
-        group: String,
-        /// Which.
-        blocked: bool,
-    },
-    /// There is room for casts again.
-    Writable {
-        /// The group's name.
-        group: String,
-    },
-    /// This process is no longer in the group.
-    Left {
-        /// The group's name.
-        group: String,
-        /// Why.
-        why: String,
-    },
-    /// The site asks whether this program is alive: [`Session::alive`].
-    Probe {
-        /// To be handed back.
-        id: u64,
-    },
-    /// The session is over.
-    Ended {
-        /// Why.
-        why: String,
-    },
 }
 
 /// A session with a site. Clones share it; it ends when all of them and the [`Events`] are gone.
@@ -161,14 +112,6 @@ struct Waiting {
     ended: Option<String>,
 }
 
-/// The events of a session, in order.
-#[derive(Debug)]
-pub struct Events {
-    events: mpsc::Receiver<Event>,
-    out: mpsc::Sender<Vec<Bytes>>,
-    taken_bytes: u64,
-}
-
 /// Connects to a site. `client` names the program, for people.
 ///
 /// # Errors
@@ -190,12 +133,34 @@ pub async fn connect(address: &Address, client: &str) -> Result<(Session, Events
             let host = tls.endpoint.rsplit_once(':').map_or(tls.endpoint.as_str(), |(host, _)| host);
             let name = rustls::pki_types::ServerName::try_from(host.trim_matches(['[', ']']).to_owned())
                 .map_err(|_| AddressError::Port(tls.endpoint.clone()))?;
-            let stream =
-                tokio_rustls::TlsConnector::from(config).connect(name, stream).await.map_err(unreachable)?;
+            let shaken = tokio_rustls::TlsConnector::from(config).connect(name, stream).await;
+            let stream = shaken.map_err(|cause| match tls_error(&cause) {
+                Some(rustls::Error::InvalidCertificate(_)) => {
+                    Error::Untrusted { address: address.to_string(), cause }
+                }
+                Some(rustls::Error::AlertReceived(_)) => refused_certificate(&cause),
+                Some(_) | None => unreachable(cause),
+            })?;
             let (read, write) = tokio::io::split(stream);
             start(read, write, client).await
         }
     }
+}
+
+/// What TLS has to say about an error of a stream.
+fn tls_error(error: &io::Error) -> Option<&rustls::Error> {
+    error.get_ref()?.downcast_ref()
+}
+
+/// With TLS 1.3 a certificate is refused after the handshake: the first read tells.
+fn refused_certificate(alert: &io::Error) -> Error {
+    Error::Refused(Failure {
+        error: ErrorCode::NotAllowed,
+        message: format!(
+            "the site refused this certificate ({alert}); it must be a client's or an administrator's, of this \
+             cluster, in time and not revoked"
+        ),
+    })
 }
 
 /// Socket paths have a bound of about 100 bytes; a longer one is reached through a descriptor of its folder.
@@ -246,9 +211,8 @@ where
         .unwrap_or(Principal::Observe);
     let waiting = Mutex::new(Waiting { next_id: 2, ..Waiting::default() });
     let shared = Arc::new(Shared { hello, process, principal, waiting });
-    let (events_in, events) = mpsc::channel(QUEUE_EVENTS_MAX);
-    tokio::spawn(read_all(read, decoder, Arc::clone(&shared), events_in));
-    let events = Events { events, out: out.clone(), taken_bytes: 0 };
+    let (incoming, events) = events::queue(out.clone());
+    tokio::spawn(read_all(read, decoder, Arc::clone(&shared), incoming));
     Ok((Session { shared, out }, events))
 }
 
@@ -260,7 +224,12 @@ async fn next_item<R: AsyncRead + Unpin>(read: &mut R, decoder: &mut Decoder) ->
         match read.read_buf(decoder.buffer()).await {
             Ok(0) => return Err(Error::Ended("the site closed it".to_owned())),
             Ok(_) => {}
-            Err(error) => return Err(Error::Ended(error.to_string())),
+            Err(error) => {
+                return Err(match tls_error(&error) {
+                    Some(rustls::Error::AlertReceived(_)) => refused_certificate(&error),
+                    Some(_) | None => Error::Ended(error.to_string()),
+                });
+            }
         }
     }
 }
@@ -283,7 +252,7 @@ async fn read_all<R: AsyncRead + Unpin>(
     mut read: R,
     mut decoder: Decoder,
     shared: Arc<Shared>,
-    events: mpsc::Sender<Event>,
+    incoming: Incoming,
 ) {
     let why = loop {
         let item = match next_item(&mut read, &mut decoder).await {
@@ -297,9 +266,8 @@ async fn read_all<R: AsyncRead + Unpin>(
                 }
             }
             Ok(FromSite::Event(line)) => {
-                if !pass_on(line, item.body, &events).await {
-                    // Nobody listens to events; requests go on.
-                    continue;
+                if incoming.push(line, item.body).is_err() {
+                    break "the program does not take its events".to_owned();
                 }
             }
             // An event of a later version: skip it.
@@ -307,42 +275,7 @@ async fn read_all<R: AsyncRead + Unpin>(
         }
     };
     shared.end(&why);
-    let _ = events.send(Event::Ended { why }).await;
-}
-
-async fn pass_on(line: Line, body: Bytes, events: &mpsc::Sender<Event>) -> bool {
-    let event = match line {
-        Line::Hello(_) => return true,
-        Line::View(view) => Event::View(view),
-        Line::Message { group, view, from, order, reply_to, lens, body_len: _ } => {
-            let message = |payload| Event::Message {
-                group: group.clone(),
-                view: view.clone(),
-                from: from.clone(),
-                order: order.clone(),
-                reply_to: reply_to.clone(),
-                payload,
-            };
-            if lens.is_empty() {
-                return events.send(message(body)).await.is_ok();
-            }
-            let mut rest = body;
-            for len in lens {
-                let payload = rest.split_to((len as usize).min(rest.len()));
-                if events.send(message(payload)).await.is_err() {
-                    return false;
-                }
-            }
-            return true;
-        }
-        Line::Signal { group, members } => Event::Signal { group, members },
-        Line::Blocked { group, blocked } => Event::Blocked { group, blocked },
-        Line::Writable { group } => Event::Writable { group },
-        Line::Left { group, why } => Event::Left { group, why },
-        Line::Probe { id } => Event::Probe { id },
-        Line::Going { why } => Event::Ended { why },
-    };
-    events.send(event).await.is_ok()
+    incoming.end(why);
 }
 
 impl Shared {
@@ -358,29 +291,10 @@ impl Shared {
     }
 }
 
-fn line_of(request: &Request) -> Bytes {
+pub(crate) fn line_of(request: &Request) -> Bytes {
     let mut line = Vec::with_capacity(128);
     encode(request, &mut line);
     line.into()
-}
-
-impl Events {
-    /// The next event; `None` after [`Event::Ended`]. Cancel-safe.
-    pub async fn next(&mut self) -> Option<Event> {
-        let event = self.events.recv().await?;
-        if let Event::Message { payload, .. } = &event {
-            self.taken_bytes += payload.len() as u64;
-            if self.taken_bytes >= CREDIT_STEP_BYTES {
-                let bytes = std::mem::take(&mut self.taken_bytes);
-                let grant = Request { id: 0, op: Op::Credit { bytes }, body_len: 0 };
-                // If the queue is full, the credit goes with the next event.
-                if self.out.try_send(vec![line_of(&grant)]).is_err() {
-                    self.taken_bytes = bytes;
-                }
-            }
-        }
-        Some(event)
-    }
 }
 
 impl Session {
@@ -443,8 +357,8 @@ impl Session {
             consistency: options.consistency,
             lives: options.lives,
             merges: options.merges,
-            probe_ms: 0,
-            aggregate_ms: 0,
+            probe_ms: options.probe_ms,
+            aggregate_ms: options.aggregate_ms,
         };
         let (result, _) = self.request(op, Bytes::new()).await?;
         Ok(result.get("member").and_then(Value::as_str).unwrap_or_default().to_owned())
@@ -525,7 +439,7 @@ impl Session {
         self.request(Op::Watch { group: group.to_owned() }, Bytes::new()).await.map(drop)
     }
 
-    /// Answers [`Event::Probe`].
+    /// Answers a [`Probe`](crate::Probe).
     pub async fn alive(&self, probe: u64) -> Result<(), Error> {
         let line = line_of(&Request { id: 0, op: Op::Alive { probe }, body_len: 0 });
         self.out.send(vec![line]).await.map_err(|_| Error::Ended("closed".to_owned()))
@@ -558,6 +472,7 @@ fn cast_op(group: &str, order: &str, replies: Replies, timeout_ms: Option<u64>, 
         only: Vec::new(),
         replies,
         timeout_ms,
+        lazy_ms: None,
         lens,
     }
 }

@@ -110,6 +110,11 @@ impl Endpoint {
         self.traffic.as_ref().map(|traffic| &traffic.view)
     }
 
+    /// The newest view that came, whether it is installed yet or not: no older one will be.
+    pub fn newest_view(&self) -> Option<ViewId> {
+        self.flushed.max(self.traffic.as_ref().map(Traffic::id))
+    }
+
     /// Whether a view change is under way, so that casts are refused.
     pub fn is_blocked(&self) -> bool {
         self.traffic.is_none() || self.change.is_some()

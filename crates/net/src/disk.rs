@@ -5,6 +5,7 @@
 //!  DIR/lock         held while a process uses the directory
 //!  DIR/identity-0   DIR/identity-1     store id and incarnation, two copies
 //!  DIR/record-0     DIR/record-1       the node's record, two copies
+//!  DIR/recovered-0  DIR/recovered-1    the last recovery by force, if there was one, two copies
 //! ```
 //!
 //! A record replaces its predecessor as a whole: both copies are written beside the old ones and made durable,
@@ -14,6 +15,8 @@
 //!
 //! An error of `fdatasync` is fatal and never retried: what the kernel then still holds is unknown. A full disk is
 //! found while writing beside, when nothing has changed yet; the disk's thread says so once and goes on trying.
+
+mod recovered;
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Write};
@@ -29,6 +32,8 @@ use wire::{Incarnation, StoreId};
 
 use crate::input::{Input, InputSender};
 use crate::metrics::Metrics;
+
+pub use recovered::{Held, Recovered};
 
 /// The longest record.
 pub const RECORD_BYTES_MAX: usize = 64 * 1024 * 1024;
@@ -89,8 +94,10 @@ pub struct Opened {
     pub store: StoreId,
     /// This life of the site: raised and durable.
     pub incarnation: Incarnation,
-    /// The last stored record, if there ever was one.
+    /// The last stored record of this cluster epoch, if there ever was one.
     pub record: Option<Vec<u8>>,
+    /// The last recovery by force, if there was one.
+    pub recovered: Option<Recovered>,
     /// Copies that were damaged and have been mended from the other: worth a line in the log.
     pub mended: Vec<PathBuf>,
 }
@@ -116,12 +123,15 @@ impl Disk {
         let (identity, held, mut mended) = Replaced::open(dir, "identity")?;
         let (record, bytes, more) = Replaced::open(dir, "record")?;
         mended.extend(more);
+        let (_, recovery, more) = recovered::open(dir)?;
+        mended.extend(more);
         let (store, incarnation) = match held {
             Some(held) => parse_identity(&held).ok_or_else(|| DiskError::Damaged(dir.join("identity")))?,
             // A record without its identity: the directory was tampered with, and its promises are nobody's.
             None if bytes.is_some() => return Err(DiskError::Damaged(dir.join("identity"))),
             None => (random_store(dir)?, Incarnation(0)),
         };
+        let (recovered, bytes) = recovered::take_apart(dir, recovery, bytes)?;
         let incarnation = Incarnation(incarnation.0 + 1);
         let mut identity = identity;
         identity.replace(&identity_bytes(store, incarnation))?;
@@ -133,7 +143,7 @@ impl Disk {
             .spawn(move || writer.run())
             .map_err(|error| io_error(dir, error))?;
         let disk = Disk { requests: Some(requests), thread: Some(thread) };
-        Ok((disk, Opened { store, incarnation, record: bytes, mended }))
+        Ok((disk, Opened { store, incarnation, record: bytes, recovered, mended }))
     }
 
     /// Stores a record in place of its predecessor. `Input::Stored(ticket)` says when it is durable; records that

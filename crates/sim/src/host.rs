@@ -110,10 +110,12 @@ pub enum Event {
         /// The sites in it.
         sites: Vec<SiteId>,
     },
-    /// A group has a new view, for every local member it lists.
+    /// A group has a new view.
     View {
         /// The view.
         view: Arc<GroupView>,
+        /// The local members that see it.
+        members: Vec<MemberId>,
         /// Who came along from the same previous view.
         transitional: Vec<MemberId>,
     },

@@ -217,7 +217,7 @@ fn translate(event: stack::Event) -> Option<Event> {
             let sites = members.iter().map(|life| life.site).collect();
             Event::Core { view: Some(view), primary, position, sites }
         }
-        stack::Event::View { view, transitional } => Event::View { view, transitional },
+        stack::Event::View { view, members, transitional } => Event::View { view, members, transitional },
         stack::Event::Left { group, member, name: _, why: _ } => Event::Left { group, member },
         stack::Event::Rejoining { was, group, member: _ } => Event::Rejoining { was, group },
         stack::Event::JoinFailed { member, group, error: _ } => {
@@ -246,9 +246,11 @@ fn translate(event: stack::Event) -> Option<Event> {
         stack::Event::MayStop => Event::MayStop,
         stack::Event::Surpassed(_) => Event::MayStop,
         stack::Event::Trace(name) => Event::Transition(name),
-        stack::Event::GroupView(_) | stack::Event::Writable { .. } | stack::Event::Reconnect(_) => {
-            return None;
-        }
+        stack::Event::GroupView(_)
+        | stack::Event::Looked { .. }
+        | stack::Event::Changed { .. }
+        | stack::Event::Writable { .. }
+        | stack::Event::Reconnect(_) => return None,
     })
 }
 

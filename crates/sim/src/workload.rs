@@ -40,7 +40,10 @@ struct Membership {
 #[derive(Clone, Debug)]
 struct Process {
     site: usize,
+    /// By group.
     parts: Vec<Part>,
+    /// What it is in besides: a side of a group that went on under a name of its own, while it joined the other.
+    besides: Vec<(usize, Membership)>,
     unflushed: Vec<Vec<Message>>,
     flushes: BTreeMap<u64, Vec<Message>>,
     calls: BTreeMap<u64, Message>,
@@ -140,6 +143,7 @@ impl Workload {
         let process = Process {
             site,
             parts: vec![Part::Out; self.names.len()],
+            besides: Vec::new(),
             unflushed: vec![Vec::new(); self.names.len()],
             flushes: BTreeMap::new(),
             calls: BTreeMap::new(),
@@ -149,10 +153,12 @@ impl Workload {
 
     fn memberships(&self) -> impl Iterator<Item = (ProcessId, usize, &Membership)> {
         self.processes.iter().flat_map(|(id, process)| {
-            process.parts.iter().enumerate().filter_map(|(group, part)| match part {
-                Part::In(membership) => Some((*id, group, membership)),
+            let parts = process.parts.iter().enumerate().filter_map(|(group, part)| match part {
+                Part::In(membership) => Some((group, membership)),
                 Part::Out | Part::Joining(_) => None,
-            })
+            });
+            let besides = process.besides.iter().map(|(group, membership)| (*group, membership));
+            parts.chain(besides).map(|(group, membership)| (*id, group, membership))
         })
     }
 
@@ -165,6 +171,11 @@ impl Workload {
         let id = *self.dice.pick(&lively);
         let group = self.dice.index(self.names.len());
         let churn = !self.winding_up && self.dice.chance(self.work.churn_per_mille);
+        if let Some((_, membership)) = self.processes[&id].besides.last().cloned() {
+            let leave = Request::Leave(id, membership.view.name.clone());
+            world.request(self.processes[&id].site, leave);
+            return;
+        }
         match self.processes[&id].parts[group].clone() {
             Part::Out | Part::Joining(_) if self.dice.chance(self.work.outside_per_mille) => {
                 self.cast_from_outside(world, id, group);
@@ -175,6 +186,10 @@ impl Workload {
             }
             Part::Joining(_) => {}
             Part::In(_) if churn && self.dice.chance(300) => self.kill(world, id),
+            // In the end all go back to the group of that name.
+            Part::In(membership) if self.winding_up && membership.view.name != self.names[group] => {
+                self.leave(world, id, group, &membership);
+            }
             Part::In(membership) if churn => self.leave(world, id, group, &membership),
             Part::In(membership) => {
                 for _ in 0..if self.dice.chance(20) { self.dice.between(2, 20) } else { 1 } {
@@ -363,7 +378,9 @@ impl Workload {
                     self.see(at, What::Core { life, view, primary, position, sites: sites.into() });
                 }
             }
-            Event::View { view, transitional } => self.viewed(at, life, view, transitional.into()),
+            Event::View { view, members, transitional } => {
+                self.viewed(at, &view, members, transitional.into());
+            }
             Event::Left { group: _, member } => self.left(at, member),
             Event::JoinFailed { process, group } => {
                 if let Some(n) = self.names.iter().position(|name| *name == group) {
@@ -427,12 +444,11 @@ impl Workload {
     fn viewed(
         &mut self,
         at: Time,
-        life: SiteIncarnation,
-        view: Arc<GroupView>,
+        view: &Arc<GroupView>,
+        members: Vec<MemberId>,
         transitional: Arc<[MemberId]>,
     ) {
-        for listed in view.members.iter().filter(|m| m.id.process.birth == life) {
-            let member = listed.id;
+        for member in members {
             if self.gone.contains(&member) {
                 continue;
             }
@@ -445,7 +461,22 @@ impl Workload {
                 Part::In(old) if old.member == member => old.leaving,
                 Part::In(_) | Part::Joining(_) | Part::Out => false,
             };
-            process.parts[group] = Part::In(Membership { member, view: view.clone(), leaving });
+            process.besides.retain(|(_, besides)| besides.member != member);
+            let membership = Membership { member, view: view.clone(), leaving };
+            let other = match &process.parts[group] {
+                Part::In(old) if old.member != member && !self.gone.contains(&old.member) => {
+                    Some(old.clone())
+                }
+                Part::In(_) | Part::Joining(_) | Part::Out => None,
+            };
+            match other {
+                // Of two sides it is in, the one under the group's own name counts.
+                Some(_) if self.names[group] != view.name => process.besides.push((group, membership)),
+                other => {
+                    process.besides.extend(other.map(|other| (group, other)));
+                    process.parts[group] = Part::In(membership);
+                }
+            }
             let what = What::View { member, view: view.clone(), transitional: transitional.clone() };
             self.see(at, what);
         }
@@ -456,6 +487,7 @@ impl Workload {
             return;
         }
         let Some(process) = self.processes.get_mut(&member.process) else { return };
+        process.besides.retain(|(_, besides)| besides.member != member);
         for part in &mut process.parts {
             if matches!(part, Part::In(m) if m.member == member) {
                 *part = Part::Out;
@@ -474,10 +506,9 @@ impl Workload {
     /// Whether everybody who wants to be somewhere is there, and those who are together agree.
     pub fn settled(&self) -> bool {
         let mut last = BTreeMap::new();
-        let joined = self
-            .processes
-            .values()
-            .all(|p| p.parts.iter().all(|part| matches!(part, Part::In(m) if !m.leaving)));
+        let joined = self.processes.values().all(|p| {
+            p.parts.iter().all(|part| matches!(part, Part::In(m) if !m.leaving)) && p.besides.is_empty()
+        });
         let current: BTreeMap<MemberId, &Arc<GroupView>> =
             self.memberships().map(|(_, _, m)| (m.member, &m.view)).collect();
         joined

@@ -1,6 +1,8 @@
 //! The site's one loop: what the driver and the processes say goes into the node, what the node says goes to
 //! them. Everything that waits is taken in before the node settles, so that batches grow with the load.
 
+mod casts;
+mod probing;
 mod processes;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -8,18 +10,24 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use membership::group::GroupView;
+use multicast::call::Lazy;
 use net::{Disk, Down, Input, Inputs, Links, SendError};
-use stack::{CallId, CastError, CastOptions, Casted, Channel, Connection, Event, Node, Ticket};
+use stack::{CallId, CastError, ChangeId, Channel, Connection, Event, Looked, Node, Ticket};
 use tokio::sync::mpsc;
-use wire::{GroupId, GroupName, ProcessId, SiteId};
+use wire::{GroupName, ProcessId, SiteId};
 
 use crate::handle::{Answer, Command, Handle, RequestError};
 use crate::metrics::Metrics;
+use casts::{Cast, Waiter};
+use probing::{Due, Probing};
 use processes::Processes;
 
 /// Inputs, and commands, that are taken in before the node settles.
 const BATCH_MAX: usize = 512;
-/// Casts of one process to one group that wait for room; each of them has somebody waiting for it.
+/// Questions for groups' views that may wait at an attached site.
+const LOOKING_MAX: usize = 1_024;
+/// A site that can't leave in order stops anyway after so long.
 const STOP_WITHIN: Duration = Duration::from_secs(3);
 
 /// Why the loop ended.
@@ -43,39 +51,20 @@ pub(crate) struct Core {
     handle: mpsc::WeakSender<Command>,
     metrics: Arc<Metrics>,
     processes: Processes,
+    probing: Probing,
     /// Casts that wait for the end of a view change or for room, in order, by group.
     waiting: BTreeMap<GroupName, VecDeque<Cast>>,
+    /// Casts of members that are held back to travel with others.
+    lazy: Lazy<(GroupName, Cast)>,
     /// Who waits for a call's end.
     calls: BTreeMap<CallId, Waiter>,
     flushes: BTreeMap<u64, Answer<()>>,
+    /// Who waits for a change of groups; as many as the node takes.
+    changes: BTreeMap<ChangeId, Answer<()>>,
+    /// Who waits to be told of a group that an attached site has asked its mserver for.
+    looking: BTreeMap<GroupName, Vec<Answer<Arc<GroupView>>>>,
     stopping: Option<tokio::time::Instant>,
     ended: Option<Ended>,
-}
-
-struct Cast {
-    process: ProcessId,
-    options: CastOptions,
-    payloads: VecDeque<Bytes>,
-    waiter: Waiter,
-}
-
-enum Waiter {
-    /// Wants to know that the cast was taken, or has arrived if it came from outside.
-    Taken(Answer<()>),
-    /// Wants the replies.
-    Replies(Answer<multicast::call::Outcome>),
-    /// Wants to know that the last of several has arrived.
-    Nothing,
-}
-
-impl Waiter {
-    fn fail(self, error: RequestError) {
-        match self {
-            Waiter::Taken(answer) => drop(answer.send(Err(error))),
-            Waiter::Replies(answer) => drop(answer.send(Err(error))),
-            Waiter::Nothing => {}
-        }
-    }
 }
 
 impl Core {
@@ -96,9 +85,13 @@ impl Core {
             handle: handle.downgrade(),
             metrics,
             processes: Processes::default(),
+            probing: Probing::default(),
             waiting: BTreeMap::new(),
+            lazy: Lazy::default(),
             calls: BTreeMap::new(),
             flushes: BTreeMap::new(),
+            changes: BTreeMap::new(),
+            looking: BTreeMap::new(),
             stopping: None,
             ended: None,
         }
@@ -112,7 +105,8 @@ impl Core {
                 self.links.close();
                 return ended;
             }
-            let deadline = self.node.poll_timeout();
+            let deadlines = [self.node.poll_timeout(), self.probing.poll_timeout(), self.lazy.poll_timeout()];
+            let deadline = deadlines.into_iter().flatten().min();
             let clock = self.clock;
             let timer = async move {
                 match deadline {
@@ -143,6 +137,26 @@ impl Core {
             let now = self.clock.now();
             if self.node.poll_timeout().is_some_and(|at| at <= now) {
                 self.node.handle_timeout(now);
+            }
+            self.probe(now);
+            self.ride_due(now);
+        }
+    }
+
+    /// Asks processes whether they take their events, and gives up those that have not answered in time.
+    fn probe(&mut self, now: wire::Time) {
+        if self.probing.poll_timeout().is_none_or(|at| at > now) {
+            return;
+        }
+        for due in self.probing.handle_timeout(now) {
+            match due {
+                Due::Ask(process, probe) => self.processes.probe(process, probe),
+                Due::GiveUp(group, member, within) => {
+                    self.metrics.hung.inc();
+                    tracing::warn!(%group, %member, ?within, "a program does not take its events: its member has failed");
+                    // Refused, it is tried again: the member is still there then.
+                    let _ = self.node.expel(now, &group, member);
+                }
             }
         }
     }
@@ -234,12 +248,19 @@ impl Core {
                 drop(answer.send(joined));
             }
             Command::Leave { process, group, answer } => {
+                if let Some(id) = self.processes.membership(process, &group) {
+                    self.ride(id);
+                }
                 let left = self.node.leave(now, process, &group).map_err(RequestError::from);
                 drop(answer.send(left));
             }
-            Command::Cast { process, group, options, payloads, answer } => {
+            Command::Cast { process, group, options, payloads, lazy, answer } => {
                 let waiter = Waiter::Taken(answer);
-                self.cast(group, Cast { process, options, payloads: payloads.into(), waiter });
+                let cast = Cast { process, options, payloads: payloads.into(), waiter };
+                match lazy {
+                    Some(patience) => self.cast_lazily(group, cast, patience),
+                    None => self.cast(group, cast),
+                }
             }
             Command::Call { process, group, options, payload, answer } => {
                 let waiter = Waiter::Replies(answer);
@@ -252,18 +273,25 @@ impl Core {
                 };
                 drop(answer.send(taken.map_err(RequestError::from)));
             }
-            Command::Flush { process, group, answer } => match self.node.flush(process, &group) {
-                Ok(flush) => drop(self.flushes.insert(flush, answer)),
-                // An outsider's casts are answered when they have arrived: there is nothing to wait for.
-                Err(_) => drop(answer.send(Ok(()))),
-            },
+            Command::Flush { process, group, answer } => self.flush(process, group, answer),
             Command::Watch { process, group, on } => {
-                let view = self.node.group_view(&group);
+                // An attached site may not know yet: the view comes as an event then.
+                let view = match self.node.look(&group) {
+                    Looked::View(view) => Some(view),
+                    Looked::Missing | Looked::Unknown => None,
+                };
                 self.processes.watch(process, group, on, view);
             }
-            Command::Reorder { group, member, answer } => {
-                drop(answer.send(self.node.reorder(now, &group, member).map_err(RequestError::from)));
-            }
+            Command::Change { change, answer } => match self.node.change(now, change) {
+                Ok(change) => drop(self.changes.insert(change, answer)),
+                Err(error) => drop(answer.send(Err(error.into()))),
+            },
+            Command::View { group, answer } => match self.node.look(&group) {
+                Looked::View(view) => drop(answer.send(Ok(view))),
+                Looked::Missing => drop(answer.send(Err(CastError::NoSuchGroup.into()))),
+                Looked::Unknown => self.look_later(group, answer),
+            },
+            Command::Alive { process, probe } => self.probing.alive(now, process, probe),
             Command::Status { answer } => drop(answer.send(self.node.status())),
             Command::Resume { process } => {
                 let released = self.processes.resume(process);
@@ -271,6 +299,27 @@ impl Core {
             }
             Command::Stop => self.begin_to_stop(),
         }
+    }
+
+    /// Keeps who asks for a group that an attached site does not know yet; answers those that have gone away.
+    fn look_later(&mut self, group: GroupName, answer: Answer<Arc<GroupView>>) {
+        self.looking.values_mut().for_each(|waiting| waiting.retain(|answer| !answer.is_closed()));
+        self.looking.retain(|_, waiting| !waiting.is_empty());
+        if self.looking.values().map(Vec::len).sum::<usize>() >= LOOKING_MAX {
+            return drop(answer.send(Err(CastError::Busy.into())));
+        }
+        self.looking.entry(group).or_default().push(answer);
+    }
+
+    fn looked(&mut self, name: &GroupName) {
+        let found = self.node.look(name);
+        for answer in self.looking.remove(name).into_iter().flatten() {
+            drop(answer.send(match &found {
+                Looked::View(view) => Ok(Arc::clone(view)),
+                Looked::Missing | Looked::Unknown => Err(CastError::NoSuchGroup.into()),
+            }));
+        }
+        self.retry(name);
     }
 
     fn begin_to_stop(&mut self) {
@@ -283,7 +332,11 @@ impl Core {
 
     fn close(&mut self, process: ProcessId, in_order: bool) {
         let now = self.clock.now();
+        for group in self.processes.memberships(process) {
+            self.ride(group);
+        }
         self.node.close_process(now, process, in_order);
+        self.probing.closed(process);
         let released = self.processes.close(process);
         for casts in self.waiting.values_mut() {
             casts.retain(|cast| cast.process != process);
@@ -298,68 +351,6 @@ impl Core {
         for group in groups {
             self.node.hold(now, &group, false);
             self.retry(&group);
-        }
-    }
-
-    /// Casts now, or queues behind those that wait for the same group.
-    fn cast(&mut self, group: GroupName, cast: Cast) {
-        if let Some(queue) = self.waiting.get_mut(&group) {
-            queue.push_back(cast);
-            return;
-        }
-        if let Some(rest) = self.try_cast(&group, cast) {
-            self.waiting.insert(group, [rest].into());
-        }
-    }
-
-    /// Gives back what must wait.
-    fn try_cast(&mut self, group: &GroupName, mut cast: Cast) -> Option<Cast> {
-        let now = self.clock.now();
-        while let Some(payload) = cast.payloads.front() {
-            // Other sites feel a member here that takes nothing by acknowledgements that do not come.
-            if self.processes.hold_back(group) {
-                return Some(cast);
-            }
-            match self.node.cast(now, cast.process, group, &cast.options, payload) {
-                Ok(casted) => {
-                    cast.payloads.pop_front();
-                    if let Casted::Call(call) = casted {
-                        let last = cast.payloads.is_empty();
-                        let waiter = if last {
-                            std::mem::replace(&mut cast.waiter, Waiter::Nothing)
-                        } else {
-                            Waiter::Nothing
-                        };
-                        self.calls.insert(call, waiter);
-                    }
-                }
-                Err(CastError::Blocked | CastError::Full) => return Some(cast),
-                Err(CastError::Busy) if self.processes.is_open(cast.process) && !self.calls.is_empty() => {
-                    return Some(cast);
-                }
-                Err(error) => {
-                    cast.waiter.fail(error.into());
-                    return None;
-                }
-            }
-        }
-        if let Waiter::Taken(answer) = cast.waiter {
-            drop(answer.send(Ok(())));
-        }
-        None
-    }
-
-    /// Tries what waits for a group again.
-    fn retry(&mut self, group: &GroupName) {
-        let Some(mut queue) = self.waiting.remove(group) else { return };
-        while let Some(cast) = queue.pop_front() {
-            if let Some(rest) = self.try_cast(group, cast) {
-                queue.push_front(rest);
-                break;
-            }
-        }
-        if !queue.is_empty() {
-            self.waiting.insert(group.clone(), queue);
         }
     }
 
@@ -417,13 +408,26 @@ impl Core {
                 tracing::info!(%view, primary, position, members, "view");
             }
             Event::GroupView(view) => self.processes.tell_watchers(&view),
-            Event::View { view, transitional } => {
+            Event::Changed { change, outcome } => {
+                if let Some(answer) = self.changes.remove(&change) {
+                    drop(answer.send(outcome.map_err(RequestError::from)));
+                }
+            }
+            Event::Looked { name } => self.looked(&name),
+            Event::View { view, members, transitional } => {
                 self.metrics.group_views.inc();
-                self.processes.tell_view(&view, &transitional);
+                let here = self.processes.tell_view(&view, &members, &transitional);
+                self.probing.view(self.clock.now(), &view, &here);
                 self.retry(&view.name);
             }
-            Event::Left { group: _, name, member, why } => {
-                self.processes.tell_left(&name, member, why);
+            Event::Left { group, name, member, why } => {
+                self.give_up_lazy(group, member.process);
+                let given_up = self.probing.left(&name, member).map(|within| {
+                    format!("the program did not take its events within {} ms", within.as_millis())
+                });
+                if self.processes.tell_left(&name, member, given_up.as_deref().unwrap_or(why)) {
+                    self.node.hold(self.clock.now(), &name, false);
+                }
                 self.fail_waiting(&name, member.process);
                 if !self.processes.hold_back(&name) {
                     self.release(vec![name]);
@@ -467,39 +471,6 @@ impl Core {
             Event::Note(note) => tracing::info!("{note}"),
             Event::MayStop => self.ended = Some(Ended::InOrder),
             Event::Trace(name) => tracing::trace!(name),
-        }
-    }
-
-    fn writable(&mut self, group: GroupId) {
-        if let Some(name) = self.processes.name(group) {
-            self.retry(&name);
-        }
-    }
-
-    fn call_done(&mut self, call: CallId, outcome: Result<multicast::call::Outcome, stack::CallFailed>) {
-        match (self.calls.remove(&call), outcome) {
-            (Some(Waiter::Taken(answer)), Ok(_)) => drop(answer.send(Ok(()))),
-            (Some(Waiter::Replies(answer)), Ok(outcome)) => drop(answer.send(Ok(outcome))),
-            (Some(waiter), Err(failed)) => waiter.fail(RequestError::Call(failed)),
-            (Some(Waiter::Nothing) | None, Ok(_)) | (None, Err(_)) => {}
-        }
-        // Outsiders' casts wait for the window of their client.
-        let groups: Vec<GroupName> = self.waiting.keys().cloned().collect();
-        for group in groups {
-            self.retry(&group);
-        }
-    }
-
-    /// A process that is no longer a member casts nothing more as one.
-    fn fail_waiting(&mut self, group: &GroupName, process: ProcessId) {
-        let Some(queue) = self.waiting.get_mut(group) else { return };
-        let (gone, stay): (Vec<_>, Vec<_>) = queue.drain(..).partition(|cast| cast.process == process);
-        queue.extend(stay);
-        for cast in gone {
-            cast.waiter.fail(CastError::NotMember.into());
-        }
-        if queue.is_empty() {
-            self.waiting.remove(group);
         }
     }
 }

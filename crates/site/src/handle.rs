@@ -4,12 +4,17 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use bytes::Bytes;
 use membership::group::GroupView;
 use multicast::call::Outcome;
-use stack::{CallFailed, CastError, CastOptions, JoinError, JoinOptions, ReplyKind, ReplyTo, Status};
-use tokio::sync::{mpsc, oneshot};
+use stack::{
+    CallFailed, CastError, CastOptions, Change, ChangeError, JoinError, JoinOptions, ReplyKind, ReplyTo,
+    Status,
+};
+use tokio::sync::{mpsc, oneshot, watch};
+use wire::session::ErrorCode;
 use wire::{GroupName, MemberId, ProcessId, ViewId};
 
 /// Commands that may wait for the loop; more wait in `send`.
@@ -31,9 +36,45 @@ pub enum RequestError {
     /// The cast was not taken.
     #[error(transparent)]
     Cast(#[from] CastError),
+    /// A change of groups came to nothing, or nobody can say.
+    #[error(transparent)]
+    Change(#[from] ChangeError),
     /// A cast from outside came to nothing, or nobody can say.
     #[error(transparent)]
     Call(#[from] CallFailed),
+}
+
+impl RequestError {
+    /// The code that programs are told, over a session or in the site's own process.
+    pub fn code(&self) -> ErrorCode {
+        match self {
+            RequestError::Stopped => ErrorCode::Stopping,
+            RequestError::Join(error) => match error {
+                JoinError::Refused(_) => ErrorCode::Exists,
+                JoinError::NotPrimary => ErrorCode::NotPrimary,
+                JoinError::NotAdmitted => ErrorCode::NotAdmitted,
+                JoinError::Busy => ErrorCode::Busy,
+                JoinError::Unknown => ErrorCode::NotMember,
+            },
+            RequestError::Cast(error) => match error {
+                CastError::ReadOnly => ErrorCode::NotPrimary,
+                CastError::NotMember | CastError::NotAwaited => ErrorCode::NotMember,
+                CastError::NoSuchGroup => ErrorCode::NoSuchGroup,
+                CastError::TooLarge => ErrorCode::TooLarge,
+                CastError::NotOffered => ErrorCode::BadRequest,
+                CastError::Blocked | CastError::Full | CastError::Busy => ErrorCode::Busy,
+            },
+            RequestError::Change(error) => match error {
+                ChangeError::Refused(_) => ErrorCode::BadRequest,
+                ChangeError::NotPrimary => ErrorCode::NotPrimary,
+                ChangeError::Unanswered => ErrorCode::Interrupted,
+                ChangeError::NoSuchGroup => ErrorCode::NoSuchGroup,
+                ChangeError::Busy => ErrorCode::Busy,
+            },
+            RequestError::Call(CallFailed::NotSent) => ErrorCode::Busy,
+            RequestError::Call(CallFailed::Unknown) => ErrorCode::Interrupted,
+        }
+    }
 }
 
 /// A way to speak to a running site. Clones share it.
@@ -70,6 +111,8 @@ pub(crate) enum Command {
         group: GroupName,
         options: CastOptions,
         payloads: Vec<Bytes>,
+        /// For so long it may be held back to travel with another.
+        lazy: Option<Duration>,
         answer: Answer<()>,
     },
     Call {
@@ -96,13 +139,20 @@ pub(crate) enum Command {
         group: GroupName,
         on: bool,
     },
-    Reorder {
-        group: GroupName,
-        member: MemberId,
+    Change {
+        change: Change,
         answer: Answer<()>,
     },
     Status {
         answer: oneshot::Sender<Status>,
+    },
+    View {
+        group: GroupName,
+        answer: Answer<Arc<GroupView>>,
+    },
+    Alive {
+        process: ProcessId,
+        probe: u64,
     },
     Resume {
         process: ProcessId,
@@ -177,9 +227,15 @@ impl ProcessEvent {
 pub(crate) struct EventSink {
     events: mpsc::UnboundedSender<ProcessEvent>,
     untaken_bytes: Arc<AtomicUsize>,
+    probes: watch::Sender<Option<Probe>>,
 }
 
 impl EventSink {
+    /// Asks whether the process takes its events. Only the newest probe waits.
+    pub(crate) fn probe(&self, probe: Probe) {
+        self.probes.send_replace(Some(probe));
+    }
+
     /// Hands over an event; says whether the process must be paused now.
     pub(crate) fn send(&self, event: ProcessEvent) -> bool {
         let cost = event.cost();
@@ -190,12 +246,48 @@ impl EventSink {
     }
 }
 
+/// The site asks whether a process takes its events.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Probe {
+    /// To be handed back: [`Handle::alive`].
+    pub id: u64,
+    /// The groups whose members are asked.
+    pub groups: Vec<GroupName>,
+}
+
+/// The probes of a process, for whoever answers them by itself. Only the newest waits.
+#[derive(Debug)]
+pub struct Probes {
+    newest: watch::Receiver<Option<Probe>>,
+}
+
+impl Probes {
+    /// The next probe; `None` when the site is gone. Cancel-safe.
+    pub async fn next(&mut self) -> Option<Probe> {
+        loop {
+            self.newest.changed().await.ok()?;
+            if let Some(probe) = self.newest.borrow_and_update().clone() {
+                return Some(probe);
+            }
+        }
+    }
+
+    fn try_next(&mut self) -> Option<Probe> {
+        match self.newest.has_changed() {
+            Ok(true) => self.newest.borrow_and_update().clone(),
+            Ok(false) | Err(_) => None,
+        }
+    }
+}
+
 /// The events of a process, in order.
 #[derive(Debug)]
 pub struct Events {
     process: ProcessId,
     events: mpsc::UnboundedReceiver<ProcessEvent>,
     untaken_bytes: Arc<AtomicUsize>,
+    /// None: somebody else answers them.
+    probes: Option<Probes>,
     handle: mpsc::WeakSender<Command>,
 }
 
@@ -203,19 +295,43 @@ impl Events {
     pub(crate) fn pair(process: ProcessId, handle: &mpsc::WeakSender<Command>) -> (EventSink, Events) {
         let (sender, events) = mpsc::unbounded_channel();
         let untaken_bytes = Arc::new(AtomicUsize::new(0));
-        let sink = EventSink { events: sender, untaken_bytes: Arc::clone(&untaken_bytes) };
-        (sink, Events { process, events, untaken_bytes, handle: handle.clone() })
+        let (probes, newest) = watch::channel(None);
+        let sink = EventSink { events: sender, untaken_bytes: Arc::clone(&untaken_bytes), probes };
+        let probes = Some(Probes { newest });
+        (sink, Events { process, events, untaken_bytes, probes, handle: handle.clone() })
     }
 
-    /// The next event; `None` when the site is gone. Cancel-safe.
+    /// The next event; `None` when the site is gone. Asking for one also answers the site's probes. Cancel-safe.
     pub async fn next(&mut self) -> Option<ProcessEvent> {
-        let event = self.events.recv().await?;
+        let event = loop {
+            let Some(probes) = &mut self.probes else { break self.events.recv().await? };
+            tokio::select! {
+                biased;
+                Some(probe) = probes.next() => self.answer(&probe),
+                event = self.events.recv() => break event?,
+            }
+        };
         self.take(&event);
         Some(event)
     }
 
+    /// Leaves the answering of probes to somebody else, once: asking for events no longer does it.
+    pub fn take_probes(&mut self) -> Option<Probes> {
+        self.probes.take()
+    }
+
+    fn answer(&self, probe: &Probe) {
+        if let Some(handle) = self.handle.upgrade() {
+            // If the loop is behind, it does not count the time either.
+            let _ = handle.try_send(Command::Alive { process: self.process, probe: probe.id });
+        }
+    }
+
     /// The next event, if there is one already.
     pub fn try_next(&mut self) -> Option<ProcessEvent> {
+        if let Some(probe) = self.probes.as_mut().and_then(Probes::try_next) {
+            self.answer(&probe);
+        }
         let event = self.events.try_recv().ok()?;
         self.take(&event);
         Some(event)
@@ -296,7 +412,22 @@ impl Handle {
         options: CastOptions,
         payloads: Vec<Bytes>,
     ) -> Result<(), RequestError> {
-        self.ask(|answer| Command::Cast { process, group, options, payloads, answer }).await
+        self.ask(|answer| Command::Cast { process, group, options, payloads, lazy: None, answer }).await
+    }
+
+    /// As [`Handle::cast`], but a member's messages may be held back, for at most so long and never for more than
+    /// two seconds, to travel with the group's next cast here. They keep their places in the order. Answers at
+    /// once: what is held back when its member leaves or fails goes first if it can, and else is given up.
+    pub async fn cast_lazily(
+        &self,
+        process: ProcessId,
+        group: GroupName,
+        options: CastOptions,
+        payloads: Vec<Bytes>,
+        patience: Duration,
+    ) -> Result<(), RequestError> {
+        let lazy = Some(patience);
+        self.ask(|answer| Command::Cast { process, group, options, payloads, lazy, answer }).await
     }
 
     /// Casts one message and waits for the replies that `options` asks for.
@@ -307,7 +438,21 @@ impl Handle {
         options: CastOptions,
         payload: Bytes,
     ) -> Result<Outcome, RequestError> {
-        self.ask(|answer| Command::Call { process, group, options, payload, answer }).await
+        self.begin_call(process, group, options, payload).await?.await
+    }
+
+    /// As [`Handle::call`], in two parts: when the first is done, whatever is cast next comes after it; the second
+    /// waits for the replies.
+    pub async fn begin_call(
+        &self,
+        process: ProcessId,
+        group: GroupName,
+        options: CastOptions,
+        payload: Bytes,
+    ) -> Result<impl Future<Output = Result<Outcome, RequestError>> + use<>, RequestError> {
+        let (answer, wait) = oneshot::channel();
+        self.send(Command::Call { process, group, options, payload, answer }).await?;
+        Ok(async move { wait.await.map_err(|_| RequestError::Stopped)? })
     }
 
     /// Replies to a message that asked for it.
@@ -331,9 +476,19 @@ impl Handle {
         self.send(Command::Watch { process, group, on }).await
     }
 
-    /// Moves a member to rank 0 of its group. Answers when the request is taken.
-    pub async fn reorder(&self, group: GroupName, member: MemberId) -> Result<(), RequestError> {
-        self.ask(|answer| Command::Reorder { group, member, answer }).await
+    /// Splits, merges or reorders groups. Answers when it is decided; the views follow.
+    pub async fn change(&self, change: Change) -> Result<(), RequestError> {
+        self.ask(|answer| Command::Change { change, answer }).await
+    }
+
+    /// A group's current view.
+    pub async fn view(&self, group: GroupName) -> Result<Arc<GroupView>, RequestError> {
+        self.ask(|answer| Command::View { group, answer }).await
+    }
+
+    /// Answers a [`Probe`]: the process takes its events.
+    pub async fn alive(&self, process: ProcessId, probe: u64) -> Result<(), RequestError> {
+        self.send(Command::Alive { process, probe }).await
     }
 
     /// The cluster, as this site sees it.

@@ -10,12 +10,13 @@ mod core;
 mod handle;
 mod metrics;
 mod notify;
+pub mod recover;
 mod revoked;
 mod run;
 mod running;
 pub mod session;
 
 pub use config::{ConfigError, SiteConfig};
-pub use handle::{Events, Handle, ProcessEvent, RequestError};
+pub use handle::{Events, Handle, Probe, Probes, ProcessEvent, RequestError};
 pub use run::{RunningSite, StartError, Stopped, start};
 pub use running::Running;

@@ -26,6 +26,7 @@ pub(crate) struct Metrics {
     pub(crate) delivered: Counter,
     pub(crate) view_changes: Counter,
     pub(crate) group_views: Counter,
+    pub(crate) hung: Counter,
     pub(crate) core_members: Gauge,
     pub(crate) primary: Gauge,
     pub(crate) sessions_refused: Counter,
@@ -40,6 +41,11 @@ impl Metrics {
         registry.register("messages_delivered", "Messages delivered to groups here", self.delivered.clone());
         registry.register("views", "Views of the core-set installed", self.view_changes.clone());
         registry.register("group_views", "Views of groups installed", self.group_views.clone());
+        registry.register(
+            "members_hung",
+            "Members taken out of their groups because their programs did not take their events",
+            self.hung.clone(),
+        );
         registry.register("core_members", "Sites in the core-set's view", self.core_members.clone());
         let refused = "Sessions refused after they were connected: no hello, or not allowed";
         registry.register("sessions_refused", refused, self.sessions_refused.clone());

@@ -15,7 +15,7 @@ use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 use wire::version::Hello;
-use wire::{Bugs, Incarnation, SiteId};
+use wire::{Bugs, ClusterEpoch, Incarnation, SiteId};
 
 use crate::config::SiteConfig;
 use crate::core::{Core, Ended};
@@ -110,7 +110,9 @@ pub async fn start(config: SiteConfig) -> Result<RunningSite, StartError> {
         tracing::warn!(path = %path.display(), "a damaged copy of the record was mended from the other");
     }
     let me = Peer { site: SiteId(config.site.id), incarnation: opened.incarnation, store: opened.store };
-    let hello = Hello::new(config.cluster_id(), 0, me.life(), me.store, &config.site.name);
+    let epoch = opened.recovered.as_ref().map_or(ClusterEpoch(0), |recovered| recovered.epoch);
+    let founders = opened.recovered.map_or_else(|| config.founder_ids(), |recovered| recovered.founders);
+    let hello = Hello::new(config.cluster_id(), epoch.0, me.life(), me.store, &config.site.name);
     let links = Links::start(
         net::Config::new(config.site.link),
         &identity,
@@ -123,7 +125,12 @@ pub async fn start(config: SiteConfig) -> Result<RunningSite, StartError> {
     let clock = net::Clock::start();
     let seed = me.store.0 ^ me.incarnation.0.rotate_left(32);
     let record = opened.record.map(Bytes::from);
-    let node = Node::start(node_config(&config, me, links.address()), record.as_ref(), clock.now(), seed)?;
+    let node = Node::start(
+        node_config(&config, me, (epoch, founders), links.address()),
+        record.as_ref(),
+        clock.now(),
+        seed,
+    )?;
     links.set_peers(addresses(&config));
 
     let metrics = Arc::new(Metrics::default());
@@ -196,13 +203,18 @@ impl RunningSite {
     }
 }
 
-fn node_config(config: &SiteConfig, me: Peer, link: SocketAddr) -> stack::Config {
+fn node_config(
+    config: &SiteConfig,
+    me: Peer,
+    (epoch, founders): (ClusterEpoch, Vec<SiteId>),
+    link: SocketAddr,
+) -> stack::Config {
     stack::Config {
         cluster: config.cluster_id(),
-        cluster_epoch: 0,
+        cluster_epoch: epoch.0,
         me,
         name: config.site.name.clone(),
-        founders: config.founder_ids(),
+        founders,
         known: config.peers.iter().map(|peer| (SiteId(peer.id), peer.name.clone())).collect(),
         addresses: vec![link.to_string()],
         mserver: config.site.mserver,

@@ -172,6 +172,58 @@ pub enum CallFailed {
     Unknown,
 }
 
+/// A change of groups that somebody asks for, beside joins and leaves.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// A member moves to rank 0 of its group.
+    Reorder {
+        /// The group.
+        group: GroupName,
+        /// The member.
+        member: MemberId,
+    },
+    /// Some members become a group of their own, by the same rules. They stay the members that they are.
+    Split {
+        /// The group.
+        group: GroupName,
+        /// Who goes.
+        members: Vec<MemberId>,
+        /// The new group's name.
+        into: GroupName,
+    },
+    /// All members of one group enter another, behind those that are there. They stay the members that they are.
+    Merge {
+        /// The group that ends.
+        from: GroupName,
+        /// The group that goes on, by its own rules.
+        into: GroupName,
+    },
+}
+
+/// Names a change that was asked for, at the site where it was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ChangeId(pub u64);
+
+/// Why a change came to nothing.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ChangeError {
+    /// The cluster refused.
+    #[error("{0}")]
+    Refused(String),
+    /// This side of a partition may not decide it.
+    #[error("this side of the partition may not decide it; try again when the network has healed")]
+    NotPrimary,
+    /// No answer came in time: it may be granted yet.
+    #[error("no answer from the cluster in time; it may be done yet")]
+    Unanswered,
+    /// No such group is known.
+    #[error("no such group; `unanimous groups` lists them")]
+    NoSuchGroup,
+    /// Too much is asked at once.
+    #[error("too many requests wait; try again")]
+    Busy,
+}
+
 /// What a node tells its driver and the processes there.
 #[derive(Clone, Debug)]
 pub enum Event {
@@ -188,10 +240,24 @@ pub enum Event {
     },
     /// A new view of any group, for those who watch from outside.
     GroupView(Arc<GroupView>),
-    /// A new view of a group with members here. Comes to every local member that the view lists.
+    /// An attached site has learned of a group that was asked for: there is none, or [`Event::GroupView`] came before.
+    Looked {
+        /// The group's name.
+        name: GroupName,
+    },
+    /// A change that was asked for here is done, or came to nothing. The views that it makes may come later.
+    Changed {
+        /// Which.
+        change: ChangeId,
+        /// What became of it.
+        outcome: Result<(), ChangeError>,
+    },
+    /// A new view of a group with members here.
     View {
         /// The view.
         view: Arc<GroupView>,
+        /// The local members to which it comes: those it lists, without those that were told to be out already.
+        members: Vec<MemberId>,
         /// Who came from the same previous view together with this site.
         transitional: Vec<MemberId>,
     },

@@ -43,7 +43,8 @@ pub(crate) enum Action {
 pub(crate) struct Groups {
     me: SiteIncarnation,
     config: multicast::Config,
-    groups: BTreeMap<GroupId, Group>,
+    /// Boxed: one is taken out while it settles.
+    groups: BTreeMap<GroupId, Box<Group>>,
     names: BTreeMap<GroupName, GroupId>,
     caller: Caller,
     answerer: Answerer,
@@ -184,6 +185,13 @@ impl Groups {
         }
     }
 
+    /// The groups here that have gone on from the view which, as `newest` says, is their newest on the line.
+    pub(crate) fn strayed(&self, newest: impl Fn(GroupId) -> Option<ViewId>) -> Vec<GroupId> {
+        let is_ahead =
+            |id: GroupId, group: &Group| newest(id).is_some_and(|v| group.endpoint.newest_view() > Some(v));
+        self.groups.iter().filter(|(id, group)| is_ahead(**id, group)).map(|(id, _)| *id).collect()
+    }
+
     /// A join came to nothing.
     pub(crate) fn handle_join_failed(&mut self, member: MemberId) {
         self.refused.insert(member);
@@ -195,6 +203,17 @@ impl Groups {
         for group in groups {
             self.with(group, |group| group.endpoint.handle_start_change(now, id, sites));
         }
+    }
+
+    /// A change of one group has begun (M12).
+    pub(crate) fn handle_group_start_change(
+        &mut self,
+        now: Time,
+        group: GroupId,
+        id: ViewId,
+        sites: &[SiteId],
+    ) {
+        self.with(group, |group| group.endpoint.handle_start_change(now, id, sites));
     }
 
     /// A frame from the link with a site.
@@ -434,26 +453,28 @@ impl Groups {
         if let Some(name) = name {
             self.names.insert(name.clone(), id);
         }
-        let group = self.groups.entry(id).or_insert_with(|| Group {
-            me,
-            name: unnamed(),
-            endpoint: Endpoint::new(config.clone(), id, me),
-            dedup: Dedup::new(me, id, Table::CLIENTS_MAX, config.bugs),
-            contact: Contact::new(me, id),
-            shown: None,
-            local: Vec::new(),
-            left: BTreeSet::new(),
-            own_casts: VecDeque::new(),
-            carried: BTreeMap::new(),
-            stable: MessageNumber(0),
-            newest: MessageNumber(0),
-            flushes: Vec::new(),
-            causes: false,
-            marks: VecDeque::new(),
-            signalled: false,
-            blocked: false,
-            wants_room: false,
-            over: None,
+        let group = self.groups.entry(id).or_insert_with(|| {
+            Box::new(Group {
+                me,
+                name: unnamed(),
+                endpoint: Endpoint::new(config.clone(), id, me),
+                dedup: Dedup::new(me, id, Table::CLIENTS_MAX, config.bugs),
+                contact: Contact::new(me, id),
+                shown: None,
+                local: Vec::new(),
+                left: BTreeSet::new(),
+                own_casts: VecDeque::new(),
+                carried: BTreeMap::new(),
+                stable: MessageNumber(0),
+                newest: MessageNumber(0),
+                flushes: Vec::new(),
+                causes: false,
+                marks: VecDeque::new(),
+                signalled: false,
+                blocked: false,
+                wants_room: false,
+                over: None,
+            })
         });
         if let Some(name) = name {
             group.name = name.clone();

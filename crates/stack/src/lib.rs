@@ -14,10 +14,11 @@ mod peers;
 use membership::step::Why;
 
 pub use api::{
-    CallFailed, CallId, CastError, CastOptions, Casted, Channel, Config, Connection, Event, GroupSummary,
-    JoinError, JoinOptions, LocalMembers, Record, ReplyKind, ReplyTo, SiteState, SiteSummary, Status, Store,
-    Ticket, Transmit,
+    CallFailed, CallId, CastError, CastOptions, Casted, Change, ChangeError, ChangeId, Channel, Config,
+    Connection, Event, GroupSummary, JoinError, JoinOptions, LocalMembers, Record, ReplyKind, ReplyTo,
+    SiteState, SiteSummary, Status, Store, Ticket, Transmit,
 };
+pub use membership::interface::Looked;
 pub use node::{Node, StartError};
 pub use peers::Refused;
 

@@ -16,9 +16,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use detect::{Detector, Event as Detected, Path};
 use link::Class;
-use membership::group::{GroupRequest, GroupView, SiteInfo, SiteRole};
+use membership::group::{GroupRequest, GroupView, Outcome, SiteInfo, SiteRole};
 use membership::interface::message::Answer;
-use membership::interface::{self, Host, Interface};
+use membership::interface::{self, Host, Interface, Looked};
 use membership::kernel::Ticket as WriteTicket;
 use membership::service::{Event as Decided, RecordError, Service};
 use membership::step::{Step, Why};
@@ -26,7 +26,9 @@ use membership::tables::GroupTables;
 use wire::frame::{self, Kind};
 use wire::{SiteId, SiteIncarnation, Time, ViewId};
 
-use crate::api::{Channel, Config, Connection, Event, JoinError, Record, Store, Ticket, Transmit};
+use crate::api::{
+    ChangeError, ChangeId, Channel, Config, Connection, Event, JoinError, Record, Store, Ticket, Transmit,
+};
 use crate::groups::{Action, Groups};
 use crate::peers::{Inbound, Peers, Refused};
 
@@ -64,6 +66,8 @@ pub struct Node {
     heard_due: Time,
     /// Sites whose links were full when last looked at.
     full: BTreeSet<SiteId>,
+    /// Changes that somebody here waits for; as many as the interface has wishes.
+    changes: BTreeSet<u64>,
     leaving: bool,
     stores: std::collections::VecDeque<Store>,
     events: std::collections::VecDeque<Event>,
@@ -120,6 +124,7 @@ impl Node {
             heard: BTreeSet::new(),
             heard_due: now,
             full: BTreeSet::new(),
+            changes: BTreeSet::new(),
             leaving: false,
             stores: std::collections::VecDeque::new(),
             events: std::collections::VecDeque::new(),
@@ -424,6 +429,9 @@ impl Node {
             Decided::StartChange { id, members } => {
                 let sites: Vec<SiteId> = members.iter().map(|life| life.site).collect();
                 self.groups.handle_start_change(now, id, &sites);
+                if let Some(view) = self.service.as_ref().and_then(Service::view) {
+                    self.host.handle_core_change(id, &view.tables);
+                }
             }
             Decided::Installed { step, group_views } => self.installed(now, &step, &group_views),
             Decided::Excluded(view) => {
@@ -472,6 +480,19 @@ impl Node {
             members: self.members.clone(),
         });
         self.enter_site_table(now);
+        self.return_to_the_line(now, step);
+    }
+
+    /// A site that went off the line for a while and comes back to it unnoticed, its side unmerged, is still a member of
+    /// groups whose views it left behind there: these need new views to have it back.
+    fn return_to_the_line(&mut self, now: Time, step: &Step) {
+        let Some(view) = self.service.as_ref().and_then(Service::view).filter(|_| step.primary) else {
+            return;
+        };
+        for group in self.groups.strayed(|id| view.tables.group_view_id(id)) {
+            // If too much is asked already, the next view asks again.
+            let _ = self.interface.request(now, GroupRequest::Refresh { group });
+        }
     }
 
     /// What is sent from now on is for these lives, even if they have not been heard yet: it waits for them, and is
@@ -535,7 +556,10 @@ impl Node {
                 self.expect_lives(now, &lives);
                 self.groups.handle_view(now, view);
             }
-            interface::Event::StartChange { .. } => {}
+            interface::Event::StartChange { group, attempt, members } => {
+                let sites: Vec<SiteId> = members.iter().map(|member| member.site()).collect();
+                self.groups.handle_group_start_change(now, group, attempt, &sites);
+            }
             interface::Event::JoinFailed { member, group, why } => {
                 let error = match why {
                     interface::Failure::Refused(reason) => JoinError::Refused(reason.to_string()),
@@ -555,7 +579,26 @@ impl Node {
             interface::Event::Rejoining { was, member, group } => {
                 self.events.push_back(Event::Rejoining { was, member, group });
             }
-            interface::Event::Answered { .. } => {}
+            interface::Event::Answered { id, outcome } => {
+                if self.changes.remove(&id.n) {
+                    let outcome = match outcome {
+                        Some(Outcome::Done) => Ok(()),
+                        Some(Outcome::Refused(reason)) => Err(ChangeError::Refused(reason.to_string())),
+                        Some(Outcome::Pending) => Err(ChangeError::NotPrimary),
+                        None => Err(ChangeError::Unanswered),
+                    };
+                    self.events.push_back(Event::Changed { change: ChangeId(id.n), outcome });
+                }
+            }
+            interface::Event::Looked { name } => {
+                if let Looked::View(view) = self.interface.look(&name) {
+                    let lives: Vec<_> = view.members.iter().map(|member| member.id.process.birth).collect();
+                    self.expect_lives(now, &lives);
+                    self.groups.tell_outsiders(now, &view);
+                    self.events.push_back(Event::GroupView(view));
+                }
+                self.events.push_back(Event::Looked { name });
+            }
             interface::Event::Attached { via } => self.note(format!("attached to the mserver at {via}")),
             interface::Event::Detached => self.note("no mserver answers; trying on".to_owned()),
         }

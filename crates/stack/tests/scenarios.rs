@@ -9,7 +9,7 @@ use common::{Cluster, group, lists};
 use membership::group::{GroupOptions, Lives};
 use multicast::Order;
 use multicast::call::Replies;
-use stack::{CastError, CastOptions, Casted, Event, ReplyKind};
+use stack::{CastError, CastOptions, Casted, Change, ChangeError, Event, ReplyKind};
 
 /// A cluster of three with a member of "g" at each site.
 fn three() -> (Cluster, [wire::MemberId; 3]) {
@@ -301,6 +301,65 @@ fn an_effect_in_one_group_waits_for_its_cause_in_another() {
     assert!(cluster.has(3, "cause"), "not before the cause is everywhere");
     cluster.cast(joined_b[1], "b", Order::Cbcast, "effect");
     all_have(&mut cluster, &[1, 2, 3], "effect");
+}
+
+/// Asks for a change and waits for what becomes of it.
+fn change(cluster: &mut Cluster, n: u32, change: Change) -> Result<(), ChangeError> {
+    let now = cluster.now;
+    let asked = cluster.node(n).change(now, change)?;
+    cluster.work();
+    let outcome = |c: &Cluster| {
+        c.sites[&n].told.iter().find_map(|event| match event {
+            Event::Changed { change, outcome } if *change == asked => Some(outcome.clone()),
+            _ => None,
+        })
+    };
+    cluster.until("the change is decided", |c| outcome(c).is_some());
+    outcome(cluster).expect("just seen")
+}
+
+#[test]
+fn members_split_off_go_on_by_themselves_and_come_back_by_a_merge() {
+    let (mut cluster, [a, b, c]) = three();
+    for member in [a, b, c] {
+        cluster.cast(member, "g", Order::Abcast, &format!("before, of {member}"));
+    }
+    let split = Change::Split { group: group("g"), members: vec![b, c], into: group("h") };
+    assert_eq!(change(&mut cluster, 2, split), Ok(()));
+    cluster.until("two groups", |cluster| {
+        let of = |n, name, members| cluster.view(n, name).is_some_and(|view| view.members.len() == members);
+        of(1, "g", 1) && of(2, "h", 2) && of(3, "h", 2)
+    });
+    // What was cast before the split is delivered where it was cast.
+    for member in [a, b, c] {
+        all_have(&mut cluster, &[1, 2, 3], &format!("before, of {member}"));
+    }
+    cluster.cast(a, "g", Order::Abcast, "alone");
+    cluster.cast(b, "h", Order::Abcast, "among us");
+    all_have(&mut cluster, &[1], "alone");
+    all_have(&mut cluster, &[2, 3], "among us");
+    assert!(!cluster.has(1, "among us") && !cluster.has(2, "alone"));
+
+    let nothing = Change::Split { group: group("g"), members: vec![b], into: group("i") };
+    assert!(matches!(change(&mut cluster, 1, nothing), Err(ChangeError::Refused(_))), "no member of it");
+    let now = cluster.now;
+    let nowhere = Change::Merge { from: group("g"), into: group("nowhere") };
+    assert_eq!(cluster.node(1).change(now, nowhere), Err(ChangeError::NoSuchGroup));
+
+    assert_eq!(change(&mut cluster, 3, Change::Merge { from: group("h"), into: group("g") }), Ok(()));
+    cluster.until("one group", |cluster| {
+        [1, 2, 3].iter().all(|n| {
+            cluster.view(*n, "g").is_some_and(|view| view.members.iter().map(|m| m.id).eq([a, b, c]))
+        })
+    });
+    for (member, order) in [(a, Order::Abcast), (b, Order::Fbcast), (c, Order::Cbcast)] {
+        cluster.cast(member, "g", order, &format!("together, of {member}"));
+        all_have(&mut cluster, &[1, 2, 3], &format!("together, of {member}"));
+    }
+    assert_eq!(change(&mut cluster, 1, Change::Reorder { group: group("g"), member: c }), Ok(()));
+    cluster.until("the junior is first", |cluster| {
+        [1, 2, 3].iter().all(|n| cluster.view(*n, "g").is_some_and(|view| view.members[0].id == c))
+    });
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -9,6 +10,7 @@ use wire::session::{ErrorCode, NamedReplies, Replies as ReplyWords};
 use wire::{GroupName, MemberId};
 
 use crate::error::Error;
+use crate::forked::{self, Forked};
 use crate::process::Process;
 use crate::queue::Seen;
 
@@ -127,6 +129,7 @@ pub(crate) struct Request {
     pub(crate) replies: Option<Replies>,
     pub(crate) timeout: Option<Duration>,
     pub(crate) idempotent: bool,
+    pub(crate) lazy: Option<Duration>,
 }
 
 /// A message on its way: nothing happens until [`Cast::send`].
@@ -136,7 +139,7 @@ pub struct Cast<'p> {
     process: &'p Process,
     group: &'p GroupName,
     /// What the program knows of its membership; none for an outsider.
-    seen: Option<&'p Seen>,
+    seen: Option<&'p Arc<Seen>>,
     payload: Bytes,
     request: Request,
 }
@@ -145,7 +148,7 @@ impl<'p> Cast<'p> {
     pub(crate) fn new(
         process: &'p Process,
         group: &'p GroupName,
-        seen: Option<&'p Seen>,
+        seen: Option<&'p Arc<Seen>>,
         payload: Bytes,
     ) -> Cast<'p> {
         Cast { process, group, seen, payload, request: Request::default() }
@@ -183,23 +186,49 @@ impl<'p> Cast<'p> {
         self
     }
 
+    /// A member's cast may be held back, for at most so long and never for more than two seconds, to travel with the
+    /// next cast of the group at this site: it costs no packet of its own then. It keeps its place in the order. It
+    /// is taken at once, and is given up if the membership ends before it could go: [`Group::flush`] sees it off.
+    /// Means nothing for an outsider's cast, nor for one that waits for replies.
+    ///
+    /// [`Group::flush`]: crate::Group::flush
+    pub fn lazy(mut self, patience: Duration) -> Cast<'p> {
+        self.request.lazy = Some(patience);
+        self
+    }
+
     /// The cast waits for replies.
     pub fn replies(mut self, replies: Replies) -> Call<'p> {
         self.request.replies = Some(replies);
+        self.request.lazy = None;
         Call { cast: self }
     }
 
     /// Casts it. Waits while a view change goes on or members have not caught up. A member's cast is with its
     /// site then, and will be delivered unless the site fails; an outsider's has reached the group.
     pub async fn send(self) -> Result<(), Error> {
-        self.process.cast(self.group, self.seen, &self.request, vec![self.payload]).await
+        self.process.cast(self.group, self.seen.map(|seen| &**seen), &self.request, vec![self.payload]).await
+    }
+
+    /// Casts it without waiting: it goes on by itself, in its place before what is cast after it, and its end may be
+    /// asked for at any time. Only within a Tokio runtime.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Refused`] with `busy`: 1,024 casts of this process go on by themselves already. Nothing was cast.
+    pub fn fork(self) -> Result<Forked<()>, Error> {
+        let Cast { process, group, seen, payload, request } = self;
+        let (process, group, seen) = (process.clone(), group.clone(), seen.cloned());
+        forked::fork(&process.clone(), async move {
+            process.cast(&group, seen.as_deref(), &request, vec![payload]).await
+        })
     }
 
     /// Casts this one and more behind it, one after another: fewer turns than as many casts.
     pub async fn send_with(mut self, more: impl IntoIterator<Item = Bytes>) -> Result<(), Error> {
         let mut payloads = vec![std::mem::take(&mut self.payload)];
         payloads.extend(more);
-        self.process.cast(self.group, self.seen, &self.request, payloads).await
+        self.process.cast(self.group, self.seen.map(|seen| &**seen), &self.request, payloads).await
     }
 }
 
@@ -217,10 +246,20 @@ impl Call<'_> {
         self
     }
 
+    /// Casts it without waiting: the replies are collected while the program goes on, and may be asked for at any
+    /// time. As [`Cast::fork`].
+    pub fn fork(self) -> Result<Forked<Outcome>, Error> {
+        let Cast { process, group, seen, payload, request } = self.cast;
+        let (process, group, seen) = (process.clone(), group.clone(), seen.cloned());
+        forked::fork(&process.clone(), async move {
+            process.call(&group, seen.as_deref(), &request, payload).await
+        })
+    }
+
     /// Casts it and waits for the replies.
     pub async fn send(self) -> Result<Outcome, Error> {
         let Cast { process, group, seen, payload, request } = self.cast;
-        process.call(group, seen, &request, payload).await
+        process.call(group, seen.map(|seen| &**seen), &request, payload).await
     }
 }
 

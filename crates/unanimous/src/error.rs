@@ -70,9 +70,10 @@ impl Error {
                 Error::Refused { code: failure.error, message: failure.message }
             }
             client::Error::Ended(_) => Error::Interrupted,
-            client::Error::Unreachable { .. } | client::Error::Address(_) | client::Error::Protocol(_) => {
-                Error::Unreachable(error)
-            }
+            client::Error::Unreachable { .. }
+            | client::Error::Untrusted { .. }
+            | client::Error::Address(_)
+            | client::Error::Protocol(_) => Error::Unreachable(error),
         }
     }
 }

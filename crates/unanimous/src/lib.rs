@@ -35,8 +35,10 @@
 #![forbid(unsafe_code)]
 
 mod cast;
+mod credentials;
 mod error;
 mod event;
+mod forked;
 mod group;
 mod ids;
 mod join;
@@ -53,8 +55,10 @@ pub use crate::site::Site;
 pub use ::site::{ConfigError, Running, SiteConfig, StartError, Stopped, config};
 pub use bytes::Bytes;
 pub use cast::{Call, Cast, Order, Outcome, Replies, Reply};
+pub use credentials::{Credentials, CredentialsError};
 pub use error::Error;
 pub use event::{Delivery, Event};
+pub use forked::Forked;
 pub use group::Group;
 pub use ids::IdError;
 pub use join::{Consistency, Create, JoinOptions, Lives, Merges};

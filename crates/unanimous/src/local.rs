@@ -5,17 +5,17 @@ use std::sync::Arc;
 use bytes::Bytes;
 use membership::group::{GroupOptions, GroupView};
 use site::{Handle, ProcessEvent, RequestError};
-use stack::{CallFailed, CastError, CastOptions, JoinError};
+use stack::{CallFailed, CastOptions, Change, ChangeError};
+use tokio::sync::{Mutex, mpsc};
 use tokio::task::JoinHandle;
-use wire::session::ErrorCode;
 use wire::{GroupName, MemberId, ProcessId};
 
 use crate::cast::{Order, Outcome, Replies, Reply, Request};
 use crate::error::Error;
 use crate::event::{AnswerTo, Delivery, Event};
 use crate::join::JoinOptions;
-use crate::queue::{Budget, Seen, Sink};
-use crate::routes::Routes;
+use crate::queue::{Budget, Pong, Seen, Sink};
+use crate::routes::{Moved, Routes};
 use crate::view::View;
 
 /// What a process says when its site is gone.
@@ -34,6 +34,7 @@ struct Shared {
     process: ProcessId,
     site: String,
     routes: Routes,
+    moved: Mutex<mpsc::UnboundedReceiver<Moved>>,
     budget: Arc<Budget>,
 }
 
@@ -41,7 +42,9 @@ impl Local {
     pub(crate) async fn open(handle: Handle, site: &str) -> Result<Local, Error> {
         let (process, events) = handle.open().await.map_err(error)?;
         let site = site.to_owned();
-        let shared = Shared { handle, process, site, routes: Routes::default(), budget: Arc::default() };
+        let (routes, moved) = Routes::new();
+        let moved = Mutex::new(moved);
+        let shared = Shared { handle, process, site, routes, moved, budget: Arc::default() };
         let shared = Arc::new(shared);
         let pump = tokio::spawn(pump(Arc::clone(&shared), events));
         Ok(Local { shared, pump })
@@ -93,10 +96,16 @@ impl Local {
     }
 
     pub(crate) async fn view(&self, group: &GroupName) -> Result<View, Error> {
-        let status = self.shared.handle.status().await.map_err(error)?;
-        let found = status.groups.iter().find(|summary| summary.view.name == *group);
-        let found = found.ok_or_else(|| error(RequestError::Cast(CastError::NoSuchGroup)))?;
-        Ok(view(&found.view, None, &[]))
+        let found = self.shared.handle.view(group.clone()).await.map_err(error)?;
+        Ok(view(&found, None, &[]))
+    }
+
+    pub(crate) async fn moved(&self) -> Option<Moved> {
+        self.shared.moved.lock().await.recv().await
+    }
+
+    pub(crate) async fn change(&self, change: Change) -> Result<(), Error> {
+        self.shared.handle.change(change).await.map_err(error)
     }
 
     pub(crate) async fn leave(&self, group: &GroupName) -> Result<(), Error> {
@@ -116,7 +125,12 @@ impl Local {
     ) -> Result<(), Error> {
         let Shared { handle, process, routes, .. } = &*self.shared;
         routes.check(group, seen)?;
-        handle.cast(*process, group.clone(), cast_options(request), payloads).await.map_err(error)
+        let (group, options) = (group.clone(), cast_options(request));
+        let taken = match request.lazy {
+            Some(patience) => handle.cast_lazily(*process, group, options, payloads, patience).await,
+            None => handle.cast(*process, group, options, payloads).await,
+        };
+        taken.map_err(error)
     }
 
     pub(crate) async fn call(
@@ -151,11 +165,30 @@ impl Drop for Local {
 }
 
 async fn pump(shared: Arc<Shared>, mut events: site::Events) {
+    let mut probes = events.take_probes();
     loop {
-        shared.budget.room().await;
-        match events.next().await {
-            Some(event) => route(&shared, event),
-            None => return shared.routes.over(STOPPED),
+        let next = async {
+            shared.budget.room().await;
+            events.next().await
+        };
+        let probe = async {
+            match &mut probes {
+                Some(probes) => probes.next().await,
+                None => None,
+            }
+        };
+        tokio::select! {
+            biased;
+            // Past what waits for room.
+            Some(probe) = probe => {
+                let (handle, process) = (shared.handle.clone(), shared.process);
+                let pong = Pong::Local { handle, process, probe: probe.id };
+                shared.routes.ask(probe.groups.iter().map(|group| group.as_str()), pong);
+            }
+            event = next => match event {
+                Some(event) => route(&shared, event),
+                None => return shared.routes.over(STOPPED),
+            },
         }
     }
 }
@@ -164,7 +197,7 @@ fn route(shared: &Shared, event: ProcessEvent) {
     let routes = &shared.routes;
     match event {
         ProcessEvent::View { view: found, me, transitional } => {
-            routes.view(&shared.site, view(&found, me, &transitional));
+            routes.view(&shared.site, view(&found, me, &transitional), &shared.budget);
         }
         ProcessEvent::Message { group, view, from, order, reply_to, payload } => {
             let (handle, process) = (&shared.handle, shared.process);
@@ -237,24 +270,15 @@ fn order_of(order: multicast::Order) -> Order {
     }
 }
 
-/// The codes are those that a session's server gives.
 pub(crate) fn error(error: RequestError) -> Error {
-    let code = match &error {
-        RequestError::Stopped => return Error::Over(STOPPED.to_owned()),
-        RequestError::Call(CallFailed::Unknown) => return Error::Interrupted,
-        RequestError::Join(JoinError::Refused(_)) => ErrorCode::Exists,
-        RequestError::Join(JoinError::NotAdmitted) => ErrorCode::NotAdmitted,
-        RequestError::Join(JoinError::NotPrimary) | RequestError::Cast(CastError::ReadOnly) => {
-            ErrorCode::NotPrimary
+    match &error {
+        RequestError::Stopped => Error::Over(STOPPED.to_owned()),
+        RequestError::Call(CallFailed::Unknown) | RequestError::Change(ChangeError::Unanswered) => {
+            Error::Interrupted
         }
-        RequestError::Join(JoinError::Unknown)
-        | RequestError::Cast(CastError::NotMember | CastError::NotAwaited) => ErrorCode::NotMember,
-        RequestError::Cast(CastError::NoSuchGroup) => ErrorCode::NoSuchGroup,
-        RequestError::Cast(CastError::TooLarge) => ErrorCode::TooLarge,
-        RequestError::Cast(CastError::NotOffered) => ErrorCode::BadRequest,
-        RequestError::Join(JoinError::Busy)
-        | RequestError::Cast(CastError::Blocked | CastError::Full | CastError::Busy)
-        | RequestError::Call(CallFailed::NotSent) => ErrorCode::Busy,
-    };
-    Error::Refused { code, message: error.to_string() }
+        RequestError::Call(CallFailed::NotSent)
+        | RequestError::Join(_)
+        | RequestError::Cast(_)
+        | RequestError::Change(_) => Error::Refused { code: error.code(), message: error.to_string() },
+    }
 }

@@ -1,9 +1,11 @@
-//! Finding the sites of this machine, as the program `unanimous` does: the variable `UNANIMOUS_SITE`, else the
-//! directory that `unanimous up` uses.
+//! Finding the sites of this machine, as the program `unanimous` does: the variable `UNANIMOUS_SITE` (with
+//! `UNANIMOUS_CERT` and its like, if it names a remote one), else the directory that `unanimous up` uses.
 
 use std::path::{Path, PathBuf};
 
 use client::{Address, AddressError};
+
+use crate::credentials::{Credentials, CredentialsError};
 
 /// Why no site was found.
 #[derive(Debug, thiserror::Error)]
@@ -11,6 +13,9 @@ pub enum LocateError {
     /// `UNANIMOUS_SITE`, or an entry of the cluster's file, is no address.
     #[error(transparent)]
     Address(#[from] AddressError),
+    /// What proves who one is to a remote site is of no use.
+    #[error(transparent)]
+    Credentials(#[from] CredentialsError),
     /// Nothing runs in the directory.
     #[error("no cluster runs in {}; start one with `unanimous up`", .0.display())]
     NoCluster(PathBuf),
@@ -22,7 +27,13 @@ pub enum LocateError {
 /// The sessions that may be tried, in order.
 pub fn addresses() -> Result<Vec<Address>, LocateError> {
     match std::env::var("UNANIMOUS_SITE") {
-        Ok(site) if !site.is_empty() => Ok(vec![site.parse()?]),
+        Ok(site) if !site.is_empty() => {
+            let addresses = vec![site.parse()?];
+            match Credentials::from_environment() {
+                Some(credentials) => Ok(credentials.apply(addresses)?),
+                None => Ok(addresses),
+            }
+        }
         _ => addresses_in(&default_dir()),
     }
 }

@@ -3,15 +3,19 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use wire::GroupName;
+use stack::Change;
+use tokio::sync::Semaphore;
+use wire::{GroupName, MemberId};
 
 use crate::cast::{Cast, Outcome, Request};
 use crate::error::Error;
+use crate::forked::FORKS_MAX;
 use crate::group::Group;
 use crate::join::JoinOptions;
 use crate::local::Local;
 use crate::queue::{Events, Seen, queue};
 use crate::remote::Remote;
+use crate::routes::Moved;
 use crate::view::View;
 
 /// A process of the group system. Clones share it. When the last clone is gone, and with it every [`Group`] and
@@ -19,6 +23,7 @@ use crate::view::View;
 #[derive(Clone, Debug)]
 pub struct Process {
     backend: Arc<Backend>,
+    forks: Arc<Semaphore>,
 }
 
 #[derive(Debug)]
@@ -31,7 +36,7 @@ pub(crate) enum Backend {
 
 impl Process {
     pub(crate) fn new(backend: Backend) -> Process {
-        Process { backend: Arc::new(backend) }
+        Process { backend: Arc::new(backend), forks: Arc::new(Semaphore::new(FORKS_MAX)) }
     }
 
     /// The process's name in the cluster, as `s1.4/3`; another one after its site was lost.
@@ -95,12 +100,61 @@ impl Process {
         }
     }
 
+    /// Makes some members of a group a group of their own, by the same rules. Answers when it is decided. Over a
+    /// session this, like the next two, needs a principal who may administer.
+    ///
+    /// The members stay who they are; their programs find their streams with [`Process::moved`].
+    pub async fn split(
+        &self,
+        group: &str,
+        members: impl IntoIterator<Item = MemberId>,
+        into: &str,
+    ) -> Result<(), Error> {
+        let (group, into) = (GroupName::parse(group)?, GroupName::parse(into)?);
+        self.change(Change::Split { group, members: members.into_iter().collect(), into }).await
+    }
+
+    /// Lets all members of one group enter another, which keeps its rules; the first group ends. Answers when it is
+    /// decided.
+    pub async fn merge(&self, from: &str, into: &str) -> Result<(), Error> {
+        let (from, into) = (GroupName::parse(from)?, GroupName::parse(into)?);
+        self.change(Change::Merge { from, into }).await
+    }
+
+    /// Moves a member to rank 0 of its group. Answers when it is decided.
+    pub async fn reorder(&self, group: &str, member: MemberId) -> Result<(), Error> {
+        self.change(Change::Reorder { group: GroupName::parse(group)?, member }).await
+    }
+
+    /// The next membership of this process that goes on in another group, because its own was split or merged, with
+    /// its events; the stream of the old one ends. `None` when the process is over. A program whose groups others may
+    /// split or merge should ask for it: what nobody takes holds its groups back. Cancel-safe.
+    pub async fn moved(&self) -> Option<(Group, Events)> {
+        let Moved { group, events } = match &*self.backend {
+            Backend::Remote(remote) => remote.moved().await?,
+            Backend::Local(local) => local.moved().await?,
+        };
+        let seen = events.seen();
+        Some((Group::new(self.clone(), group, seen), events))
+    }
+
+    async fn change(&self, change: Change) -> Result<(), Error> {
+        match &*self.backend {
+            Backend::Remote(remote) => remote.change(change).await,
+            Backend::Local(local) => local.change(change).await,
+        }
+    }
+
     /// Ends the process in order: to its groups it has left, not failed. Every stream ends.
     pub async fn close(self) {
         match &*self.backend {
             Backend::Remote(remote) => remote.close().await,
             Backend::Local(local) => local.close().await,
         }
+    }
+
+    pub(crate) fn forks(&self) -> &Arc<Semaphore> {
+        &self.forks
     }
 
     pub(crate) async fn cast(

@@ -22,20 +22,68 @@ const EVENT_OVERHEAD_BYTES: usize = 128;
 pub(crate) enum Entry {
     /// For the program.
     Event(Event),
-    /// The site asks whether the program takes its events: this one is answered by being taken.
-    Probe {
+    /// Nothing: it wakes a program that waits for events, so that a probe is answered.
+    Wake,
+}
+
+/// An answer to the site's question whether the program takes its events. It is given when the last stream that
+/// was asked has been asked for an event.
+#[derive(Debug)]
+pub(crate) enum Pong {
+    /// Over a session.
+    Session {
         /// Where to answer.
         session: client::Session,
-        /// What to answer.
-        id: u64,
+        /// Which probe.
+        probe: u64,
     },
+    /// To the site inside this program.
+    Local {
+        /// Where to answer.
+        handle: site::Handle,
+        /// Whose streams were asked.
+        process: wire::ProcessId,
+        /// Which probe.
+        probe: u64,
+    },
+}
+
+impl Drop for Pong {
+    fn drop(&mut self) {
+        // Without waiting for room on the wire.
+        let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
+        match self {
+            Pong::Session { session, probe } => {
+                let (session, probe) = (session.clone(), *probe);
+                runtime.spawn(async move { session.alive(probe).await });
+            }
+            Pong::Local { handle, process, probe } => {
+                let (handle, process, probe) = (handle.clone(), *process, *probe);
+                runtime.spawn(async move { handle.alive(process, probe).await });
+            }
+        }
+    }
+}
+
+/// The newest probe of a stream that was not answered.
+#[derive(Clone, Debug, Default)]
+struct Asked(Arc<Mutex<Option<Arc<Pong>>>>);
+
+impl Asked {
+    fn ask(&self, pong: Arc<Pong>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(pong);
+    }
+
+    fn answer(&self) {
+        drop(self.0.lock().unwrap_or_else(PoisonError::into_inner).take());
+    }
 }
 
 impl Entry {
     fn cost(&self) -> usize {
         match self {
             Entry::Event(Event::Message(message)) => message.payload.len() + EVENT_OVERHEAD_BYTES,
-            Entry::Event(_) | Entry::Probe { .. } => EVENT_OVERHEAD_BYTES,
+            Entry::Event(_) | Entry::Wake => EVENT_OVERHEAD_BYTES,
         }
     }
 }
@@ -119,9 +167,19 @@ pub(crate) struct Sink {
     entries: mpsc::UnboundedSender<Entry>,
     budget: Arc<Budget>,
     seen: Arc<Seen>,
+    asked: Asked,
 }
 
 impl Sink {
+    /// Asks whether the program takes this stream's events: it answers with the next one it takes, or by waiting.
+    pub(crate) fn ask(&self, pong: Arc<Pong>) {
+        self.asked.ask(pong);
+        if !self.send(Entry::Wake) {
+            // A stream that was dropped holds nobody up.
+            self.asked.answer();
+        }
+    }
+
     /// Hands an entry over; says whether the program still has the stream.
     pub(crate) fn send(&self, entry: Entry) -> bool {
         let cost = entry.cost();
@@ -145,13 +203,16 @@ pub struct Events {
     entries: mpsc::UnboundedReceiver<Entry>,
     budget: Arc<Budget>,
     seen: Arc<Seen>,
+    asked: Asked,
 }
 
 pub(crate) fn queue(budget: &Arc<Budget>) -> (Sink, Events) {
     let (sender, entries) = mpsc::unbounded_channel();
     let seen = Arc::new(Seen::default());
-    let sink = Sink { entries: sender, budget: Arc::clone(budget), seen: Arc::clone(&seen) };
-    (sink, Events { entries, budget: Arc::clone(budget), seen })
+    let asked = Asked::default();
+    let sink =
+        Sink { entries: sender, budget: Arc::clone(budget), seen: Arc::clone(&seen), asked: asked.clone() };
+    (sink, Events { entries, budget: Arc::clone(budget), seen, asked })
 }
 
 impl Events {
@@ -187,23 +248,14 @@ impl Events {
 
     fn take(&self, entry: Entry) -> Option<Event> {
         self.budget.release(entry.cost());
+        self.asked.answer();
         match entry {
             Entry::Event(event) => {
                 self.seen.take(&event);
                 Some(event)
             }
-            Entry::Probe { session, id } => {
-                show_life(session, id);
-                None
-            }
+            Entry::Wake => None,
         }
-    }
-}
-
-/// Answers a probe without waiting for room on the wire.
-pub(crate) fn show_life(session: client::Session, id: u64) {
-    if let Ok(runtime) = tokio::runtime::Handle::try_current() {
-        runtime.spawn(async move { session.alive(id).await });
     }
 }
 
@@ -218,6 +270,7 @@ impl futures_core::Stream for Events {
 impl Drop for Events {
     fn drop(&mut self) {
         self.entries.close();
+        self.asked.answer();
         while let Ok(entry) = self.entries.try_recv() {
             self.budget.release(entry.cost());
             if let Entry::Event(event) = &entry {

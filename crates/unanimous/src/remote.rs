@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use client::{Address, Session};
-use tokio::sync::watch;
+use tokio::sync::{Mutex, mpsc, watch};
 use tokio::task::JoinHandle;
 use wire::MemberId;
 use wire::session::{Op, View as ViewLine};
@@ -19,8 +19,8 @@ use crate::cast::Order;
 use crate::error::Error;
 use crate::event::{AnswerTo, Delivery, Event};
 use crate::ids::{self, IdError};
-use crate::queue::{Budget, show_life};
-use crate::routes::Routes;
+use crate::queue::{Budget, Pong};
+use crate::routes::{Moved, Routes};
 use crate::view::View;
 
 /// A site that takes longer to say hello is passed over.
@@ -46,6 +46,7 @@ struct Shared {
     addresses: Vec<Address>,
     line: watch::Sender<Line>,
     routes: Routes,
+    moved: Mutex<mpsc::UnboundedReceiver<Moved>>,
     budget: Arc<Budget>,
 }
 
@@ -63,12 +64,14 @@ enum Line {
 impl Remote {
     pub(crate) async fn connect(addresses: Vec<Address>, program: &str) -> Result<Remote, Error> {
         let (at, session, events) = first_answer(&addresses, 0, program).await.map_err(Error::Unreachable)?;
+        let (routes, moved) = Routes::new();
         let (line, _) = watch::channel(Line::Up { number: 1, session });
         let shared = Arc::new(Shared {
             program: program.to_owned(),
             addresses,
             line,
-            routes: Routes::default(),
+            routes,
+            moved: Mutex::new(moved),
             budget: Arc::default(),
         });
         let pump = tokio::spawn(pump(Arc::clone(&shared), at, events));
@@ -242,11 +245,31 @@ async fn resume(shared: Arc<Shared>, session: Session) {
 
 /// Takes one session's events to their streams; says why the session ended.
 async fn pump_session(shared: &Shared, events: &mut client::Events) -> String {
+    let mut probes = events.take_probes();
     loop {
-        shared.budget.room().await;
-        let Some(event) = events.next().await else {
-            return "the session ended".to_owned();
+        let next = async {
+            shared.budget.room().await;
+            events.next().await
         };
+        let probe = async {
+            match &mut probes {
+                Some(probes) => probes.next().await,
+                None => None,
+            }
+        };
+        let event = tokio::select! {
+            biased;
+            // Past what waits for room.
+            Some(probe) = probe => {
+                if let Some(session) = shared.last_session() {
+                    let pong = Pong::Session { session, probe: probe.id };
+                    shared.routes.ask(probe.groups.iter().map(String::as_str), pong);
+                }
+                continue;
+            }
+            event = next => event,
+        };
+        let Some(event) = event else { return "the session ended".to_owned() };
         match route(shared, event) {
             Ok(()) => {}
             Err(Stop::Ended(why)) => return why,
@@ -292,12 +315,6 @@ fn route(shared: &Shared, event: client::Event) -> Result<(), Stop> {
         // Casts wait for room at the site.
         client::Event::Writable { group: _ } => {}
         client::Event::Left { group, why } => routes.left(&group, &why),
-        client::Event::Probe { id } => {
-            let Some(session) = shared.last_session() else { return Ok(()) };
-            if !routes.probe(&session, id) {
-                show_life(session, id);
-            }
-        }
         client::Event::Ended { why } => return Err(Stop::Ended(why)),
     }
     Ok(())
@@ -307,7 +324,7 @@ fn view(shared: &Shared, line: &ViewLine) -> Result<(), IdError> {
     // A name that can't be read is no name of a group that this process is in.
     let Ok(name) = wire::GroupName::parse(&line.group) else { return Ok(()) };
     let site = shared.last_session().map_or_else(String::new, |session| session.site().to_owned());
-    shared.routes.view(&site, View::from_line(name, line)?);
+    shared.routes.view(&site, View::from_line(name, line)?, &shared.budget);
     Ok(())
 }
 

@@ -1,16 +1,16 @@
 //! Which of a process's streams an event belongs to, and what the process is in, so that it can be again.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
 use wire::session::ErrorCode;
 use wire::{GroupName, MemberId};
 
 use crate::error::Error;
 use crate::event::Event;
 use crate::join::JoinOptions;
-use crate::queue::{Entry, Seen, Sink};
+use crate::queue::{Budget, Entry, Events, Pong, Seen, Sink, queue};
 use crate::view::View;
 
 /// The process is in the group already. Nothing was changed.
@@ -18,10 +18,23 @@ use crate::view::View;
 pub(crate) struct Already;
 
 /// The streams of a process, by group.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Routes {
     groups: Mutex<BTreeMap<String, Route>>,
+    /// Memberships that ended last, since the view that shows one in another group may come after its end.
+    departed: Mutex<VecDeque<(MemberId, JoinOptions)>>,
+    moved: mpsc::UnboundedSender<Moved>,
 }
+
+/// A membership that goes on in another group, because its own was split or merged.
+#[derive(Debug)]
+pub(crate) struct Moved {
+    pub(crate) group: GroupName,
+    pub(crate) events: Events,
+}
+
+/// Ended memberships that are remembered.
+const DEPARTED_MAX: usize = 64;
 
 #[derive(Debug)]
 struct Route {
@@ -46,6 +59,12 @@ struct Membership {
 pub(crate) type First = oneshot::Sender<Result<(), Error>>;
 
 impl Routes {
+    /// No streams; and where memberships that move come out.
+    pub(crate) fn new() -> (Routes, mpsc::UnboundedReceiver<Moved>) {
+        let (moved, receiver) = mpsc::unbounded_channel();
+        (Routes { groups: Mutex::default(), departed: Mutex::default(), moved }, receiver)
+    }
+
     /// Makes room for a membership before it is asked for: its first view may overtake the join's answer.
     pub(crate) fn enter(
         &self,
@@ -98,9 +117,12 @@ impl Routes {
     }
 
     /// A view, for the member and for all who watch.
-    pub(crate) fn view(&self, site: &str, view: View) {
+    pub(crate) fn view(&self, site: &str, view: View, budget: &Arc<Budget>) {
         let view = Arc::new(view);
         let mut groups = self.lock();
+        if let Some(me) = view.me {
+            self.follow(&mut groups, &view.group, me, budget);
+        }
         let Some(route) = groups.get_mut(view.group.as_str()) else { return };
         route.watchers.retain(|sink| sink.send(Entry::Event(Event::View(Arc::clone(&view)))));
         let Some(membership) = &mut route.membership else { return };
@@ -114,6 +136,32 @@ impl Routes {
         membership.first(Ok(()));
     }
 
+    /// A member that is known from another group, and has no stream in this one, has moved: it is given one.
+    fn follow(
+        &self,
+        groups: &mut BTreeMap<String, Route>,
+        group: &GroupName,
+        me: MemberId,
+        budget: &Arc<Budget>,
+    ) {
+        if groups.get(group.as_str()).is_some_and(|route| route.membership.is_some()) {
+            return;
+        }
+        let living = groups.values().filter_map(|route| route.membership.as_ref());
+        let mut living = living.filter(|membership| membership.member == Some(me));
+        let options = living.next().map(|membership| membership.options.clone()).or_else(|| {
+            let departed = self.departed.lock().unwrap_or_else(PoisonError::into_inner);
+            departed.iter().find(|(member, _)| *member == me).map(|(_, options)| options.clone())
+        });
+        let Some(options) = options else { return };
+        let (sink, events) = queue(budget);
+        events.seen().joined(me);
+        let membership = Membership { options, sink, member: Some(me), again: false, first: None };
+        route(groups, group).membership = Some(membership);
+        // A process that is over takes nothing more.
+        let _ = self.moved.send(Moved { group: group.clone(), events });
+    }
+
     /// An event for the member.
     pub(crate) fn tell(&self, group: &str, event: impl FnOnce(&GroupName) -> Event) {
         let groups = self.lock();
@@ -122,16 +170,27 @@ impl Routes {
         }
     }
 
-    /// Hands a probe to one of the streams; says whether there was one.
-    pub(crate) fn probe(&self, session: &client::Session, id: u64) -> bool {
-        let groups = self.lock();
-        let mut sinks = groups.values().filter_map(|route| Some(&route.membership.as_ref()?.sink));
-        sinks.any(|sink| sink.send(Entry::Probe { session: session.clone(), id }))
+    /// Asks the members' streams of these groups whether the program takes their events. Without such a stream the
+    /// answer is given at once.
+    pub(crate) fn ask<'g>(&self, asked: impl Iterator<Item = &'g str>, pong: Pong) {
+        let (groups, pong) = (self.lock(), Arc::new(pong));
+        for group in asked {
+            if let Some(membership) = groups.get(group).and_then(|route| route.membership.as_ref()) {
+                membership.sink.ask(Arc::clone(&pong));
+            }
+        }
     }
 
     /// The membership is over.
     pub(crate) fn left(&self, group: &str, why: &str) {
         if let Some(mut membership) = self.lock().get_mut(group).and_then(|route| route.membership.take()) {
+            if let Some(member) = membership.member {
+                let mut departed = self.departed.lock().unwrap_or_else(PoisonError::into_inner);
+                departed.push_back((member, membership.options.clone()));
+                if departed.len() > DEPARTED_MAX {
+                    departed.pop_front();
+                }
+            }
             membership.first(Err(Error::Refused { code: ErrorCode::NotMember, message: why.to_owned() }));
             tell(&membership.sink, Event::Left { why: why.to_owned() });
         }

@@ -181,12 +181,63 @@ async fn a_probe_is_answered_when_the_program_takes_its_events() {
     let site = FakeSite::new("s1");
     let (process, mut session) = connected(&[&site]).await;
     let (_group, mut events) = joined(&process, &mut session).await;
-    session.say(json!({"event": "probe", "id": 7})).await;
+    session.say(json!({"event": "probe", "id": 7, "groups": ["chat"]})).await;
     let silent = tokio::time::timeout(Duration::from_millis(50), session.hear()).await;
     assert!(silent.is_err(), "a program that takes nothing shows no life");
     let (_, (alive, _)) =
         tokio::join!(tokio::time::timeout(Duration::from_millis(200), events.next()), session.hear());
     assert_eq!((alive["op"].as_str(), alive["probe"].as_u64()), (Some("alive"), Some(7)));
+}
+
+#[tokio::test]
+async fn a_probe_passes_what_waits_and_is_answered_by_the_next_event_taken() {
+    let site = FakeSite::new("s1");
+    let (process, mut session) = connected(&[&site]).await;
+    let (_group, mut events) = joined(&process, &mut session).await;
+    let body = vec![b'x'; 1 << 20];
+    for _ in 0..8 {
+        let message = json!({
+            "event": "message", "group": "chat", "view": "1-0-s1.1", "from": "s1.1/1#1", "order": "abcast",
+            "body_len": body.len(),
+        });
+        session.say_with(message, &body).await;
+    }
+    session.say(json!({"event": "probe", "id": 8, "groups": ["chat", "another"]})).await;
+    // More waits than the program's streams hold. An event taken after the probe has come is enough: the first,
+    // or if that one was quicker, the next.
+    let mut answer = std::pin::pin!(session.hear());
+    let mut answered = None;
+    for _ in 0..3 {
+        assert!(matches!(events.next().await, Some(Event::View(_) | Event::Message(_))));
+        let heard = tokio::time::timeout(Duration::from_secs(1), &mut answer).await;
+        if let Ok((alive, _)) = heard {
+            answered = Some(alive);
+            break;
+        }
+    }
+    let alive = answered.expect("an answer, long before the program has taken what waits");
+    assert_eq!((alive["op"].as_str(), alive["probe"].as_u64()), (Some("alive"), Some(8)));
+}
+
+#[tokio::test]
+async fn answers_do_not_wait_behind_events_that_nobody_takes() {
+    let site = FakeSite::new("s1");
+    let address = site.address();
+    let (connected, mut session) = tokio::join!(unanimous::session::connect(&address, "test"), site.accept());
+    let (program, mut events) = connected.expect("greeted");
+    let lens = vec![1; 1_000];
+    for _ in 0..20 {
+        let run = json!({
+            "event": "message", "group": "chat", "view": "1-0-s1.1", "from": "s1.1/1#1", "order": "abcast",
+            "lens": lens, "body_len": lens.len(),
+        });
+        session.say_with(run, &[b'x'; 1_000]).await;
+    }
+    let (status, _) = tokio::join!(program.status(), session.agree("status", json!({"primary": true})));
+    assert_eq!(status.expect("an answer")["primary"], true);
+    for _ in 0..20_000 {
+        assert!(matches!(events.next().await, Some(unanimous::session::Event::Message { .. })));
+    }
 }
 
 #[tokio::test]

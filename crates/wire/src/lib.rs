@@ -1,6 +1,6 @@
 //! Floor 1: what every other crate says things with.
 //!
-//! * [`id`]: identities; [`time`]: virtual time; [`bugs`]: the switches that re-introduce known bugs for the
+//! * [`id`]: identities; [`epoch`]: the cluster's epoch; [`time`]: virtual time; [`bugs`]: the switches that re-introduce known bugs for the
 //!   simulator's proof of itself.
 //! * [`frame`]: the header of everything that crosses a connection; [`version`]: the hello, and what two
 //!   sites agree on; [`codec`]: control messages to bytes and back.
@@ -13,6 +13,7 @@
 pub mod bugs;
 pub mod codec;
 pub mod crc;
+pub mod epoch;
 pub mod fields;
 pub mod frame;
 pub mod id;
@@ -21,6 +22,7 @@ pub mod time;
 pub mod version;
 
 pub use bugs::{Bug, Bugs};
+pub use epoch::ClusterEpoch;
 pub use id::{
     ClusterId, GroupId, GroupName, Incarnation, MemberId, NameError, ProcessId, SiteId, SiteIncarnation,
     StoreId, ViewId,

@@ -8,6 +8,6 @@ mod vocabulary;
 
 pub use framing::{BODY_BYTES_MAX, Decoder, FramingError, Item, LINE_BYTES_MAX, encode};
 pub use vocabulary::{
-    Answer, ErrorCode, Event, Failure, FromSite, GotReply, Hello, LeftMember, NamedReplies, Op, Principal,
-    Replies, Reply, ReplyKind, Request, View,
+    Answer, ErrorCode, Event, Failure, FromSite, GotReply, Hello, LeftMember, MESSAGE_COST_BYTES,
+    NamedReplies, Op, Principal, Replies, Reply, ReplyKind, Request, View,
 };

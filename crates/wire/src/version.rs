@@ -8,6 +8,7 @@ use bytes::Bytes;
 use minicbor::{Decode, Encode};
 
 use crate::codec::{self, DecodeError};
+use crate::epoch::ClusterEpoch;
 use crate::id::{ClusterId, SiteId, SiteIncarnation, StoreId};
 
 /// The oldest protocol version that this program speaks.
@@ -70,14 +71,34 @@ pub enum Refusal {
         mine: ClusterId,
     },
     /// The cluster was recovered by force, and one of the two has not taken part.
-    #[error("{name} is in cluster epoch {theirs}, this site in {mine}: the lower one must be replaced")]
-    OtherEpoch {
-        /// The peer's name.
+    #[error(
+        "the cluster was recovered by force without {without} (cluster epoch {theirs}; that of {name} is {mine}); \
+         on its machine, `unanimous recover --join {mine}` lets it in anew, as a site without a past"
+    )]
+    OlderEpoch {
+        /// The site of the newer epoch.
         name: String,
-        /// The peer's epoch.
-        theirs: u32,
-        /// This site's.
-        mine: u32,
+        /// Its epoch.
+        mine: ClusterEpoch,
+        /// The site of the older one.
+        without: String,
+        /// Its epoch.
+        theirs: ClusterEpoch,
+    },
+    /// The cluster was recovered by force twice, with different survivors.
+    #[error(
+        "{name} (cluster epoch {mine}) and {other} ({theirs}) were recovered with different survivors: they are two \
+         clusters now; choose one, and let the sites of the other join it with `unanimous recover --join`"
+    )]
+    OtherSurvivors {
+        /// The one site.
+        name: String,
+        /// Its epoch.
+        mine: ClusterEpoch,
+        /// The other.
+        other: String,
+        /// Its epoch.
+        theirs: ClusterEpoch,
     },
     /// A site has reached itself, or a copy of itself.
     #[error("{name} says that it is {site}, and so is this site: an address points here, or a copy runs")]
@@ -147,7 +168,7 @@ impl Hello {
             return Err(Refusal::OtherCluster { name: name(), theirs: theirs.cluster, mine: self.cluster });
         }
         if theirs.epoch != self.epoch {
-            return Err(Refusal::OtherEpoch { name: name(), theirs: theirs.epoch, mine: self.epoch });
+            return Err(self.other_epoch(theirs));
         }
         if theirs.site.site == self.site.site {
             return Err(Refusal::SameSite { name: name(), site: theirs.site.site });
@@ -164,6 +185,17 @@ impl Hello {
         }
         let feature_level = self.feature_level_max.min(theirs.feature_level_max);
         Ok(Agreed { version, feature_level })
+    }
+
+    /// Both sides name the same site as the older one.
+    fn other_epoch(&self, theirs: &Hello) -> Refusal {
+        let (one, other) = if self.epoch > theirs.epoch { (self, theirs) } else { (theirs, self) };
+        let (mine, older) = (ClusterEpoch(one.epoch), ClusterEpoch(other.epoch));
+        let (name, without) = (one.name.clone(), other.name.clone());
+        if mine.generation() == older.generation() {
+            return Refusal::OtherSurvivors { name, mine, other: without, theirs: older };
+        }
+        Refusal::OlderEpoch { name, mine, without, theirs: older }
     }
 
     fn make_sense(&self) -> Result<(), Refusal> {
@@ -223,7 +255,11 @@ mod tests {
             mine.agree(&theirs).expect_err("a stranger")
         };
         assert!(matches!(refusal(|h| h.cluster = ClusterId(8)), Refusal::OtherCluster { .. }));
-        assert!(matches!(refusal(|h| h.epoch = 1), Refusal::OtherEpoch { .. }));
+        assert!(matches!(refusal(|h| h.epoch = 1), Refusal::OtherSurvivors { .. }));
+        assert!(matches!(
+            refusal(|h| h.epoch = 1 << 16),
+            Refusal::OlderEpoch { name, without, .. } if name == "site-2" && without == "site-1"
+        ));
         assert!(matches!(refusal(|h| h.site.site = SiteId(1)), Refusal::SameSite { .. }));
         assert!(matches!(refusal(|h| h.name.clear()), Refusal::Senseless(_)));
         assert!(matches!(refusal(|h| h.name.push('\n')), Refusal::Senseless(_)));

@@ -63,6 +63,8 @@ impl Terminal<'_> {
             consistency: None,
             lives: self.args.lives.clone(),
             merges: self.args.merges.clone(),
+            probe_ms: self.args.probe_ms,
+            aggregate_ms: 0,
         };
         let me = match session.join(&self.args.group, options).await {
             Ok(member) => member,
@@ -115,10 +117,6 @@ impl Terminal<'_> {
                     Some(to) => self.answer(session, &to).await,
                     None => Ok(()),
                 }
-            }
-            Event::Probe { id } => {
-                let _ = session.alive(id).await;
-                Ok(())
             }
             Event::Blocked { .. }
             | Event::Writable { .. }

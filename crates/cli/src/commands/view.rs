@@ -26,8 +26,7 @@ pub async fn run(find: &Find, args: &args::View, json: bool) -> Result<(), Failu
             | Event::Signal { .. }
             | Event::Blocked { .. }
             | Event::Writable { .. }
-            | Event::Left { .. }
-            | Event::Probe { .. } => {}
+            | Event::Left { .. } => {}
         }
     }
     Err(Failure::unreachable(format!("{ended}; run the command again to watch from another site")))

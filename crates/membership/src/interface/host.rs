@@ -3,12 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
-use wire::{GroupId, MemberId, SiteId, SiteIncarnation, Time, ViewId};
+use wire::{GroupId, GroupName, MemberId, SiteId, SiteIncarnation, Time, ViewId};
 
-use super::Config;
 use super::message::{
-    Answer, Attach, Attached, BadMessage, Claim, Direct, Message, StartChange, Submit, SubmitAnswer, Unknown,
+    Answer, Attach, Attached, BadMessage, Claim, Direct, Look, Message, Seen, StartChange, Submit,
+    SubmitAnswer, Unknown,
 };
+use super::{Config, LOOKS_MAX};
 use crate::group::{Consistency, GroupRequest, GroupView, Outcome};
 use crate::kernel::Tables;
 use crate::step::{Request, RequestId, RequestKind, Why};
@@ -53,6 +54,8 @@ struct Guest {
     resend: Time,
     tries: u32,
     asked: BTreeSet<RequestId>,
+    /// Groups that it looks at without members in them.
+    looks: BTreeSet<GroupName>,
 }
 
 impl Host {
@@ -89,12 +92,14 @@ impl Host {
             Message::Submit(submit) if submit.id.origin.site == from => {
                 self.submit(now, from, submit, tables);
             }
+            Message::Look(look) => self.look(now, from, look, tables),
             Message::DirectAck(ack) => self.acknowledged(now, from, ack.step),
             Message::Attach(_)
             | Message::Submit(_)
             | Message::SubmitAnswer(_)
             | Message::Direct(_)
             | Message::Attached(_)
+            | Message::Seen(_)
             | Message::StartChange(_) => {}
         }
     }
@@ -111,6 +116,7 @@ impl Host {
         for guest in self.guests.keys().copied().collect::<Vec<_>>() {
             self.direct(now, guest, tables.view(), views);
         }
+        self.tell_seen(views);
         let core: BTreeSet<SiteId> = tables.core().map(|life| life.site).collect();
         let orphans: BTreeSet<SiteIncarnation> =
             tables.attached().filter(|(_, via)| !core.contains(via)).map(|(life, _)| life).collect();
@@ -125,6 +131,19 @@ impl Host {
         let sites: BTreeSet<SiteId> = hint.members.iter().map(|m| m.site()).collect();
         for site in self.guests.keys().filter(|site| sites.contains(site)) {
             self.transmits.push_back((*site, Message::StartChange(hint.clone())));
+        }
+    }
+
+    /// A change of the core-set has begun: the hint to every guest, for each group that it has members in (M12).
+    pub fn handle_core_change(&mut self, attempt: ViewId, tables: &GroupTables) {
+        for (site, guest) in &self.guests {
+            let groups: BTreeSet<GroupId> =
+                tables.memberships_at(guest.life).map(|(_, group)| group).collect();
+            for view in groups.into_iter().filter_map(|group| tables.group_view(group)) {
+                let members = view.members.iter().map(|member| member.id).collect();
+                let hint = StartChange { group: view.group, attempt, members };
+                self.transmits.push_back((*site, Message::StartChange(hint)));
+            }
         }
     }
 
@@ -224,8 +243,40 @@ impl Host {
                 primary: tables.primary(),
                 known: attached,
                 unknown,
+                core: Some(tables.core().collect()),
             }),
         ));
+    }
+
+    /// What is said of a group is not repeated: the guest says again what it lacks.
+    fn look(&mut self, now: Time, from: SiteId, look: Look, tables: &GroupTables) {
+        let Some(guest) = self.guests.get_mut(&from) else { return };
+        guest.heard = now;
+        let looked_at = look.groups.into_iter().take(LOOKS_MAX);
+        let (mut views, mut missing, mut names) = (Vec::new(), Vec::new(), BTreeSet::new());
+        for (name, seen) in looked_at {
+            match tables.group_named(&name).and_then(|group| tables.group_view(group)) {
+                Some(view) if Some(view.id) > seen => views.push((*view).clone()),
+                Some(_) => {}
+                None => missing.push(name.clone()),
+            }
+            names.insert(name);
+        }
+        guest.looks = names;
+        if !views.is_empty() || !missing.is_empty() {
+            self.transmits.push_back((from, Message::Seen(Seen { views, missing })));
+        }
+    }
+
+    /// Tells the guests of a step's views what they look at.
+    fn tell_seen(&mut self, views: &[Arc<GroupView>]) {
+        for (site, guest) in self.guests.iter().filter(|(_, guest)| !guest.looks.is_empty()) {
+            let looked_at = views.iter().filter(|view| guest.looks.contains(&view.name));
+            let views: Vec<GroupView> = looked_at.map(|view| (**view).clone()).collect();
+            if !views.is_empty() {
+                self.transmits.push_back((*site, Message::Seen(Seen { views, missing: Vec::new() })));
+            }
+        }
     }
 
     /// Whether the views after the one that was seen are all here; a Weak group may skip some.
@@ -350,7 +401,15 @@ impl Host {
 
 impl Guest {
     fn new(life: SiteIncarnation, now: Time) -> Guest {
-        Guest { life, heard: now, owed: VecDeque::new(), resend: now, tries: 0, asked: BTreeSet::new() }
+        Guest {
+            life,
+            heard: now,
+            owed: VecDeque::new(),
+            resend: now,
+            tries: 0,
+            asked: BTreeSet::new(),
+            looks: BTreeSet::new(),
+        }
     }
 }
 

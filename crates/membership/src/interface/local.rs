@@ -9,6 +9,7 @@ use std::time::Duration;
 use wire::{GroupId, GroupName, MemberId, ProcessId, SiteId, Time, ViewId};
 
 use super::attachment::{Attachment, Due};
+use super::looks::{Looked, Looks};
 use super::message::{Answer, Attach, Attached, BadMessage, Claim, DirectAck, Message, StartChange, Submit};
 use super::{Config, Event, Failure, INTERFACE_REQUESTS, Join, WISHES_MAX, WishError};
 use crate::group::{GroupOptions, GroupRequest, GroupView, Outcome, Reason};
@@ -37,6 +38,11 @@ pub struct Interface {
     asked: BTreeMap<u64, Asked>,
     /// The step that let this life into the core-set, the last time.
     admitted: ViewId,
+    looks: Looks,
+    /// The core members, as the mserver in use told them last.
+    core: Vec<wire::SiteIncarnation>,
+    /// The mserver's view, and whether it is on the line.
+    core_view: Option<(ViewId, bool)>,
     last_process: u64,
     last_join: u64,
     last_request: u64,
@@ -80,6 +86,9 @@ impl Interface {
             seen: BTreeMap::new(),
             asked: BTreeMap::new(),
             admitted: ViewId::default(),
+            looks: Looks::default(),
+            core: Vec::new(),
+            core_view: None,
             last_process: 0,
             last_join: 0,
             last_request: 0,
@@ -224,9 +233,47 @@ impl Interface {
             }
             Message::Attached(attached) => self.handle_attached(now, from, attached),
             Message::StartChange(hint) => self.handle_start_change(hint),
-            Message::Attach(_) | Message::Submit(_) | Message::DirectAck(_) => {}
+            Message::Seen(seen) => {
+                for name in self.looks.handle_seen(seen) {
+                    self.events.push_back(Event::Looked { name });
+                }
+            }
+            Message::Attach(_) | Message::Submit(_) | Message::DirectAck(_) | Message::Look(_) => {}
         }
         self.say_due(now);
+    }
+
+    /// What is known at an attached site of a group, whether it has members here or not. What is not known is
+    /// asked for: [`Event::Looked`] says when it is, and again when it changes. Names are remembered, up to
+    /// [`LOOKS_MAX`](super::LOOKS_MAX); beyond, the one asked for longest ago is forgotten.
+    pub fn look(&mut self, name: &GroupName) -> Looked {
+        if let Some(view) = self.seen.values().find(|view| view.name == *name) {
+            return Looked::View(Arc::clone(view));
+        }
+        let looked = self.looks.look(name);
+        if looked == Looked::Unknown {
+            self.say_looks();
+        }
+        looked
+    }
+
+    /// The views of the groups that an attached site knows.
+    pub fn known_views(&self) -> impl Iterator<Item = &Arc<GroupView>> {
+        let here = self.seen.values();
+        here.chain(self.looks.views().filter(|view| !self.seen.contains_key(&view.group)))
+    }
+
+    /// The core-set's view as an attached site's mserver told it last, and whether it is on the line; its members.
+    pub fn core(&self) -> Option<(ViewId, bool, &[wire::SiteIncarnation])> {
+        let (view, primary) = self.core_view?;
+        Some((view, primary, &self.core))
+    }
+
+    fn say_looks(&mut self) {
+        let Some(attachment) = self.attachment.as_ref().filter(|a| a.is_confirmed()) else { return };
+        if let Some(look) = self.looks.say() {
+            self.transmits.push_back((attachment.via(), Message::Look(look)));
+        }
     }
 
     /// A site cannot be reached. If it is the mserver in use, the next is taken at once.
@@ -451,6 +498,7 @@ impl Interface {
             Due::Nothing => return,
             Due::Beat => {}
             Due::FailedOver { lost } => {
+                (self.core_view, self.core) = (None, Vec::new());
                 if lost {
                     self.events.push_back(Event::Detached);
                 }
@@ -475,6 +523,7 @@ impl Interface {
         let members = self.members.iter().filter_map(claim).collect();
         let attach = Attach { life: self.config.life, members };
         self.transmits.push_back((attachment.via(), Message::Attach(attach)));
+        self.say_looks();
     }
 
     fn handle_attached(&mut self, now: Time, from: SiteId, attached: Attached) {
@@ -484,7 +533,10 @@ impl Interface {
         }
         if attachment.heard(now, attached.known) {
             self.events.push_back(Event::Attached { via: from });
+            self.say_looks();
         }
+        self.core_view = Some((attached.view, attached.primary));
+        self.core = attached.core.unwrap_or_default();
         if !attached.known && !self.asked.values().any(|a| a.attaches) {
             self.ask(now, GroupRequest::Attach { life: self.config.life, via: from }, None);
         }

@@ -1,7 +1,7 @@
 //! What a site without an mserver says to the mserver that it is attached to, and what it hears from it.
 
 use minicbor::{Decode, Encode};
-use wire::{GroupId, MemberId, SiteIncarnation, ViewId};
+use wire::{GroupId, GroupName, MemberId, SiteIncarnation, ViewId};
 
 use crate::group::{GroupRequest, GroupView, Outcome};
 use crate::step::RequestId;
@@ -31,6 +31,12 @@ pub enum Message {
     /// To the interface: a change of this group has begun (a hint).
     #[n(6)]
     StartChange(#[n(0)] StartChange),
+    /// To the mserver: keep me told of these groups, though I have no members in them.
+    #[n(7)]
+    Look(#[n(0)] Look),
+    /// To the interface: the groups that you look at.
+    #[n(8)]
+    Seen(#[n(0)] Seen),
 }
 
 /// "Be my mserver." [Neely 94, III.B.2: a member interface registers with its mserver]
@@ -135,6 +141,30 @@ pub struct Attached {
     /// Claimed members that the tables do not hold, or whose views cannot be told without a gap.
     #[n(3)]
     pub unknown: Vec<Unknown>,
+    /// The core members of that view, for whoever asks the attached site who is up.
+    #[n(4)]
+    pub core: Option<Vec<SiteIncarnation>>,
+}
+
+/// "Keep me told of these groups." Replaces what was said before.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct Look {
+    /// The groups, each with its newest view seen.
+    #[n(0)]
+    pub groups: Vec<(GroupName, Option<ViewId>)>,
+}
+
+/// Groups that a site looks at.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct Seen {
+    /// Their newest views.
+    #[n(0)]
+    pub views: Vec<GroupView>,
+    /// Names that no group has.
+    #[n(1)]
+    pub missing: Vec<GroupName>,
 }
 
 /// A claimed member that the tables do not hold.

@@ -7,6 +7,7 @@
 mod attachment;
 mod host;
 mod local;
+mod looks;
 pub mod message;
 
 use std::sync::Arc;
@@ -19,6 +20,7 @@ use crate::step::{RequestId, Why};
 
 pub use host::Host;
 pub use local::Interface;
+pub use looks::{LOOKS_MAX, Looked};
 
 /// Wishes of local processes that may wait for an outcome. At the bound a wish is answered with [`WishError::Busy`].
 /// What the interface must ask itself (leaves and failures) is bounded by the memberships it has.
@@ -157,6 +159,11 @@ pub enum Event {
         id: RequestId,
         /// What became of it; none if the interface's patience ran out.
         outcome: Option<Outcome>,
+    },
+    /// Something new is known of a group that an attached site looks at.
+    Looked {
+        /// The group.
+        name: GroupName,
     },
     /// The site is attached to this mserver now.
     Attached {

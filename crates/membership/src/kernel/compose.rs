@@ -21,7 +21,9 @@ impl<T: Tables> Kernel<T> {
     /// Why a life is to be removed, if that is established (C15, C18), or if a newer one has been seen.
     pub(super) fn established(&self, peer: Peer) -> Option<Why> {
         let asked = |(id, kind): (&RequestId, &RequestKind)| match kind {
-            RequestKind::Fail(life, why) if *life == peer.life() && self.may_witness(id.origin) => Some(*why),
+            RequestKind::Fail(life, why) if *life == peer.life() && self.may_witness(id.origin, *life) => {
+                Some(*why)
+            }
             RequestKind::Leave(life) if *life == peer.life() => Some(Why::Left),
             RequestKind::Fail(..)
             | RequestKind::Leave(_)
@@ -33,11 +35,12 @@ impl<T: Tables> Kernel<T> {
         self.pending.iter().find_map(asked).or_else(|| newer().then_some(Why::Failed))
     }
 
-    /// C15: what was established in another view is over with it. It may still arrive, when the network has healed.
-    pub(super) fn may_witness(&self, origin: SiteIncarnation) -> bool {
+    /// C15: what was established in another view is over with it, whoever of the two is no longer there. It may still
+    /// arrive, or be pending here, when the network has healed.
+    pub(super) fn may_witness(&self, origin: SiteIncarnation, of: SiteIncarnation) -> bool {
         let here = self.view.as_ref().or(self.line.as_ref());
-        origin == self.me.life()
-            || here.is_some_and(|l| l.step.members.iter().any(|m| m.peer.life() == origin))
+        let lists = |life| here.is_some_and(|l| l.step.members.iter().any(|m| m.peer.life() == life));
+        (origin == self.me.life() || lists(origin)) && lists(of)
     }
 
     /// C9.4: the step that `attempt` proposes, if anybody would be left in it. `order` gives the ranks of those

@@ -6,6 +6,7 @@ use wire::{Bug, SiteId, ViewId};
 
 use super::message::{Body, Header};
 use super::output::{Delay, Output, Timer, Transition};
+use super::quorum::is_acceptor;
 use super::record::Learned;
 use super::tables::Tables;
 use super::{Kernel, RECORD_MAX, Role};
@@ -146,7 +147,8 @@ impl<T: Tables> Kernel<T> {
             self.forget_removed(step);
             self.settle(&learned, false);
         }
-        (self.tries, self.backoff, self.ran_out) = (0, false, false);
+        // Off the line a step may leave wanted what it was made for; the next one takes its time.
+        (self.tries, self.backoff, self.ran_out) = (u32::from(!step.primary), false, false);
         self.outputs.0.push_back(Output::Installed { step: Arc::new(step.clone()), group_views });
         self.view = Some(learned);
     }
@@ -210,8 +212,9 @@ impl<T: Tables> Kernel<T> {
         }
         let newer = match &self.line {
             Some(own) => line.step.position > own.step.position,
-            // A joiner takes no state before it is let in with this very life (C16).
-            None => line.step.lists(self.me) || step.is_some_and(|s| s.lists(self.me)),
+            // A joiner takes no state before it is let in with this very life (C16), or, if it died before it learned
+            // that, with its store: the line counts on its vote, and it has given none yet.
+            None => is_acceptor(&line.step, self.me) || step.is_some_and(|s| s.lists(self.me)),
         };
         if newer {
             self.trace(Transition::Init);
@@ -262,8 +265,15 @@ impl<T: Tables> Kernel<T> {
 
     /// C14: who is seen with an older line or view is sent what it lacks, unasked.
     pub(super) fn help_laggard(&mut self, header: &Header) {
-        let (Some(line), Some(position)) = (&self.line, header.line.map(|l| l.1)) else { return };
+        let Some(line) = &self.line else { return };
         let to = header.from.site;
+        let Some(position) = header.line.map(|l| l.1) else {
+            // It died before it learned that it was let in, and the line counts on its vote.
+            if line.step.position > 0 && is_acceptor(&line.step, header.from) {
+                self.tell_line(to);
+            }
+            return;
+        };
         if position < line.step.position {
             self.tell_line(to);
             return;

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use wire::SiteId;
+use wire::{SiteId, SiteIncarnation};
 
 use super::Kernel;
 use super::message::Status;
@@ -31,7 +31,10 @@ impl<T: Tables> Kernel<T> {
         let answered = |life| statuses.values().any(|(peer, _)| peer.life() == life);
         let in_parts = |(_, (peer, status)): &(&SiteId, &(Peer, Status))| {
             let side = status.branch.as_ref().filter(|_| status.view != own && !line.lists(*peer));
-            side.is_some_and(|side| !side.sites.iter().all(|life| answered(*life) || self.is_over(*life)))
+            let surpassed = |life: &SiteIncarnation| {
+                self.newest_life(life.site).is_some_and(|newest| newest.incarnation > life.incarnation)
+            };
+            side.is_some_and(|side| !side.sites.iter().all(|life| answered(*life) || surpassed(life)))
         };
         let parts: BTreeSet<SiteId> = statuses.iter().filter(in_parts).map(|(site, _)| *site).collect();
         if parts.is_empty() || self.left_out == LEFT_OUT_MAX {

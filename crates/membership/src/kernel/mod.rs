@@ -21,7 +21,7 @@ pub mod tables;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
-use wire::{Bugs, ClusterId, Incarnation, SiteId, SiteIncarnation, StoreId, ViewId};
+use wire::{Bugs, ClusterEpoch, ClusterId, Incarnation, SiteId, SiteIncarnation, StoreId, ViewId};
 
 pub use message::{Body, Header, Message, Status};
 pub use output::{Delay, Output, Timer, Transition};
@@ -44,6 +44,8 @@ pub const REQUESTS_PER_STEP_MAX: usize = 1024;
 pub const SITES_MAX: usize = 1024;
 /// How often a coordinator may say Wait (C14).
 pub const WAITS_MAX: u32 = 3;
+/// View ids of a cluster between two recoveries by force: more than ever are given out.
+pub const EPOCHS_PER_RECOVERY: u64 = 1_000_000_000_000;
 /// Where counting of tries ends: the back-off does not grow beyond it.
 pub const TRIES_MAX: u32 = 4;
 
@@ -174,19 +176,22 @@ impl<T: Tables> std::hash::Hash for Outputs<T> {
     fn hash<H: std::hash::Hasher>(&self, _: &mut H) {}
 }
 
-/// Step 0: the founders, before their stores are known (C0).
-fn step_zero<T: Tables>(founders: &[SiteId]) -> Learned<T> {
+/// Step 0: the founders, before their stores are known (C0). A cluster that was recovered by force begins its line
+/// anew, and its view ids above those that were given out before.
+fn step_zero<T: Tables>(config: &Config) -> Learned<T> {
     let tables = T::default();
+    let generation = u64::from(ClusterEpoch(config.cluster_epoch).generation());
+    let id = ViewId { epoch: generation * EPOCHS_PER_RECOVERY, ..ViewId::default() };
     let member = |site: &SiteId| CoreMember {
         peer: Peer { site: *site, incarnation: Incarnation(0), store: StoreId(0) },
         joined_at: ViewId::default(),
     };
     let step = Step {
-        id: ViewId::default(),
-        base: ViewId::default(),
+        id,
+        base: id,
         position: 0,
         primary: true,
-        members: founders.iter().map(member).collect(),
+        members: config.founders.iter().map(member).collect(),
         removed: Vec::new(),
         requests: Vec::new(),
         digest: tables.digest(),
@@ -231,8 +236,13 @@ impl<T: Tables> Kernel<T> {
         };
         match record {
             Some(record) => kernel.resume(record), // C19
-            None if founder => kernel.line = Some(Arc::new(step_zero(&kernel.config.founders))), // C0
-            None => kernel.ask_to_join(),          // C16
+            // C0
+            None if founder => {
+                let line = step_zero(&kernel.config);
+                kernel.promised = line.step.id;
+                kernel.line = Some(Arc::new(line));
+            }
+            None => kernel.ask_to_join(), // C16
         }
         kernel.turn();
         kernel

@@ -61,7 +61,8 @@ impl<T: Tables> Kernel<T> {
     /// later life of its site has been seen.
     pub(super) fn is_over(&self, life: SiteIncarnation) -> bool {
         let failed = |(id, kind): (&RequestId, &RequestKind)| {
-            matches!(kind, RequestKind::Fail(l, Why::Failed) if *l == life) && self.may_witness(id.origin)
+            matches!(kind, RequestKind::Fail(l, Why::Failed) if *l == life)
+                && self.may_witness(id.origin, life)
         };
         let surpassed =
             || self.newest_life(life.site).is_some_and(|newest| newest.incarnation > life.incarnation);

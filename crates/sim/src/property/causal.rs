@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use wire::{GroupName, MemberId, ProcessId, ViewId};
 
 use super::Breach;
-use crate::history::{History, Message, What, is_synchronous};
+use crate::history::{History, Message, Stay, What, is_synchronous};
 use crate::host::Order;
 
 pub(super) fn check(history: &History) -> Result<(), Breach> {
@@ -142,7 +142,7 @@ impl<'a> Causality<'a> {
         }
         if cast.order == Order::Cbcast && cast.member.process != process {
             let late = |effect: &&Message| self.causes.get(effect).is_some_and(|causes| causes.has(message));
-            if let Some(effect) = effects.iter().find(late) {
+            if let Some(effect) = effects.iter().find(late).filter(|_| !parted(history, message, member)) {
                 return Err(format!(
                     "{member} was delivered message {message} after {effect}, which it caused"
                 ));
@@ -157,6 +157,18 @@ impl<'a> Causality<'a> {
         past.insert(message);
         Ok(())
     }
+}
+
+/// Whether a partition has come between this member and another that was delivered the message with it: neither can
+/// know what the other was delivered of the view that they left apart.
+fn parted(history: &History, message: Message, member: MemberId) -> bool {
+    let Some(view) = history.cast(message).and_then(|cast| cast.view) else { return false };
+    history.members.values().any(|other| {
+        let knows = |stay: &Stay| stay.casts.contains(&message) || stay.messages().any(|m| m == message);
+        let at = other.stays.iter().position(|stay| stay.view.id == view && knows(stay));
+        let next = at.and_then(|n| other.stays.get(n + 1).filter(|next| other.next(n) == Some(next.view.id)));
+        next.is_some_and(|next| !next.lists(member))
+    })
 }
 
 #[cfg(test)]

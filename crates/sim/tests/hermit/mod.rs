@@ -53,7 +53,7 @@ impl Hermit {
         });
         self.groups.insert(member, view.clone());
         self.events.push_back(Event::Transition("alone"));
-        self.events.push_back(Event::View { view, transitional: vec![member] });
+        self.events.push_back(Event::View { view, members: vec![member], transitional: vec![member] });
     }
 
     fn member(&self, process: ProcessId, name: &GroupName) -> Option<(MemberId, Arc<GroupView>)> {

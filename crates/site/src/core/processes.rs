@@ -9,15 +9,15 @@ use stack::{JoinError, LocalMembers, ReplyTo};
 use tokio::sync::mpsc;
 use wire::{GroupId, GroupName, MemberId, ProcessId, ViewId};
 
-use crate::handle::{Command, EventSink, Events, ProcessEvent};
+use crate::handle::{Command, EventSink, Events, Probe, ProcessEvent};
 
 #[derive(Default)]
 pub(super) struct Processes {
     sinks: BTreeMap<ProcessId, EventSink>,
     groups: BTreeMap<GroupId, Local>,
     watchers: BTreeMap<GroupName, BTreeSet<ProcessId>>,
-    /// Processes that do not take their events.
-    paused: BTreeSet<ProcessId>,
+    /// Processes that do not take their events, and the groups that are held for each.
+    paused: BTreeMap<ProcessId, BTreeSet<GroupId>>,
 }
 
 /// A group's members at this site.
@@ -53,24 +53,32 @@ impl Processes {
 
     /// A process takes its events again; the groups that need no longer be held for it.
     pub(super) fn resume(&mut self, process: ProcessId) -> Vec<GroupName> {
-        if !self.paused.remove(&process) {
-            return Vec::new();
-        }
-        let free = |local: &&Local| {
-            let has = |p: &ProcessId| local.members.iter().any(|member| member.process == *p);
-            has(&process) && !self.paused.iter().any(has)
-        };
-        self.groups.values().filter(free).map(|local| local.name.clone()).collect()
+        let held = self.paused.remove(&process).unwrap_or_default();
+        let free = |group: &GroupId| !self.paused.values().any(|held| held.contains(group));
+        held.into_iter().filter(free).filter_map(|group| self.name(group)).collect()
     }
 
     /// Whether a member here does not take what this group tells it.
     pub(super) fn hold_back(&self, group: &GroupName) -> bool {
-        let paused = |local: &Local| local.members.iter().any(|member| self.paused.contains(&member.process));
+        let paused = |local: &Local| local.members.iter().any(|m| self.paused.contains_key(&m.process));
         !self.paused.is_empty() && self.groups.values().any(|local| local.name == *group && paused(local))
     }
 
     pub(super) fn name(&self, group: GroupId) -> Option<GroupName> {
         self.groups.get(&group).map(|local| local.name.clone())
+    }
+
+    /// The group of that name, if the process is a member of it.
+    pub(super) fn membership(&self, process: ProcessId, name: &GroupName) -> Option<GroupId> {
+        let member =
+            |local: &Local| local.name == *name && local.members.iter().any(|m| m.process == process);
+        self.groups.iter().find(|(_, local)| member(local)).map(|(id, _)| *id)
+    }
+
+    /// The groups that a process is a member of.
+    pub(super) fn memberships(&self, process: ProcessId) -> Vec<GroupId> {
+        let member = |local: &Local| local.members.iter().any(|m| m.process == process);
+        self.groups.iter().filter(|(_, local)| member(local)).map(|(id, _)| *id).collect()
     }
 
     pub(super) fn watch(
@@ -100,10 +108,23 @@ impl Processes {
         }
     }
 
-    pub(super) fn tell_view(&mut self, view: &Arc<GroupView>, transitional: &[MemberId]) {
+    /// Asks whether a process takes its events.
+    pub(super) fn probe(&self, process: ProcessId, probe: Probe) {
+        if let Some(sink) = self.sinks.get(&process) {
+            sink.probe(probe);
+        }
+    }
+
+    /// Gives the members here that were told.
+    pub(super) fn tell_view(
+        &mut self,
+        view: &Arc<GroupView>,
+        members: &[MemberId],
+        transitional: &[MemberId],
+    ) -> Vec<MemberId> {
         let transitional: Arc<[MemberId]> = transitional.into();
         let here = |member: &MemberId| self.sinks.contains_key(&member.process);
-        let members: Vec<MemberId> = view.members.iter().map(|member| member.id).filter(here).collect();
+        let members: Vec<MemberId> = members.iter().copied().filter(here).collect();
         for &member in &members {
             let (view, transitional) = (Arc::clone(view), Arc::clone(&transitional));
             self.tell(member.process, ProcessEvent::View { view, me: Some(member), transitional });
@@ -112,17 +133,24 @@ impl Processes {
         for local in self.groups.values_mut() {
             local.members.retain(|local| !members.contains(local));
         }
-        self.groups.insert(view.group, Local { name: view.name.clone(), members });
+        self.groups.insert(view.group, Local { name: view.name.clone(), members: members.clone() });
         self.groups.retain(|_, local| !local.members.is_empty());
+        members
     }
 
-    pub(super) fn tell_left(&mut self, group: &GroupName, member: MemberId, why: &str) {
+    /// Says whether the group need no longer be held: it was held for this process alone.
+    pub(super) fn tell_left(&mut self, group: &GroupName, member: MemberId, why: &str) -> bool {
         let event = ProcessEvent::Left { group: group.clone(), why: why.to_owned() };
         self.tell(member.process, event);
-        for local in self.groups.values_mut().filter(|local| local.name == *group) {
+        let left = self.groups.iter_mut().filter(|(_, local)| local.name == *group);
+        let mut held = false;
+        for (id, local) in left {
             local.members.retain(|local| *local != member);
+            held |= self.paused.get_mut(&member.process).is_some_and(|held| held.remove(id));
+            held &= !self.paused.values().any(|held| held.contains(id));
         }
         self.groups.retain(|_, local| !local.members.is_empty());
+        held
     }
 
     pub(super) fn tell_join_failed(&mut self, group: &GroupName, member: MemberId, error: &JoinError) {
@@ -168,8 +196,7 @@ impl Processes {
                 reply_to,
                 payload: payload.clone(),
             });
-            if behind {
-                self.paused.insert(member.process);
+            if behind && self.paused.entry(member.process).or_default().insert(group) {
                 held = Some(local.name.clone());
             }
         }
@@ -188,5 +215,67 @@ impl Processes {
             // What is not a message costs nothing: nobody is paused for it.
             let _ = sink.send(event);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use membership::group::{GroupMember, GroupOptions};
+    use wire::{Incarnation, SiteId, SiteIncarnation};
+
+    use super::*;
+
+    fn process(local: u64) -> ProcessId {
+        ProcessId { birth: SiteIncarnation { site: SiteId(1), incarnation: Incarnation(1) }, local }
+    }
+
+    fn group(index: u32) -> GroupId {
+        GroupId { index, ..GroupId::default() }
+    }
+
+    /// A group with a member of each of these processes.
+    fn enter(processes: &mut Processes, index: u32, of: &[u64]) {
+        let member = |local: &u64| MemberId { process: process(*local), join: u64::from(index) };
+        let listed = |local: &u64| GroupMember { id: member(local), role: None, previous: None };
+        let view = GroupView {
+            group: group(index),
+            name: GroupName::parse(&format!("g{index}")).expect("a name"),
+            id: ViewId::default(),
+            primary: true,
+            lives: true,
+            members: of.iter().map(listed).collect(),
+            joined: Vec::new(),
+            left: Vec::new(),
+            options: GroupOptions::default(),
+        };
+        let members: Vec<MemberId> = of.iter().map(member).collect();
+        processes.tell_view(&Arc::new(view), &members, &[]);
+    }
+
+    fn deliver(processes: &mut Processes, index: u32) -> Option<String> {
+        let payload = Bytes::from(vec![0; 5 << 20]);
+        let (all, order) = (LocalMembers::All, multicast::Order::Abcast);
+        let from = MemberId::default();
+        let held = processes.deliver(group(index), ViewId::default(), from, &all, order, None, &payload);
+        held.map(|name| name.to_string())
+    }
+
+    #[test]
+    fn every_group_of_a_process_that_takes_nothing_is_held_until_it_takes_or_leaves() {
+        let (sender, _commands) = mpsc::channel(1);
+        let mut processes = Processes::default();
+        let _events: Vec<Events> =
+            [1, 2].map(|local| processes.open(process(local), &sender.downgrade())).into();
+        enter(&mut processes, 1, &[1, 2]);
+        enter(&mut processes, 2, &[1]);
+        assert_eq!(deliver(&mut processes, 1).as_deref(), Some("g1"));
+        assert_eq!(deliver(&mut processes, 2).as_deref(), Some("g2"), "not the first alone");
+        assert_eq!(deliver(&mut processes, 2), None, "it is held already");
+        assert!(processes.resume(process(2)).is_empty(), "the other process takes nothing yet");
+        let name = GroupName::parse("g1").expect("a name");
+        let member = MemberId { process: process(1), join: 1 };
+        assert!(processes.tell_left(&name, member, "left"), "nobody else holds it");
+        let freed: Vec<String> = processes.resume(process(1)).iter().map(|name| name.to_string()).collect();
+        assert_eq!(freed, ["g2"]);
     }
 }

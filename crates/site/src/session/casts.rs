@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use multicast::Order;
-use multicast::call::Replies;
+use multicast::call::{Outcome, Replies};
 use serde_json::{Map, Value};
 use stack::CastOptions;
 use tokio::sync::mpsc;
@@ -26,6 +26,7 @@ pub(super) struct Cast {
     group: GroupName,
     options: CastOptions,
     payloads: Vec<Bytes>,
+    lazy: Option<Duration>,
 }
 
 /// The lanes of one session.
@@ -43,7 +44,8 @@ impl Lanes {
 
 impl Cast {
     pub(super) fn parse(op: Op, body: Bytes) -> Result<Cast, Failure> {
-        let Op::Cast { group, order, safe, exclude_self, only, replies, timeout_ms, lens } = op else {
+        let Op::Cast { group, order, safe, exclude_self, only, replies, timeout_ms, lazy_ms, lens } = op
+        else {
             return Err(translate::bad("not a cast"));
         };
         let options = CastOptions {
@@ -58,10 +60,14 @@ impl Cast {
         if options.replies != Replies::None && payloads.len() != 1 {
             return Err(translate::bad("a cast that waits for replies is one message: leave lens out"));
         }
+        if options.replies != Replies::None && lazy_ms.is_some() {
+            return Err(translate::bad("a cast that waits for replies is not held back: leave lazy_ms out"));
+        }
         if options.replies != Replies::None && options.order == Order::Gbcast {
             return Err(translate::bad("replies to a gbcast are not collected; use abcast"));
         }
-        Ok(Cast { group: translate::group_name(&group)?, options, payloads })
+        let lazy = lazy_ms.map(Duration::from_millis);
+        Ok(Cast { group: translate::group_name(&group)?, options, payloads, lazy })
     }
 }
 
@@ -82,37 +88,52 @@ fn lane(shared: &Arc<Shared>) -> mpsc::Sender<(u64, Cast)> {
     tokio::spawn(async move {
         while let Some((id, cast)) = casts.recv().await {
             if cast.options.replies == Replies::None {
-                let Cast { group, options, payloads } = cast;
-                let answer = match shared.site.handle.cast(shared.process, group, options, payloads).await {
+                let (handle, process) = (&shared.site.handle, shared.process);
+                let Cast { group, options, payloads, lazy } = cast;
+                let taken = match lazy {
+                    Some(patience) => handle.cast_lazily(process, group, options, payloads, patience).await,
+                    None => handle.cast(process, group, options, payloads).await,
+                };
+                let answer = match taken {
                     Ok(()) => done(id, Map::new(), 0),
                     Err(error) => failed(id, translate::refused(&error)),
                 };
                 shared.answer(answer, Bytes::new()).await;
             } else {
-                let shared = Arc::clone(&shared);
-                tokio::spawn(async move { call(&shared, id, cast).await });
+                call(&shared, id, cast).await;
             }
         }
     });
     lane
 }
 
-async fn call(shared: &Shared, id: u64, mut cast: Cast) {
+/// Begins a call, and lets it go on apart: its replies must not hold up what the session casts next.
+async fn call(shared: &Arc<Shared>, id: u64, mut cast: Cast) {
     let payload = cast.payloads.pop().unwrap_or_default();
-    match shared.site.handle.call(shared.process, cast.group, cast.options, payload).await {
-        Ok(outcome) => {
-            let summary = serde_json::to_value(translate::reply_summary(&outcome)).unwrap_or(Value::Null);
-            let mut body = Vec::new();
-            for (_, reply) in &outcome.replies {
-                body.extend_from_slice(reply);
-            }
-            if let Some((_, reason)) = &outcome.aborted_by {
-                body.extend_from_slice(reason);
-            }
-            let mut result = Map::new();
-            result.insert("replies".to_owned(), summary);
-            shared.answer(done(id, result, body.len()), body.into()).await;
+    let begun = shared.site.handle.begin_call(shared.process, cast.group, cast.options, payload).await;
+    let shared = Arc::clone(shared);
+    tokio::spawn(async move {
+        let ended = match begun {
+            Ok(call) => call.await,
+            Err(error) => Err(error),
+        };
+        match ended {
+            Ok(outcome) => tell_outcome(&shared, id, &outcome).await,
+            Err(error) => shared.answer(failed(id, translate::refused(&error)), Bytes::new()).await,
         }
-        Err(error) => shared.answer(failed(id, translate::refused(&error)), Bytes::new()).await,
+    });
+}
+
+async fn tell_outcome(shared: &Shared, id: u64, outcome: &Outcome) {
+    let summary = serde_json::to_value(translate::reply_summary(outcome)).unwrap_or(Value::Null);
+    let mut body = Vec::new();
+    for (_, reply) in &outcome.replies {
+        body.extend_from_slice(reply);
     }
+    if let Some((_, reason)) = &outcome.aborted_by {
+        body.extend_from_slice(reason);
+    }
+    let mut result = Map::new();
+    result.insert("replies".to_owned(), summary);
+    shared.answer(done(id, result, body.len()), body.into()).await;
 }

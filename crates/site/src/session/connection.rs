@@ -22,7 +22,7 @@ use super::{events, requests, translate};
 use crate::handle::{Events, Handle};
 use crate::metrics::Metrics;
 
-/// Message bodies that a client may be sent before it grants more.
+/// What a client may be sent before it grants more: the bytes of messages, and of each message its cost.
 const CREDIT_BYTES: u64 = 1 << 20;
 /// Answers and events that wait to be written.
 const OUT_MAX: usize = 256;
@@ -110,7 +110,7 @@ pub(super) struct Shared {
     pub(super) tickets: Mutex<Tickets>,
 }
 
-/// Message bodies that may still be sent.
+/// Messages that may still be sent.
 #[derive(Default)]
 pub(super) struct Credit {
     bytes: AtomicI64,
@@ -158,14 +158,17 @@ impl Connection {
         if !matches!(greeted, Ok(Some(_))) {
             self.site.metrics.sessions_refused.inc();
         }
-        if let Ok(Some((process, events, principal))) = greeted {
+        if let Ok(Some((process, mut events, principal))) = greeted {
             let credit = Credit::default();
             credit.grant(CREDIT_BYTES);
             let (site, tickets) = (Arc::clone(&self.site), Mutex::default());
             let shared = Arc::new(Shared { site, principal, process, out: out.clone(), credit, tickets });
+            let asking =
+                events.take_probes().map(|probes| tokio::spawn(events::ask(Arc::clone(&shared), probes)));
             let passing_on = tokio::spawn(events::pass_on(Arc::clone(&shared), events));
             let end = requests::serve(&shared, &mut read, decoder).await;
             passing_on.abort();
+            asking.inspect(|asking| asking.abort());
             if let End::Broken(Some(why)) = &end {
                 let _ = out.try_send(vec![line(&Event::Going { why: why.clone() })]);
             }

@@ -3,16 +3,26 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use wire::session::Event;
+use wire::session::{Event, MESSAGE_COST_BYTES};
 
 use super::connection::{Shared, line};
 use super::translate;
-use crate::handle::{Events, ProcessEvent};
+use crate::handle::{Events, Probes, ProcessEvent};
 
 /// A run of messages in one line is at most so long …
 const RUN_BYTES_MAX: usize = 64 * 1024;
 /// … in bytes, and has at most so many messages.
 const RUN_MESSAGES_MAX: usize = 1_024;
+
+/// Passes probes on past the messages that wait for credit.
+pub(super) async fn ask(shared: Arc<Shared>, mut probes: Probes) {
+    while let Some(probe) = probes.next().await {
+        let groups = probe.groups.iter().map(ToString::to_string).collect();
+        if shared.out.send(vec![line(&Event::Probe { id: probe.id, groups })]).await.is_err() {
+            return;
+        }
+    }
+}
 
 pub(super) async fn pass_on(shared: Arc<Shared>, mut events: Events) {
     let mut next = None;
@@ -80,7 +90,7 @@ async fn run(
             }
         }
     }
-    shared.credit.spend(run_bytes).await;
+    shared.credit.spend(run_bytes + run.len() * MESSAGE_COST_BYTES).await;
     let lens = match run.len() {
         1 => Vec::new(),
         _ => run.iter().map(|payload| payload.len() as u32).collect(),

@@ -5,10 +5,10 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use serde_json::{Map, Value, json};
-use stack::ReplyKind;
+use stack::{Change, ReplyKind};
 use tokio::io::AsyncRead;
 use tokio::sync::Semaphore;
-use wire::session::{self, Decoder, ErrorCode, Failure, Op, Principal, Request};
+use wire::session::{self, Decoder, Failure, Op, Principal, Request};
 
 use super::casts::{Cast, Lanes};
 use super::connection::{End, Shared, done, failed, next_item, object};
@@ -41,7 +41,8 @@ pub(super) async fn serve<R: AsyncRead + Unpin>(
         let id = request.id;
         match request.op {
             Op::Credit { bytes } => shared.credit.grant(bytes),
-            Op::Alive { probe: _ } => {}
+            // If the site is going down, the session ends anyway.
+            Op::Alive { probe } => drop(shared.site.handle.alive(shared.process, probe).await),
             Op::Bye => {
                 shared.answer(done(id, Map::new(), 0), Bytes::new()).await;
                 return End::InOrder;
@@ -111,13 +112,8 @@ async fn run(shared: &Shared, op: Op, body: Bytes) -> Result<Map<String, Value>,
             Ok(object(json!({ "groups": groups })))
         }
         Op::View { group } => {
-            let name = group_name(&group)?;
-            let status = handle.status().await.map_err(refused)?;
-            let found = status.groups.iter().find(|group| group.view.name == name).ok_or_else(|| {
-                let why = format!("there is no group {name}; `unanimous groups` lists them");
-                translate::failure(ErrorCode::NoSuchGroup, why)
-            })?;
-            Ok(object(serde_json::to_value(translate::view(&found.view, None, &[])).unwrap_or(Value::Null)))
+            let view = handle.view(group_name(&group)?).await.map_err(refused)?;
+            Ok(object(serde_json::to_value(translate::view(&view, None, &[])).unwrap_or(Value::Null)))
         }
         Op::Watch { group } => watch(shared, &group, true).await,
         Op::Unwatch { group } => watch(shared, &group, false).await,
@@ -125,7 +121,20 @@ async fn run(shared: &Shared, op: Op, body: Bytes) -> Result<Map<String, Value>,
         Op::Reorder { group, member } => {
             shared.may(Principal::Administer)?;
             let (name, member) = (group_name(&group)?, translate::member(&member)?);
-            handle.reorder(name, member).await.map_err(refused)?;
+            handle.change(Change::Reorder { group: name, member }).await.map_err(refused)?;
+            Ok(Map::new())
+        }
+        Op::Split { group, members, into } => {
+            shared.may(Principal::Administer)?;
+            let (group, into) = (group_name(&group)?, group_name(&into)?);
+            let members = members.iter().map(|text| translate::member(text)).collect::<Result<_, _>>()?;
+            handle.change(Change::Split { group, members, into }).await.map_err(refused)?;
+            Ok(Map::new())
+        }
+        Op::Merge { group, into } => {
+            shared.may(Principal::Administer)?;
+            let (from, into) = (group_name(&group)?, group_name(&into)?);
+            handle.change(Change::Merge { from, into }).await.map_err(refused)?;
             Ok(Map::new())
         }
         Op::Stop => {

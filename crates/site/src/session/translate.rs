@@ -4,7 +4,7 @@ use membership::group::{Consistency, Create, GroupOptions, GroupView, Lives, Mer
 use membership::step::Why;
 use multicast::Order;
 use multicast::call::{Outcome, Replies};
-use stack::{CallFailed, CastError, JoinError, JoinOptions, SiteState, Status};
+use stack::{JoinOptions, SiteState, Status};
 use wire::session::{self, ErrorCode, Failure, GotReply, LeftMember, NamedReplies, Reply, View};
 use wire::{GroupName, Incarnation, MemberId, ProcessId, SiteId, SiteIncarnation};
 
@@ -24,24 +24,7 @@ pub(super) fn group_name(text: &str) -> Result<GroupName, Failure> {
 }
 
 pub(super) fn refused(error: &RequestError) -> Failure {
-    let code = match error {
-        RequestError::Stopped => ErrorCode::Stopping,
-        RequestError::Join(JoinError::Refused(_)) => ErrorCode::Exists,
-        RequestError::Join(JoinError::NotAdmitted) => ErrorCode::NotAdmitted,
-        RequestError::Join(JoinError::NotPrimary) | RequestError::Cast(CastError::ReadOnly) => {
-            ErrorCode::NotPrimary
-        }
-        RequestError::Join(JoinError::Unknown)
-        | RequestError::Cast(CastError::NotMember | CastError::NotAwaited) => ErrorCode::NotMember,
-        RequestError::Cast(CastError::NoSuchGroup) => ErrorCode::NoSuchGroup,
-        RequestError::Cast(CastError::TooLarge) => ErrorCode::TooLarge,
-        RequestError::Cast(CastError::NotOffered) => ErrorCode::BadRequest,
-        RequestError::Join(JoinError::Busy)
-        | RequestError::Cast(CastError::Blocked | CastError::Full | CastError::Busy)
-        | RequestError::Call(CallFailed::NotSent) => ErrorCode::Busy,
-        RequestError::Call(CallFailed::Unknown) => ErrorCode::Interrupted,
-    };
-    failure(code, error.to_string())
+    failure(error.code(), error.to_string())
 }
 
 /// The fields of a `join`.

@@ -217,7 +217,8 @@ impl Groups {
         self.caller.handle_view(view);
         self.answerer.handle_view(view);
         group.contact.handle_view(installed, &mut self.caller);
-        self.events.push_back(Event::View { view: Arc::clone(view), transitional });
+        let (view, members) = (Arc::clone(view), group.local.clone());
+        self.events.push_back(Event::View { view, members, transitional });
     }
 
     /// Members whose group has become another are no longer in the one that it was, whose end may come later. A program

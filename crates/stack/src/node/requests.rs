@@ -1,12 +1,17 @@
 //! What the processes of a site ask of its node.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
-use membership::group::GroupRequest;
-use membership::interface::{Join, WishError};
+use membership::group::{GroupRequest, GroupView};
+use membership::interface::{Join, Looked, WishError};
 use wire::{GroupName, MemberId, ProcessId, Time};
 
 use super::Node;
-use crate::api::{CastError, CastOptions, Casted, Event, JoinError, JoinOptions, ReplyKind, ReplyTo};
+use crate::api::{
+    CastError, CastOptions, Casted, Change, ChangeError, ChangeId, Event, JoinError, JoinOptions, ReplyKind,
+    ReplyTo,
+};
 
 impl Node {
     /// A process is born: its id.
@@ -48,7 +53,16 @@ impl Node {
         self.interface.leave(now, member).map_err(|_| CastError::NotMember)
     }
 
-    /// Casts to a group, as a member or from outside.
+    fn known(&mut self, group: &GroupName) -> Result<Arc<GroupView>, CastError> {
+        match self.look(group) {
+            Looked::View(view) => Ok(view),
+            Looked::Missing => Err(CastError::NoSuchGroup),
+            Looked::Unknown => Err(CastError::Busy),
+        }
+    }
+
+    /// Casts to a group, as a member or from outside. At an attached site that does not know the group yet,
+    /// `Blocked` lasts until [`Event::Looked`].
     pub fn cast(
         &mut self,
         now: Time,
@@ -60,7 +74,11 @@ impl Node {
         if let Some(member) = self.groups.member(process, group) {
             return self.groups.cast(now, member, options, payload);
         }
-        let view = self.group_view(group).ok_or(CastError::NoSuchGroup)?;
+        let view = match self.look(group) {
+            Looked::View(view) => view,
+            Looked::Missing => return Err(CastError::NoSuchGroup),
+            Looked::Unknown => return Err(CastError::Blocked),
+        };
         self.groups.cast_from_outside(now, process, &view, options, payload)
     }
 
@@ -88,13 +106,30 @@ impl Node {
         self.groups.hold(now, group, hold);
     }
 
-    /// Moves a member to rank 0 of its group.
-    pub fn reorder(&mut self, now: Time, group: &GroupName, member: MemberId) -> Result<(), CastError> {
-        let view = self.group_view(group).ok_or(CastError::NoSuchGroup)?;
-        if !view.members.iter().any(|listed| listed.id == member) {
-            return Err(CastError::NotMember);
-        }
-        let request = GroupRequest::Reorder { group: view.group, member };
+    /// Asks for a change. [`Event::Changed`] says what became of it.
+    pub fn change(&mut self, now: Time, change: Change) -> Result<ChangeId, ChangeError> {
+        let request = match change {
+            Change::Reorder { group, member } => {
+                GroupRequest::Reorder { group: self.known(&group).map_err(unknown)?.group, member }
+            }
+            Change::Split { group, members, into } => {
+                let group = self.known(&group).map_err(unknown)?.group;
+                GroupRequest::Split { group, members, into }
+            }
+            Change::Merge { from, into } => GroupRequest::Merge {
+                from: self.known(&from).map_err(unknown)?.group,
+                into: self.known(&into).map_err(unknown)?.group,
+            },
+        };
+        let id = self.interface.request(now, request).map_err(|_| ChangeError::Busy)?;
+        self.changes.insert(id.n);
+        Ok(ChangeId(id.n))
+    }
+
+    /// Takes a member that is hung out of its group: to the others it has failed.
+    pub fn expel(&mut self, now: Time, group: &GroupName, member: MemberId) -> Result<(), CastError> {
+        let view = self.known(group)?;
+        let request = GroupRequest::Expel { group: view.group, member };
         self.interface.request(now, request).map(drop).map_err(|_| CastError::Busy)
     }
 
@@ -108,5 +143,12 @@ impl Node {
             Some(service) => service.leave(now),
             None => self.events.push_back(Event::MayStop),
         }
+    }
+}
+
+fn unknown(error: CastError) -> ChangeError {
+    match error {
+        CastError::NoSuchGroup => ChangeError::NoSuchGroup,
+        _ => ChangeError::Busy,
     }
 }

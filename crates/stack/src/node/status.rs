@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use membership::group::GroupView;
+use membership::interface::Looked;
 use membership::service::Service;
 use wire::{GroupName, SiteId};
 
@@ -25,11 +26,22 @@ impl Node {
                 sites.entry(site).or_insert_with(|| unnamed(site)).name = info.name.clone();
             }
         }
-        for (rank, life) in self.members.iter().enumerate() {
+        let attached = self.interface.core().filter(|_| !self.config.mserver);
+        let members = attached.map_or(&self.members[..], |(_, _, core)| core);
+        for (rank, life) in members.iter().enumerate() {
             let summary = sites.entry(life.site).or_insert_with(|| unnamed(life.site));
             summary.state = SiteState::Up;
             summary.incarnation = Some(life.incarnation);
             summary.rank = Some(rank);
+        }
+        for (life, _) in learned.into_iter().flat_map(|learned| learned.tables.attached()) {
+            let summary = sites.entry(life.site).or_insert_with(|| unnamed(life.site));
+            (summary.state, summary.incarnation) = (SiteState::Up, Some(life.incarnation));
+        }
+        if self.interface.attached_to().is_some() {
+            let me = sites.entry(self.config.me.site).or_insert_with(|| unnamed(self.config.me.site));
+            me.state = SiteState::Up;
+            me.incarnation = Some(self.config.me.incarnation);
         }
         for life in self.detector.suspected() {
             if let Some(summary) = sites.get_mut(&life.site)
@@ -39,8 +51,8 @@ impl Node {
             }
         }
         Status {
-            view: self.view_id(),
-            primary: learned.is_some_and(|learned| learned.step.primary),
+            view: self.view_id().or(attached.map(|(view, _, _)| view)),
+            primary: learned.map_or(attached.is_some_and(|(_, primary, _)| primary), |l| l.step.primary),
             position: learned.map_or(0, |learned| learned.step.position),
             sites: sites.into_values().collect(),
             groups: self.group_views().into_iter().map(|view| GroupSummary { view }).collect(),
@@ -48,7 +60,16 @@ impl Node {
         }
     }
 
-    /// The current view of a group, by name.
+    /// A group as this site knows it. An attached site that does not know it asks its mserver:
+    /// [`Event::Looked`](crate::Event::Looked) follows, and again whenever the group changes.
+    pub fn look(&mut self, name: &GroupName) -> Looked {
+        if !self.config.mserver {
+            return self.interface.look(name);
+        }
+        self.group_view(name).map_or(Looked::Missing, Looked::View)
+    }
+
+    /// The current view of a group, by name, where there is an mserver; see [`Node::look`].
     pub fn group_view(&self, name: &GroupName) -> Option<Arc<GroupView>> {
         let tables = &self.service.as_ref().and_then(Service::view)?.tables;
         tables.group_view(tables.group_named(name)?)
@@ -57,14 +78,18 @@ impl Node {
     /// The current views of all groups, by name.
     pub fn group_views(&self) -> Vec<Arc<GroupView>> {
         let learned = self.service.as_ref().and_then(Service::view);
-        let mut views: Vec<_> = learned.map(|l| l.tables.group_views().collect()).unwrap_or_default();
+        let known = || self.interface.known_views().cloned().collect();
+        let mut views: Vec<_> = learned.map_or_else(known, |learned| learned.tables.group_views().collect());
         views.sort_by(|a: &Arc<GroupView>, b| a.name.cmp(&b.name));
         views
     }
 
     /// In one line, what a site that can't serve waits for.
     fn waiting_for(&self) -> Option<String> {
-        let service = self.service.as_ref()?;
+        let Some(service) = self.service.as_ref() else {
+            let detached = self.interface.attached_to().is_none();
+            return detached.then(|| "waiting for a site with an mserver to attach to".to_owned());
+        };
         let name = |site: SiteId| {
             let known = self.config.known.iter().find(|(known, _)| *known == site);
             known.map_or_else(|| site.to_string(), |(_, name)| name.clone())
@@ -85,6 +110,9 @@ impl Node {
             (None, Some(line)) => {
                 let absent = missing(&mut line.step.members.iter().map(|m| m.peer.site));
                 Some(format!("waiting for a majority of the last view; not heard: {absent}"))
+            }
+            (None, None) if !self.config.founders.contains(&self.config.me.site) => {
+                Some("waiting to be let in by a site of the cluster".to_owned())
             }
             (Some(_) | None, None) => {
                 let absent = missing(&mut self.config.founders.iter().copied());

@@ -5,6 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use client::Session;
 use serde_json::{Map, Value};
+use stack::Change;
 use wire::session::{BODY_BYTES_MAX, Op, Replies as ReplyWords, Reply as ReplyLine};
 use wire::{GroupName, MemberId};
 
@@ -14,6 +15,7 @@ use crate::error::Error;
 use crate::ids;
 use crate::join::JoinOptions;
 use crate::queue::{Seen, Sink};
+use crate::routes::Moved;
 use crate::view::View;
 
 /// Messages in one request: their lengths must fit into its header line.
@@ -59,6 +61,26 @@ impl Remote {
         let (_, session) = self.up(0).await?;
         let line = session.view(group.as_str()).await.map_err(Error::of_request)?;
         View::from_line(group.clone(), &line).map_err(garbled)
+    }
+
+    pub(crate) async fn moved(&self) -> Option<Moved> {
+        self.shared.moved.lock().await.recv().await
+    }
+
+    pub(crate) async fn change(&self, change: Change) -> Result<(), Error> {
+        let (_, session) = self.up(0).await?;
+        let op = match change {
+            Change::Reorder { group, member } => {
+                Op::Reorder { group: group.to_string(), member: member.to_string() }
+            }
+            Change::Split { group, members, into } => Op::Split {
+                group: group.to_string(),
+                members: members.iter().map(MemberId::to_string).collect(),
+                into: into.to_string(),
+            },
+            Change::Merge { from, into } => Op::Merge { group: from.to_string(), into: into.to_string() },
+        };
+        ask(&session, op).await
     }
 
     pub(crate) async fn leave(&self, group: &GroupName) -> Result<(), Error> {
@@ -203,6 +225,7 @@ fn op_of(group: &GroupName, request: &Request, lens: Vec<u32>) -> Op {
         only: request.only.iter().map(MemberId::to_string).collect(),
         replies: request.replies.map_or(ReplyWords::Default, |replies| replies.words()),
         timeout_ms: request.timeout.map(millis),
+        lazy_ms: request.lazy.map(millis),
         lens,
     }
 }

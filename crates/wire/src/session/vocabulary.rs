@@ -2,6 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
+/// What a message costs of the client's credit, beside the bytes of its body.
+pub const MESSAGE_COST_BYTES: usize = 64;
+
 /// What a peer of a session may do; each includes the ones before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -107,6 +110,9 @@ pub enum Op {
         /// How long to wait for them.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         timeout_ms: Option<u64>,
+        /// It may be held back for so long, to travel with another.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        lazy_ms: Option<u64>,
         /// The body holds so many messages, of these lengths; empty: it is one message.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         lens: Vec<u32>,
@@ -161,6 +167,22 @@ pub enum Op {
         group: String,
         /// The member.
         member: String,
+    },
+    /// Make some members a group of their own.
+    Split {
+        /// The group's name.
+        group: String,
+        /// Who goes.
+        members: Vec<String>,
+        /// The new group's name.
+        into: String,
+    },
+    /// Let all members of a group enter another.
+    Merge {
+        /// The group that ends.
+        group: String,
+        /// The group that goes on.
+        into: String,
     },
     /// The site leaves in order and stops.
     Stop,
@@ -384,10 +406,13 @@ pub enum Event {
         /// Why, for people.
         why: String,
     },
-    /// Answer with `alive`.
+    /// Answer with `alive`, within the time of the groups whose members are asked.
     Probe {
         /// To be repeated in the answer.
         id: u64,
+        /// The groups.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        groups: Vec<String>,
     },
     /// The site ends the session.
     Going {

@@ -1,0 +1,146 @@
+//! `recover`: an operator's forced restart of the primary line.
+
+use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
+use std::time::Duration;
+
+use serde_json::json;
+use site::SiteConfig;
+use site::recover::{Plan, Recovery};
+use wire::SiteId;
+
+use crate::args;
+use crate::failure::Failure;
+use crate::output::{say, say_json};
+
+/// How long a site that is said to be lost has to prove the contrary.
+const ANSWER_WITHIN: Duration = Duration::from_secs(1);
+
+/// `unanimous recover --config FILE --survivors … [--force]`, or `--join EPOCH`.
+pub fn run(args: &args::Recover, json: bool) -> Result<(), Failure> {
+    let config = SiteConfig::read(&args.config).map_err(|error| Failure::refused(error.to_string()))?;
+    let names = Names(&config);
+    let recovery = match &args.join {
+        Some(epoch) => {
+            let epoch =
+                epoch.parse().map_err(|error: wire::epoch::EpochError| Failure::usage(error.to_string()))?;
+            Recovery::Join(epoch)
+        }
+        None => Recovery::Survivors(
+            args.survivors.iter().map(|text| names.number(text)).collect::<Result<_, _>>()?,
+        ),
+    };
+    let plan = Plan::make(&config, recovery).map_err(|error| Failure::refused(error.to_string()))?;
+    if let Some(alive) = plan.lost.iter().find(|site| answers(&config, **site)) {
+        return Err(Failure::refused(format!(
+            "{} answers: it is not lost. Stop it for good first, or name it as a survivor",
+            names.of(*alive)
+        )));
+    }
+    let refused = (!args.force && !plan.done).then(|| {
+        Failure::refused("nothing has changed; if the lost sites are lost for good, say so with --force")
+    });
+    let done = refused.is_none();
+    match json {
+        true => say_json(&as_json(&plan, names, done))?,
+        false => explain(&plan, names, done)?,
+    }
+    if let Some(refused) = refused {
+        return Err(refused);
+    }
+    plan.carry_out().map_err(|error| Failure::refused(error.to_string()))?;
+    Ok(())
+}
+
+fn explain(plan: &Plan, names: Names<'_>, done: bool) -> Result<(), Failure> {
+    match &plan.last {
+        Some(last) => say(&format!(
+            "last view known here: {} at position {} (cluster epoch {}), members {}",
+            last.id,
+            last.position,
+            plan.epoch,
+            names.all(&last.members)
+        ))?,
+        None => say(&format!("this site has seen no view of cluster epoch {}", plan.epoch))?,
+    }
+    let next = plan.next();
+    if next.founders.is_empty() {
+        say("given up: this site's votes and promises, and whatever it alone knew of its groups")?;
+        let will = if done { "joins" } else { "would join" };
+        return say(&format!("the site {will} the cluster of epoch {} as one without a past", next.epoch));
+    }
+    say(&format!("given up for good: {}", names.all(&plan.lost)))?;
+    say(
+        "may be lost: views after that one, and every message that only members at those sites had delivered;",
+    )?;
+    say("  what such a message made its receivers do elsewhere is not undone")?;
+    if let Some(attempt) = plan.last.as_ref().and_then(|last| last.undecided) {
+        say(&format!(
+            "  a change ({attempt}) was under way; whether it was decided can't be known any more"
+        ))?;
+    }
+    if let Some(last) = plan.last.as_ref().filter(|last| !last.groups.is_empty()) {
+        say(&format!("  groups then: {}; they begin anew when programs join them", last.groups.join(", ")))?;
+    }
+    let begins = if done { "begins" } else { "would begin" };
+    say(&format!(
+        "cluster epoch {} {begins} when all of {} have started",
+        next.epoch,
+        names.all(&next.founders)
+    ))?;
+    if done {
+        say("run the same command for each of the other survivors, then start them all")?;
+    }
+    Ok(())
+}
+
+fn as_json(plan: &Plan, names: Names<'_>, done: bool) -> serde_json::Value {
+    let list = |sites: &[SiteId]| sites.iter().map(|site| names.of(*site)).collect::<Vec<_>>();
+    let last = plan.last.as_ref().map(|last| {
+        json!({
+            "id": last.id.to_string(), "position": last.position, "members": list(&last.members),
+            "groups": last.groups, "undecided": last.undecided.map(|attempt| attempt.to_string()),
+        })
+    });
+    let next = plan.next();
+    json!({
+        "site": names.0.site.name, "done": done, "epoch": plan.epoch.to_string(), "last_view": last,
+        "next_epoch": next.epoch.to_string(), "survivors": list(&next.founders), "lost": list(&plan.lost),
+        "joins": next.founders.is_empty(),
+    })
+}
+
+/// Whether somebody listens where that site was.
+fn answers(config: &SiteConfig, site: SiteId) -> bool {
+    let Some(peer) = config.peers.iter().find(|peer| peer.id == site.0) else { return false };
+    let addresses = peer.addresses.iter().filter_map(|address| address.to_socket_addrs().ok()).flatten();
+    let connects = |address: SocketAddr| TcpStream::connect_timeout(&address, ANSWER_WITHIN).is_ok();
+    addresses.into_iter().any(connects)
+}
+
+/// The sites' names, as this site's configuration has them.
+#[derive(Clone, Copy)]
+struct Names<'a>(&'a SiteConfig);
+
+impl Names<'_> {
+    fn of(self, site: SiteId) -> String {
+        let own = (self.0.site.id, &self.0.site.name);
+        let mut known = self.0.peers.iter().map(|peer| (peer.id, &peer.name)).chain([own]);
+        known.find(|(id, _)| *id == site.0).map_or_else(|| site.to_string(), |(_, name)| name.clone())
+    }
+
+    fn all(self, sites: &[SiteId]) -> String {
+        let names: Vec<String> = sites.iter().map(|site| self.of(*site)).collect();
+        if names.is_empty() { "nobody".to_owned() } else { names.join(", ") }
+    }
+
+    fn number(self, text: &str) -> Result<SiteId, Failure> {
+        let own = (self.0.site.id, &self.0.site.name);
+        let mut known = self.0.peers.iter().map(|peer| (peer.id, &peer.name)).chain([own]);
+        let found = known.find(|(id, name)| *name == text || id.to_string() == text);
+        found.map(|(id, _)| SiteId(id)).ok_or_else(|| {
+            Failure::usage(format!(
+                "{text:?} is neither the name nor the number of a site in the configuration"
+            ))
+        })
+    }
+}

@@ -1,0 +1,174 @@
+//! Sites as processes of the real program, each cluster on loopback addresses of its own.
+
+#![allow(dead_code, reason = "each test uses a part")]
+#![allow(clippy::disallowed_methods, reason = "real processes run in real time")]
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use tempfile::TempDir;
+use unanimous::SiteConfig;
+
+/// A generous limit: who waits longer has found a bug.
+pub const GAVE_UP: Duration = Duration::from_secs(60);
+
+/// A cluster's files, and the processes of its sites. All of it goes when it is dropped.
+pub struct Cluster {
+    dir: TempDir,
+    names: Vec<String>,
+    running: Vec<Option<Child>>,
+}
+
+impl Cluster {
+    /// Makes the files for sites of these names. `change` may alter each site's configuration.
+    pub fn new(names: &[&str], change: impl Fn(usize, &mut SiteConfig)) -> Cluster {
+        let dir = tempfile::tempdir().expect("a directory");
+        let out = dir.path().join("cluster");
+        let host = own_host();
+        let founders: Vec<String> =
+            names.iter().enumerate().map(|(i, name)| format!("{name}={host}:{}", 7_001 + i)).collect();
+        let made = unanimous().arg("init").arg("--out").arg(&out).args(&founders).output().expect("runs");
+        assert!(made.status.success(), "{}", text(&made.stderr));
+        for (i, name) in names.iter().enumerate() {
+            let path = out.join(name).join("site.toml");
+            let mut config = SiteConfig::read(&path).expect("init wrote it");
+            config.site.link = SocketAddr::new(host, config.site.link.port());
+            config.site.metrics = None;
+            change(i, &mut config);
+            std::fs::write(&path, config.to_toml()).expect("written");
+        }
+        let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+        let running = names.iter().map(|_| None).collect();
+        Cluster { dir, names, running }
+    }
+
+    /// A file or folder of a site.
+    pub fn path(&self, site: usize, name: &str) -> PathBuf {
+        self.dir.path().join("cluster").join(&self.names[site]).join(name)
+    }
+
+    /// The folder of the cluster's files.
+    pub fn dir(&self) -> PathBuf {
+        self.dir.path().join("cluster")
+    }
+
+    /// Starts a site.
+    pub fn start(&mut self, site: usize) {
+        let log = std::fs::File::options()
+            .create(true)
+            .append(true)
+            .open(self.path(site, "log"))
+            .expect("a log beside the configuration");
+        let child = unanimous()
+            .args(["site", "--with-stdin", "--config"])
+            .arg(self.path(site, "site.toml"))
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(log)
+            .spawn()
+            .expect("the site starts");
+        self.running[site] = Some(child);
+    }
+
+    /// `kill -9`.
+    pub fn kill(&mut self, site: usize) {
+        if let Some(mut child) = self.running[site].take() {
+            child.kill().expect("it is ours");
+            child.wait().expect("it is ours");
+        }
+    }
+
+    /// The site's process.
+    pub fn pid(&self, site: usize) -> u32 {
+        self.running[site].as_ref().map(Child::id).expect("it runs")
+    }
+
+    /// What the site has logged.
+    pub fn log(&self, site: usize) -> String {
+        std::fs::read_to_string(self.path(site, "log")).unwrap_or_default()
+    }
+
+    /// Runs a command of the program against a site.
+    pub fn run(&self, site: usize, args: &[&str]) -> Output {
+        let address = format!("unix:{}", self.path(site, "session.sock").display());
+        unanimous().args(["--site", &address]).args(args).output().expect("runs")
+    }
+
+    /// The site's status, once it satisfies a condition.
+    pub fn until(&self, site: usize, what: &str, holds: impl Fn(&Value) -> bool) -> Value {
+        let mut last = String::new();
+        let found = eventually(|| {
+            let output = self.run(site, &["status", "--json"]);
+            last = format!("{}{}", text(&output.stdout), text(&output.stderr));
+            serde_json::from_slice(&output.stdout).ok().filter(|status| holds(status))
+        });
+        found.unwrap_or_else(|| {
+            panic!("{} never: {what}; last:\n{last}\nlog:\n{}", self.names[site], self.log(site))
+        })
+    }
+
+    /// Waits until a site sees these sites, and no others, in a primary view.
+    pub fn until_up(&self, site: usize, names: &[&str]) {
+        self.until(site, &format!("{names:?} up"), |status| status["primary"] == true && up(status) == names);
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        for site in 0..self.running.len() {
+            if let Some(mut child) = self.running[site].take() {
+                let _ = child.kill();
+                let _ = child.wait();
+            }
+        }
+    }
+}
+
+/// The names of the sites that are up, by number.
+pub fn up(status: &Value) -> Vec<&str> {
+    let sites = status["sites"].as_array().map_or(&[][..], Vec::as_slice);
+    sites.iter().filter(|site| site["state"] == "up").filter_map(|site| site["name"].as_str()).collect()
+}
+
+/// The program under test.
+pub fn unanimous() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_unanimous"));
+    command.env_remove("UNANIMOUS_SITE").env_remove("UNANIMOUS_LOG");
+    command
+}
+
+/// Tries until there is a result, or it takes too long.
+pub fn eventually<T>(mut attempt: impl FnMut() -> Option<T>) -> Option<T> {
+    let end = Instant::now() + GAVE_UP;
+    loop {
+        if let Some(found) = attempt() {
+            return Some(found);
+        }
+        if Instant::now() > end {
+            return None;
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+pub fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+pub fn utf8(path: &Path) -> &str {
+    path.to_str().expect("a readable path")
+}
+
+/// A loopback address that no other cluster uses: by process, and by cluster within it. Its ports lie below those
+/// that the system hands out, so nobody takes them meanwhile.
+fn own_host() -> IpAddr {
+    static CLUSTERS: AtomicU8 = AtomicU8::new(2);
+    let cluster = CLUSTERS.fetch_add(1, Ordering::Relaxed);
+    let [_, high, middle, low] = std::process::id().to_be_bytes();
+    // Process numbers have 22 bits; processes that share the rest of an address are half a million apart.
+    IpAddr::V4(Ipv4Addr::new(127, middle, low, high << 5 | cluster & 0x1f))
+}
