@@ -320,6 +320,42 @@ fn a_parting_ends_with_later_views_deaths_and_in_any_case_after_a_while() {
 }
 
 #[test]
+fn what_comes_for_a_view_after_the_end_serves_who_comes_back() {
+    let last = view_with(2, &[1, 2], &[], &[3]);
+    let back = view_with(3, &[1, 2, 3], &[3], &[]);
+    let mut sites = Sites::found(&[1, 2, 3]);
+    // The others are two views ahead of site 3: it has left, and another process joins there.
+    for next in [&last, &back] {
+        sites.view(&[1, 2], next);
+        (0..2).for_each(|_| [(1, 2), (2, 1)].into_iter().for_each(|(from, to)| sites.arrive(from, to)));
+    }
+    sites.cast(1, Order::Cbcast, false, b"early");
+    sites.arrive(1, 3);
+    sites.arrive(2, 3);
+    sites.view(&[3], &last);
+    assert_eq!(sites.at(3).extent(), None, "ended");
+    let ended = sites.endpoints.remove(&3).expect("site 3");
+    sites.endpoints.insert(3, ended.after_end(last.id).expect("something came for a later view"));
+    sites.view(&[3], &back);
+    sites.exchange();
+    assert_eq!(sites.delivered(3), 1);
+    let mut extent = sites.extent(3);
+    assert!(sites.at(3).is_everywhere(&mut extent), "and who said to have installed it, has");
+    sites.cast(1, Order::Cbcast, false, b"next");
+    sites.exchange();
+    assert_eq!(sites.delivered(3), 2, "there is no gap");
+}
+
+#[test]
+fn who_is_sent_nothing_after_the_end_keeps_nothing() {
+    let last = view_with(2, &[1, 2], &[], &[3]);
+    let (mut sites, _) = parted(&last);
+    sites.endpoints.get_mut(&3).expect("site 3").handle_installed(SiteId(1), last.id);
+    let ended = sites.endpoints.remove(&3).expect("site 3");
+    assert_eq!(ended.after_end(last.id), None);
+}
+
+#[test]
 fn only_what_says_so_says_that_a_view_is_installed() {
     let says = control(Kind::Installed, group(), view_id(3), &Installed {});
     assert_eq!(Parting::installed_of(&says), Some(view_id(3)));
