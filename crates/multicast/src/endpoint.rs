@@ -72,6 +72,19 @@ pub(crate) struct Early {
     pub flushes: BTreeMap<(ViewId, SiteId), Flush>,
 }
 
+impl Early {
+    /// What is for views after this one.
+    pub(crate) fn after(self, last: ViewId) -> Early {
+        let mut later = Early { flushes: self.flushes, ..Early::default() };
+        later.flushes.retain(|(view, _), _| *view > last);
+        for (from, view, frame) in self.frames.into_iter().filter(|(_, view, _)| *view > last) {
+            *later.bytes.entry(from).or_default() += frame.len();
+            later.frames.push_back((from, view, frame));
+        }
+        later
+    }
+}
+
 impl Endpoint {
     /// An endpoint without a view.
     pub fn new(config: Config, group: GroupId, me: SiteIncarnation) -> Endpoint {

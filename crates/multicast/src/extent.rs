@@ -15,6 +15,9 @@ pub struct Extent {
     order: u64,
     /// The last number cast here.
     number: u64,
+    /// Of what was cast here something was not delivered here yet: what stands before it, which others need too, was
+    /// still to come. When it is delivered, that is known.
+    open: bool,
 }
 
 impl Endpoint {
@@ -22,18 +25,29 @@ impl Endpoint {
     pub fn extent(&self) -> Option<Extent> {
         let traffic = self.traffic.as_ref()?;
         let (delivered, order) = (traffic.heads(), traffic.order.len());
-        Some(Extent { view: traffic.id(), delivered, order, number: self.number })
+        let own = &traffic.inboxes[traffic.me];
+        let open = own.head() < own.received() || self.outbox.messages() > 0;
+        Some(Extent { view: traffic.id(), delivered, order, number: self.number, open })
     }
 
     /// Whether all of it is known to be delivered at the site of every member of the installed view that could lack
     /// it. Until all have installed the view it never is: those who move along may still fetch what they miss (M6), and
     /// who comes from an older view delivers that. Within a view, what is stable with its order is delivered; but not
     /// if a safe message stands before it, so where there is one the sites tell what they have delivered.
-    pub fn is_everywhere(&self, extent: &Extent) -> bool {
+    pub fn is_everywhere(&self, extent: &mut Extent) -> bool {
         // After the end it is for a `Parting` to say.
         let Some(traffic) = self.traffic.as_ref() else { return !self.ended };
         if self.change.is_some() || !self.all_have_installed() || self.told_stable < extent.number {
             return false;
+        }
+        if extent.open && extent.view == traffic.id() {
+            // What was cast here is stable, so it is delivered.
+            *extent = Extent {
+                delivered: traffic.heads(),
+                order: traffic.order.len(),
+                open: false,
+                ..extent.clone()
+            };
         }
         let everybody = |traffic: &Traffic| {
             let stable = traffic.stability.stable();

@@ -121,15 +121,15 @@ impl Sites {
 fn in_a_view_it_is_everywhere_when_all_have_acknowledged_it() {
     let mut sites = Sites::found(&[1, 2, 3]);
     sites.cast(1, Order::Cbcast, false, b"x");
-    let extent = sites.extent(1);
-    assert!(!sites.at(1).is_everywhere(&extent), "nobody else has it");
+    let mut extent = sites.extent(1);
+    assert!(!sites.at(1).is_everywhere(&mut extent), "nobody else has it");
     sites.arrive(1, 2);
     sites.now = sites.now + Config::default().ack_delay;
     sites.poll(2);
     sites.arrive(2, 1);
-    assert!(!sites.at(1).is_everywhere(&extent), "one does not");
+    assert!(!sites.at(1).is_everywhere(&mut extent), "one does not");
     sites.exchange();
-    assert!(sites.at(1).is_everywhere(&extent));
+    assert!(sites.at(1).is_everywhere(&mut extent));
 }
 
 #[test]
@@ -137,16 +137,16 @@ fn what_an_abcast_may_be_behind_is_everywhere_with_its_order() {
     let mut sites = Sites::found(&[1, 2, 3]);
     sites.cast(3, Order::Abcast, false, b"x");
     sites.arrive(3, 1);
-    let extent = sites.extent(1);
+    let mut extent = sites.extent(1);
     assert_eq!(sites.delivered(1), 1);
     sites.arrive(3, 2);
     sites.now = sites.now + Config::default().ack_delay;
     (1..=3).for_each(|n| sites.poll(n));
     sites.arrive(2, 1);
     assert_eq!(sites.delivered(2), 0, "it has the message, and not its place");
-    assert!(!sites.at(1).is_everywhere(&extent));
+    assert!(!sites.at(1).is_everywhere(&mut extent));
     sites.exchange();
-    assert!(sites.at(1).is_everywhere(&extent));
+    assert!(sites.at(1).is_everywhere(&mut extent));
 }
 
 #[test]
@@ -160,25 +160,44 @@ fn behind_a_safe_message_it_is_everywhere_when_all_have_delivered_it() {
     sites.poll(3);
     sites.arrive(2, 1);
     sites.arrive(3, 1);
-    let extent = sites.extent(1);
+    let mut extent = sites.extent(1);
     assert_eq!((sites.delivered(1), sites.delivered(3)), (2, 0), "site 3 does not know that site 2 has it");
-    assert!(!sites.at(1).is_everywhere(&extent), "all have it, and not all have delivered it");
+    assert!(!sites.at(1).is_everywhere(&mut extent), "all have it, and not all have delivered it");
     sites.arrive(2, 3);
     assert_eq!(sites.delivered(3), 2);
     sites.arrive(1, 2);
     sites.exchange();
-    assert!(sites.at(1).is_everywhere(&extent));
+    assert!(sites.at(1).is_everywhere(&mut extent));
+}
+
+#[test]
+fn what_was_cast_behind_an_own_abcast_waits_for_its_place_at_all_sites() {
+    let mut sites = Sites::found(&[1, 2, 3]);
+    sites.cast(3, Order::Abcast, false, b"first");
+    sites.cast(3, Order::Cbcast, false, b"behind");
+    let mut extent = sites.extent(3);
+    assert_eq!(sites.delivered(3), 0, "its own abcast has no place yet");
+    sites.arrive(3, 1);
+    sites.arrive(3, 2);
+    sites.now = sites.now + Config::default().ack_delay;
+    (1..=3).for_each(|n| sites.poll(n));
+    sites.arrive(1, 3);
+    sites.arrive(2, 3);
+    assert_eq!((sites.delivered(3), sites.delivered(2)), (2, 0), "site 2 does not know the place");
+    assert!(!sites.at(3).is_everywhere(&mut extent), "all have both, and not all have delivered them");
+    sites.exchange();
+    assert!(sites.at(3).is_everywhere(&mut extent));
 }
 
 #[test]
 fn over_a_view_change_it_is_everywhere_when_all_who_came_have_installed() {
     let mut sites = Sites::found(&[1, 2, 3]);
     sites.cast(1, Order::Cbcast, false, b"x");
-    let extent = sites.extent(1);
+    let mut extent = sites.extent(1);
     // Site 4 joins: it has no past of the group, and is not waited for.
     let next = view_with(2, &[1, 2, 3, 4], &[4], &[]);
     sites.view(&[1, 2, 3], &next);
-    assert!(!sites.at(1).is_everywhere(&extent), "the view changes");
+    assert!(!sites.at(1).is_everywhere(&mut extent), "the view changes");
     // Flushes first; who has installed says so.
     for (from, to) in [(2, 1), (3, 1), (1, 2), (3, 2), (1, 3), (2, 3)] {
         sites.arrive(from, to);
@@ -188,12 +207,12 @@ fn over_a_view_change_it_is_everywhere_when_all_who_came_have_installed() {
     let held = sites.hold_installed(3, 1);
     assert!(!held.is_empty());
     sites.exchange();
-    assert!(!sites.at(1).is_everywhere(&extent), "site 3 may still be fetching");
+    assert!(!sites.at(1).is_everywhere(&mut extent), "site 3 may still be fetching");
     for frame in held {
         let now = sites.now;
         assert_eq!(sites.at(1).handle_frame(now, SiteId(3), frame), Ok(()));
     }
-    assert!(sites.at(1).is_everywhere(&extent));
+    assert!(sites.at(1).is_everywhere(&mut extent));
     assert!(!sites.endpoints.contains_key(&4));
 }
 
@@ -206,31 +225,31 @@ fn who_comes_from_an_older_view_is_waited_for_too() {
     sites.arrive(1, 2);
     sites.arrive(2, 1);
     sites.exchange();
-    let extent = sites.extent(1);
-    assert!(sites.at(1).is_everywhere(&extent));
+    let mut extent = sites.extent(1);
+    assert!(sites.at(1).is_everywhere(&mut extent));
     let merged = view(3, &[1, 2, 3]);
     sites.view(&[1, 2], &merged);
     for (from, to) in [(1, 2), (2, 1), (1, 2), (2, 1)] {
         sites.arrive(from, to);
     }
     assert_eq!(sites.at(1).view().map(|view| view.id), Some(merged.id), "who was not in the view before");
-    assert!(!sites.at(1).is_everywhere(&extent), "may still be delivered what its own view has left");
+    assert!(!sites.at(1).is_everywhere(&mut extent), "may still be delivered what its own view has left");
     sites.view(&[3], &merged);
     sites.exchange();
     assert_eq!(sites.at(1).view().map(|view| view.id), Some(merged.id));
-    assert!(sites.at(1).is_everywhere(&extent));
+    assert!(sites.at(1).is_everywhere(&mut extent));
 }
 
 #[test]
 fn after_the_end_it_is_for_a_parting_to_say() {
     let mut sites = Sites::found(&[1, 2, 3]);
     sites.cast(3, Order::Cbcast, false, b"x");
-    let extent = sites.extent(3);
+    let mut extent = sites.extent(3);
     sites.exchange();
-    assert!(sites.at(3).is_everywhere(&extent));
+    assert!(sites.at(3).is_everywhere(&mut extent));
     sites.view(&[3], &view_with(2, &[1, 2], &[], &[3]));
     assert_eq!(sites.at(3).extent(), None);
-    assert!(!sites.at(3).is_everywhere(&extent));
+    assert!(!sites.at(3).is_everywhere(&mut extent));
 }
 
 /// A site has left and the others have not installed the view without it yet.
@@ -301,6 +320,42 @@ fn a_parting_ends_with_later_views_deaths_and_in_any_case_after_a_while() {
 }
 
 #[test]
+fn what_comes_for_a_view_after_the_end_serves_who_comes_back() {
+    let last = view_with(2, &[1, 2], &[], &[3]);
+    let back = view_with(3, &[1, 2, 3], &[3], &[]);
+    let mut sites = Sites::found(&[1, 2, 3]);
+    // The others are two views ahead of site 3: it has left, and another process joins there.
+    for next in [&last, &back] {
+        sites.view(&[1, 2], next);
+        (0..2).for_each(|_| [(1, 2), (2, 1)].into_iter().for_each(|(from, to)| sites.arrive(from, to)));
+    }
+    sites.cast(1, Order::Cbcast, false, b"early");
+    sites.arrive(1, 3);
+    sites.arrive(2, 3);
+    sites.view(&[3], &last);
+    assert_eq!(sites.at(3).extent(), None, "ended");
+    let ended = sites.endpoints.remove(&3).expect("site 3");
+    sites.endpoints.insert(3, ended.after_end(last.id).expect("something came for a later view"));
+    sites.view(&[3], &back);
+    sites.exchange();
+    assert_eq!(sites.delivered(3), 1);
+    let mut extent = sites.extent(3);
+    assert!(sites.at(3).is_everywhere(&mut extent), "and who said to have installed it, has");
+    sites.cast(1, Order::Cbcast, false, b"next");
+    sites.exchange();
+    assert_eq!(sites.delivered(3), 2, "there is no gap");
+}
+
+#[test]
+fn who_is_sent_nothing_after_the_end_keeps_nothing() {
+    let last = view_with(2, &[1, 2], &[], &[3]);
+    let (mut sites, _) = parted(&last);
+    sites.endpoints.get_mut(&3).expect("site 3").handle_installed(SiteId(1), last.id);
+    let ended = sites.endpoints.remove(&3).expect("site 3");
+    assert_eq!(ended.after_end(last.id), None);
+}
+
+#[test]
 fn only_what_says_so_says_that_a_view_is_installed() {
     let says = control(Kind::Installed, group(), view_id(3), &Installed {});
     assert_eq!(Parting::installed_of(&says), Some(view_id(3)));
@@ -351,7 +406,7 @@ fn acknowledgements_that_nobody_can_owe_are_refused_whole() {
             vector: None,
         })
     };
-    let extent = sites.extent(1);
+    let mut extent = sites.extent(1);
     let (now, one) = (sites.now, sites.at(1));
     let before = one.clone();
     let no_such_site = [(3, 1), (3 | ACK_DELIVERED, 1), (ACK_ORDER - 1, 1), (!ACK_DELIVERED, 1)];
@@ -365,7 +420,7 @@ fn acknowledgements_that_nobody_can_owe_are_refused_whole() {
     // What another site has cast is for that site to know: a lie about it makes nothing safe or everywhere here.
     let ahead = acks(&[(0, 1), (ACK_DELIVERED, 1), (2 | ACK_DELIVERED, u64::MAX), (ACK_ORDER, u64::MAX)]);
     assert_eq!(one.handle_frame(now, SiteId(2), ahead), Ok(()));
-    assert!(!one.is_everywhere(&extent));
+    assert!(!one.is_everywhere(&mut extent));
     sites.exchange();
-    assert!(sites.at(1).is_everywhere(&extent));
+    assert!(sites.at(1).is_everywhere(&mut extent));
 }

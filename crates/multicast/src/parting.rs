@@ -19,6 +19,19 @@ pub struct Parting {
     until: Time,
 }
 
+impl Endpoint {
+    /// After the end, with this view: the endpoint with which the site comes back, if others have sent for later views
+    /// already, which have not come here yet. They send it once.
+    pub fn after_end(self, last: ViewId) -> Option<Endpoint> {
+        let mut next = Endpoint::new(self.config, self.group, self.me);
+        next.early = self.early.after(last);
+        next.told_installed = self.told_installed;
+        next.told_installed.retain(|_, view| *view > last);
+        let none = next == Endpoint::new(next.config.clone(), next.group, next.me);
+        (!none).then_some(next)
+    }
+}
+
 impl Parting {
     /// So long it is waited at most. Whoever does not install a view for so long is taken out of it.
     pub const PATIENCE: Duration = Duration::from_secs(10);

@@ -6,9 +6,9 @@ mod common;
 use std::collections::BTreeSet;
 use std::hash::{Hash, Hasher};
 
-use common::{Cluster, Told, check};
-use multicast::{Order, Transition};
-use wire::{Bug, Bugs, Incarnation, SiteId, SiteIncarnation};
+use common::{Cluster, Name, Told, check};
+use multicast::{Extent, Order, Transition};
+use wire::{Bug, Bugs, Incarnation, SiteId, SiteIncarnation, ViewId};
 
 /// More than the largest exploration; a scenario that meets it fails.
 const STATES_MAX: usize = 2_000_000;
@@ -139,12 +139,58 @@ fn apply(cluster: &mut Cluster, action: Action) {
     }
 }
 
+/// What a site knew at the start: the messages that it had cast or been delivered.
+struct Known {
+    at: SiteIncarnation,
+    extent: Extent,
+    view: ViewId,
+    messages: Vec<Name>,
+}
+
+fn delivered_at(cluster: &Cluster, life: SiteIncarnation) -> impl Iterator<Item = Name> + '_ {
+    cluster.lives[&life].told.iter().filter_map(|told| match told {
+        Told::Deliver(delivery) => Some(check::name(delivery)),
+        Told::View { .. } | Told::Signal | Told::Stable(_) => None,
+    })
+}
+
+fn known(cluster: &Cluster) -> Vec<Known> {
+    let at = |life: SiteIncarnation| {
+        let endpoint = &cluster.lives[&life].endpoint;
+        let cast = cluster.sent.keys().filter(move |(caster, _)| *caster == life).copied();
+        let messages = delivered_at(cluster, life).chain(cast).collect();
+        let view = endpoint.view()?.id;
+        Some(Known { at: life, extent: endpoint.extent()?, view, messages })
+    };
+    cluster.alive().into_iter().filter_map(at).collect()
+}
+
+/// Somebody who is said to have all that was known, lacks some of it, and may still be delivered it.
+fn told_too_early(cluster: &Cluster, known: &Known) -> Option<String> {
+    let endpoint = &cluster.lives[&known.at].endpoint;
+    if !cluster.lives[&known.at].alive || !endpoint.is_everywhere(&mut known.extent.clone()) {
+        return None;
+    }
+    let listed = &endpoint.view()?.members;
+    let late = listed.iter().map(|member| member.id.process.birth).find(|other| {
+        let life = &cluster.lives[other];
+        let still_there = life.alive && life.endpoint.view().is_some_and(|view| view.id == known.view);
+        still_there
+            && known.messages.iter().any(|name| !delivered_at(cluster, *other).any(|had| had == *name))
+    })?;
+    Some(format!("what {} knew is said to be everywhere, and {late} lacks some of it", known.at))
+}
+
 /// Explores all interleavings to ends where all `meet` in one view, or not; yields the states, the ends and what was violated first.
 fn explore(start: Cluster, crash: Option<u32>, meets: bool) -> (usize, usize, Option<String>) {
     let mut seen = BTreeSet::from([digest(&start)]);
+    let known = known(&start);
     let mut stack = vec![start];
     let mut ends = 0;
     while let Some(cluster) = stack.pop() {
+        if let Some(early) = known.iter().find_map(|known| told_too_early(&cluster, known)) {
+            return (seen.len(), ends, Some(early));
+        }
         let actions = actions(&cluster, crash);
         if actions.is_empty() {
             ends += 1;

@@ -525,6 +525,15 @@ impl Groups {
         }
     }
 
+    /// Others are ahead: they have sent for a later view of a group that is over here, in which this site is again.
+    fn come_back(&mut self, id: GroupId, endpoint: Endpoint) {
+        let early = self.groups.values().filter(|group| group.shown.is_none()).count();
+        if early < EARLY_GROUPS_MAX {
+            self.group(id, None);
+            self.with(id, |group| group.endpoint = endpoint);
+        }
+    }
+
     /// Lets go of the partings that are over; after the last one causal casts may leave again.
     fn end_partings(&mut self, now: Time) {
         self.partings.retain(|_, parting| !parting.is_over(now));

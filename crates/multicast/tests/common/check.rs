@@ -71,7 +71,7 @@ fn collect<'a>(life: SiteIncarnation, told: &'a [Told], stays: &mut Stays<'a>) {
     }
 }
 
-fn name(delivery: &Delivery) -> Name {
+pub fn name(delivery: &Delivery) -> Name {
     (delivery.sender.process.birth, delivery.number.0)
 }
 

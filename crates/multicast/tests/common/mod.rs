@@ -63,6 +63,8 @@ pub struct Cluster {
     /// Which side of a partition a site is on, and the members that the oracle last listed there.
     side: BTreeMap<SiteId, u32>,
     epoch: u64,
+    /// The newest view that lists a life.
+    listed: BTreeMap<SiteIncarnation, ViewId>,
     pub sent: BTreeMap<Name, Sent>,
     pub seen: BTreeSet<Transition>,
     pub members_per_site: u64,
@@ -97,6 +99,7 @@ impl Cluster {
             links: BTreeMap::new(),
             side: BTreeMap::new(),
             epoch: 0,
+            listed: BTreeMap::new(),
             sent: BTreeMap::new(),
             seen: BTreeSet::new(),
             members_per_site,
@@ -161,14 +164,20 @@ impl Cluster {
     /// A view newer than all others.
     pub fn next_view(&mut self, members: &[SiteIncarnation]) -> Arc<GroupView> {
         self.epoch += 1;
-        let listed = members.iter().flat_map(|life| (1..=self.members_per_site).map(|l| member(*life, l)));
+        let id = ViewId { epoch: self.epoch, attempt: 0, coordinator: members[0] };
+        let mut listed = Vec::new();
+        for life in members {
+            let previous = self.listed.insert(*life, id);
+            let at = (1..=self.members_per_site).map(|local| member(*life, local));
+            listed.extend(at.map(|id| GroupMember { id, role: None, previous }));
+        }
         Arc::new(GroupView {
             group: GroupId::default(),
             name: GroupName::parse("test").expect("a good name"),
-            id: ViewId { epoch: self.epoch, attempt: 0, coordinator: members[0] },
+            id,
             primary: true,
             lives: true,
-            members: listed.map(|id| GroupMember { id, role: None, previous: None }).collect(),
+            members: listed,
             joined: Vec::new(),
             left: Vec::new(),
             options: GroupOptions::default(),

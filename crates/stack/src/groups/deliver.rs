@@ -56,8 +56,13 @@ impl Groups {
         }
         group.tell_switch(id, &mut self.switch);
         self.tell_blocked(&mut group, id);
-        match group.over {
-            Some(_) => self.end_group(now, id, &group),
+        match group.over.clone() {
+            Some(last) => {
+                self.end_group(now, id, &group);
+                if let Some(endpoint) = group.endpoint.after_end(last.id) {
+                    self.come_back(id, endpoint);
+                }
+            }
             None => {
                 self.groups.insert(id, group);
             }
