@@ -149,7 +149,7 @@ impl Member {
             return failed(format!("{name} can't join {group} at {address}"));
         };
         let (session, events) = joined?;
-        let reader = tokio::spawn(read(events, session.clone(), Arc::clone(&log), group.to_owned()));
+        let reader = tokio::spawn(read(events, Arc::clone(&log), group.to_owned()));
         Ok(Member { group: group.to_owned(), session, log, reader })
     }
 }
@@ -160,7 +160,7 @@ async fn try_join(address: &Address, group: &str, options: &JoinOptions) -> Resu
     Ok((session, events))
 }
 
-async fn read(mut events: Events, session: Session, log: Arc<Log>, wanted: String) {
+async fn read(mut events: Events, log: Arc<Log>, wanted: String) {
     while let Some(event) = events.next().await {
         match event {
             Event::View(view) if view.group == wanted => log.push(Entry::View(view)),
