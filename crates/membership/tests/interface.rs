@@ -340,6 +340,50 @@ fn members_of_a_side_that_died_join_again_when_the_line_is_back() {
     assert_eq!(last.members[1].previous, None, "it is given the state");
 }
 
+/// The join is granted by the side, which founds the group, and by the line, which founds another of that name.
+#[test]
+fn a_member_does_not_go_from_a_sides_group_to_the_lines() {
+    for side_is_ahead in [true, false] {
+        let mut world = World::new();
+        let process = world.own.handle_born();
+        let m = world.own.join(world.now, process, name("g"), all()).expect("taken");
+        let asked = |member| join("g", member, None, all().options);
+        let mut branch = world.side.clone();
+        branch.epoch += if side_is_ahead { 5 } else { 0 };
+        let on_side = branch.step(false, &[1], vec![asked(m)]);
+        world.own.handle_step(world.now, &on_side.views, &branch.tables);
+        if !side_is_ahead {
+            world.side.epoch += 5;
+        }
+        let on_line = world.side.step(true, &[2, 1], vec![asked(member(2)), asked(m)]);
+        world.install(&on_line);
+        world.settle();
+        let members = world.side.members("g").expect("the line's group");
+        assert_eq!(members[0], member(2));
+        assert!(members.len() == 2 && members[1].process == process && members[1] != m, "{members:?}");
+        assert!(world.events.contains(&Event::Rejoining { was: m, member: members[1], group: name("g") }));
+        let seen = views(&world.events);
+        let of_m = seen.iter().filter(|(_, here)| here.contains(&m));
+        assert_eq!(of_m.count(), 1, "the member was shown the side's group only");
+    }
+}
+
+#[test]
+fn an_attached_site_is_told_how_a_group_ends_that_it_left() {
+    let mut world = World::new();
+    world.attach();
+    let process = world.guest.handle_born();
+    let m = world.guest.join(world.now, process, name("g"), all()).expect("taken");
+    world.settle();
+    let over = |events: &[Event]| {
+        events.iter().any(|e| matches!(e, Event::Over { view } if !view.members.iter().any(|l| l.id == m)))
+    };
+    assert!(!over(&world.guest_events));
+    world.guest.leave(world.now, m).expect("it is a member");
+    world.settle();
+    assert!(over(&world.guest_events));
+}
+
 #[test]
 fn a_member_that_was_removed_with_its_site_by_mistake_joins_again_and_an_expelled_one_does_not() {
     for site_too in [true, false] {

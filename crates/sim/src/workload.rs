@@ -34,6 +34,8 @@ struct Membership {
     member: MemberId,
     view: Arc<GroupView>,
     leaving: bool,
+    /// When its site began to join again for it, since the line has left its side of the group behind.
+    rejoining: Option<Time>,
 }
 
 /// A process, for as long as it lives.
@@ -419,10 +421,7 @@ impl Workload {
                 }
             }
             Event::Rejoining { was, group } => {
-                self.left(at, was);
-                if let Some(n) = self.names.iter().position(|name| *name == group) {
-                    self.part(was.process, n, Part::Joining(at));
-                }
+                self.rejoins(at, was, &group);
             }
             Event::Flushed { process, flush } => {
                 let flusher = self.processes.get_mut(&process);
@@ -434,6 +433,19 @@ impl Workload {
                 self.blocked.insert((index(life.site), group), blocked);
             }
             Event::MayStop | Event::Transition(_) | Event::Coordinating(_) | Event::Note(_) => {}
+        }
+    }
+
+    /// A site joins again for a process. The member that it was may have to be shown the end of its group yet.
+    fn rejoins(&mut self, at: Time, was: MemberId, group: &GroupName) {
+        let known = self.names.iter().position(|name| name == group);
+        let Some(process) = self.processes.get_mut(&was.process) else { return };
+        for (n, part) in process.parts.iter_mut().enumerate() {
+            match part {
+                Part::In(membership) if membership.member == was => membership.rejoining = Some(at),
+                Part::Out | Part::Joining(_) if known == Some(n) => *part = Part::Joining(at),
+                Part::In(_) | Part::Out | Part::Joining(_) => {}
+            }
         }
     }
 
@@ -462,7 +474,7 @@ impl Workload {
                 Part::In(_) | Part::Joining(_) | Part::Out => false,
             };
             process.besides.retain(|(_, besides)| besides.member != member);
-            let membership = Membership { member, view: view.clone(), leaving };
+            let membership = Membership { member, view: view.clone(), leaving, rejoining: None };
             let other = match &process.parts[group] {
                 Part::In(old) if old.member != member && !self.gone.contains(&old.member) => {
                     Some(old.clone())
@@ -489,8 +501,10 @@ impl Workload {
         let Some(process) = self.processes.get_mut(&member.process) else { return };
         process.besides.retain(|(_, besides)| besides.member != member);
         for part in &mut process.parts {
-            if matches!(part, Part::In(m) if m.member == member) {
-                *part = Part::Out;
+            if let Part::In(was) = part
+                && was.member == member
+            {
+                *part = was.rejoining.map_or(Part::Out, Part::Joining);
             }
         }
         self.see(at, What::Left(member));

@@ -319,6 +319,26 @@ impl Groups {
         }
     }
 
+    /// A member joins again under another number, since the line has no place for it as it is. If no view is under way
+    /// that tells how its group ends here, none will come: the group is over at once.
+    pub(crate) fn handle_rejoining(&mut self, was: MemberId) {
+        let has_it =
+            |group: &Group| group.local.contains(&was) && group.endpoint.newest_view() == group.shown_id();
+        let ids: Vec<GroupId> =
+            self.groups.iter().filter(|(_, group)| has_it(group)).map(|(id, _)| *id).collect();
+        for id in ids {
+            self.handle_left(id, was, "its side of a partition was left behind");
+            let Some(group) = self.groups.get_mut(&id).filter(|group| group.local.is_empty()) else {
+                continue;
+            };
+            let Some(view) = group.shown.clone() else { continue };
+            self.caller.handle_lost(id);
+            group.contact.handle_lost(&mut self.caller);
+            group.over = Some(view);
+            self.dirty.insert(id);
+        }
+    }
+
     /// The members here do not take what is delivered (`true`), or do again.
     pub(crate) fn hold(&mut self, now: Time, group: &GroupName, hold: bool) {
         if let Some(id) = self.names.get(group).copied() {
@@ -561,7 +581,11 @@ impl Group {
     /// Whether the members have been shown the view in which a cast would go now: until its reports are taken the
     /// data plane may be ahead of them.
     fn is_shown(&self) -> bool {
-        self.shown.as_ref().map(|view| view.id) == self.endpoint.view().map(|view| view.id)
+        self.shown_id() == self.endpoint.view().map(|view| view.id)
+    }
+
+    fn shown_id(&self) -> Option<ViewId> {
+        self.shown.as_ref().map(|view| view.id)
     }
 
     /// Tells the switch what is at every member by now.

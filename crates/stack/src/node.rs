@@ -556,6 +556,7 @@ impl Node {
                 self.expect_lives(now, &lives);
                 self.groups.handle_view(now, view);
             }
+            interface::Event::Over { view } => self.groups.handle_end(now, &view),
             interface::Event::StartChange { group, attempt, members } => {
                 let sites: Vec<SiteId> = members.iter().map(|member| member.site()).collect();
                 self.groups.handle_group_start_change(now, group, attempt, &sites);
@@ -577,6 +578,7 @@ impl Node {
                 self.groups.handle_left(group, member, crate::why_text(Some(why)));
             }
             interface::Event::Rejoining { was, member, group } => {
+                self.groups.handle_rejoining(was);
                 self.events.push_back(Event::Rejoining { was, member, group });
             }
             interface::Event::Answered { id, outcome } => {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use wire::{GroupId, MemberId, Time};
 
 use super::{Interface, Membership};
-use crate::group::{Consistency, Create, GroupRequest, GroupView};
+use crate::group::{Consistency, Create, GroupMember, GroupRequest, GroupView};
 use crate::interface::Event;
 use crate::step::Why;
 use crate::tables::GroupTables;
@@ -28,6 +28,7 @@ impl Interface {
 
     fn adopt(&mut self, now: Time, view: &Arc<GroupView>) {
         let life = self.config.life;
+        self.leave_what_went_on(now, view);
         let mut listed = Vec::new();
         for member in view.members.iter().map(|m| m.id).filter(|m| m.process.birth == life) {
             match self.members.get_mut(&member) {
@@ -38,6 +39,10 @@ impl Interface {
                 }
                 None => self.disown(now, view.group, member),
             }
+        }
+        // A site with an mserver of its own sees all views.
+        if listed.is_empty() && self.attachment.is_some() {
+            self.events.push_back(Event::Over { view: Arc::clone(view) });
         }
         let knows = self.seen.contains_key(&view.group);
         if listed.is_empty() && !knows {
@@ -55,6 +60,21 @@ impl Interface {
             self.events.retain(|e| !overtaken(e));
         }
         self.events.push_back(Event::View { view: view.clone(), members: listed });
+    }
+
+    /// Two sides of a partition may both have granted a join and founded a group each. A member that comes from the
+    /// one cannot go to the other's, which knows nothing of what it was delivered and may even take it to a lower view
+    /// id: it joins again, as another member.
+    fn leave_what_went_on(&mut self, now: Time, view: &GroupView) {
+        let went_on = |listed: &GroupMember| {
+            let group = self.members.get(&listed.id)?.group.filter(|group| *group != view.group)?;
+            let seen = self.seen.get(&group)?.id;
+            (listed.previous.is_none() || seen >= view.id).then_some(listed.id)
+        };
+        let stranded: Vec<MemberId> = view.members.iter().filter_map(went_on).collect();
+        for member in stranded {
+            self.rejoin(now, member);
+        }
     }
 
     /// A view lists somebody who is not here (any more): the membership service is told, once.
