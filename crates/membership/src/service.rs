@@ -11,7 +11,8 @@ use wire::{Incarnation, SiteId, SiteIncarnation, Time, ViewId};
 
 use crate::group::Outcome;
 use crate::kernel::{
-    Busy, Config, Delay, Kernel, Learned, Message, Output, Record, Refused, Tables, Ticket, Timer, Transition,
+    Busy, Config, Delay, Kernel, Learned, Message, Output, Record, RecordWriter, Refused, Tables, Ticket,
+    Timer, Transition,
 };
 use crate::step::{Peer, Request, RequestId, RequestKind, Step, Why};
 
@@ -125,6 +126,7 @@ pub struct Service<T: Tables> {
     search_pause: Duration,
     transmits: VecDeque<Packet>,
     writes: VecDeque<Write>,
+    record_writer: RecordWriter,
     events: VecDeque<Event<T::View>>,
 }
 
@@ -167,6 +169,7 @@ impl<T: Tables> Service<T> {
             search_pause: ROUND_TRIP_BOUND_DEFAULT * 10,
             transmits: VecDeque::new(),
             writes: VecDeque::new(),
+            record_writer: RecordWriter::default(),
             events: VecDeque::new(),
         };
         service.drain(now);
@@ -297,7 +300,7 @@ impl<T: Tables> Service<T> {
         while let Some(output) = self.kernel.poll_output() {
             match output {
                 Output::Store { ticket, record } => {
-                    let bytes = minicbor::to_vec(&*record).expect("writing to memory does not fail");
+                    let bytes = self.record_writer.write(&record);
                     self.writes.push_back(Write { ticket, bytes });
                 }
                 Output::Send { to, message } => {

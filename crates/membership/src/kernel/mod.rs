@@ -25,6 +25,7 @@ use wire::{Bugs, ClusterEpoch, ClusterId, Incarnation, SiteId, SiteIncarnation, 
 
 pub use message::{Body, Header, Message, Status};
 pub use output::{Delay, Output, Timer, Transition};
+pub(crate) use record::RecordWriter;
 pub use record::{Learned, Record, Ticket};
 pub use tables::{Applied, NoTables, Tables};
 
