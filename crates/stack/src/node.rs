@@ -23,7 +23,7 @@ use membership::kernel::Ticket as WriteTicket;
 use membership::service::{Event as Decided, RecordError, Service};
 use membership::step::{Step, Why};
 use membership::tables::GroupTables;
-use wire::frame::{self, Kind};
+use wire::frame::{self, Header, Kind};
 use wire::{SiteId, SiteIncarnation, Time, ViewId};
 
 use crate::api::{
@@ -639,14 +639,14 @@ impl Node {
     }
 
     fn send_frame(&mut self, now: Time, to: &[SiteId], body: &Bytes) {
-        let whole = frame::join(Kind::Multicast, 0, body);
+        let header = Header::new(Kind::Multicast, 0, body.len()).to_bytes();
         for &site in to {
             if site == self.config.me.site {
                 continue;
             }
             // The reserve of the control class is there for flushes and acknowledgements: batches stop
             // when the endpoints hear that the link is full for data.
-            let taken = self.peers.send(now, site, whole.clone(), Class::Control);
+            let taken = self.peers.send_parts(now, site, (header, body.clone()), Class::Control);
             let full = taken.is_err() || !self.peers.is_writable(site);
             if full && self.full.insert(site) {
                 self.peers.want_room(site);

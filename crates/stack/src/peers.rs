@@ -142,6 +142,17 @@ impl Peers {
         self.peer(now, to).link.send(frame, class)
     }
 
+    /// Queues a frame whose body goes to several sites.
+    pub(crate) fn send_parts(
+        &mut self,
+        now: Time,
+        to: SiteId,
+        (header, body): ([u8; frame::HEADER_BYTES], Bytes),
+        class: Class,
+    ) -> Result<(), SendError> {
+        self.peer(now, to).link.send_parts(header, body, class)
+    }
+
     /// Whether the link to a site has room for data.
     pub(crate) fn is_writable(&self, site: SiteId) -> bool {
         self.peers.get(&site).is_none_or(|peer| peer.link.is_writable(Class::Data))
@@ -319,18 +330,12 @@ impl Peers {
 }
 
 fn transmit(me: SiteIncarnation, to: SiteId, via: Option<SiteId>, packet: Packet) -> Transmit {
-    match via {
-        None => Transmit {
-            to,
-            channel: Channel::Stream,
-            header: Bytes::copy_from_slice(&packet.header),
-            body: packet.frame,
-        },
-        Some(neighbour) => {
-            let mut header = Vec::with_capacity(link::relay::HEADER_BYTES + packet.header.len());
-            header.extend_from_slice(&Envelope::new(me, to).to_bytes(packet.bytes()));
-            header.extend_from_slice(&packet.header);
-            Transmit { to: neighbour, channel: Channel::Stream, header: header.into(), body: packet.frame }
-        }
+    let detour = if via.is_some() { link::relay::HEADER_BYTES } else { 0 };
+    let mut header = Vec::with_capacity(detour + packet.header.len() + packet.lead().len());
+    if via.is_some() {
+        header.extend_from_slice(&Envelope::new(me, to).to_bytes(packet.bytes()));
     }
+    header.extend_from_slice(&packet.header);
+    header.extend_from_slice(packet.lead());
+    Transmit { to: via.unwrap_or(to), channel: Channel::Stream, header: header.into(), body: packet.frame }
 }
