@@ -253,3 +253,95 @@ fn what_one_site_asks_is_bounded() {
     assert_eq!(world.kernel(3).pending().count(), 0);
     world.assert_sound();
 }
+
+#[test]
+fn who_may_act_at_once_does_so_when_detection_says_what_another_site_has_said_before() {
+    let mut world = World::founded(3, Bugs::NONE);
+    world.crash(1, 0);
+    world.fail(3, 1);
+    world.deliver(3, 2, "Submit");
+    assert!(
+        world.find(2, 3, "CoordFail").is_none(),
+        "site 1 is still heard here, and before it in the order"
+    );
+    world.fail(2, 1);
+    assert!(world.find(2, 3, "CoordFail").is_some(), "{world}");
+    world.quiesce();
+    assert_eq!(world.members(3), vec![2, 3], "no timer had to run out: {world}");
+    world.assert_sound();
+}
+
+/// Five sites: 3, 4 and 5 hold the line, 1 and 2 are cut off; and then all hear each other again, but for site 2.
+fn a_side_heard_in_part() -> World {
+    let mut world = World::founded(5, Bugs::NONE);
+    let sides: [&[u32]; 2] = [&[1, 2], &[3, 4, 5]];
+    for (side, others) in [(sides[0], sides[1]), (sides[1], sides[0])] {
+        for n in side {
+            world.hear(*n, side);
+            others.iter().for_each(|gone| world.fail(*n, *gone));
+        }
+    }
+    loop {
+        world.lose(|p| (p.from <= 2) != (p.to <= 2));
+        if !world.net.is_empty() {
+            world.deliver_at(0);
+        } else if !(1..=5).any(|n| world.fire(n, |_| true)) {
+            break;
+        }
+    }
+    assert_eq!((world.members(1), world.members(3)), (vec![1, 2], vec![3, 4, 5]), "{world}");
+    for (n, heard) in [(1, [2, 3, 4, 5]), (3, [1, 4, 5, 5]), (4, [1, 3, 5, 5]), (5, [1, 3, 4, 4])] {
+        world.hear(n, &heard);
+    }
+    world.with(3, |k| k.search(&[SiteId(1)]));
+    quiesce_without_2(&mut world);
+    world.told.clear();
+    world
+}
+
+fn quiesce_without_2(world: &mut World) {
+    loop {
+        world.lose(|p| p.from == 2 || p.to == 2);
+        if world.net.is_empty() {
+            return;
+        }
+        world.deliver_at(0);
+    }
+}
+
+#[test]
+fn changes_that_follow_each_other_do_not_merge_a_part_of_a_side() {
+    let mut world = a_side_heard_in_part();
+    let before = world.position(3);
+    for _ in 0..10 {
+        world.submit(3, anything());
+        quiesce_without_2(&mut world);
+    }
+    assert_eq!((world.position(3), world.members(3)), (before + 10, vec![3, 4, 5]), "{world}");
+    world.hear_all();
+    world.with(3, |k| k.search(&[SiteId(2)]));
+    world.settle();
+    assert_eq!(world.members(3).len(), 5, "{world}");
+    for (_, told) in &world.told {
+        if let Told::Installed(step) = told {
+            let lists = |n| step.members.iter().any(|m| m.peer.site == SiteId(n));
+            assert!(lists(1) == lists(2) || !step.primary, "together: {step:?}");
+        }
+    }
+    world.assert_sound();
+}
+
+#[test]
+fn a_side_that_is_never_heard_in_whole_is_merged_in_part_in_the_end() {
+    let mut world = a_side_heard_in_part();
+    for _ in 0..6 {
+        assert!(world.fire(3, |t| *t == Timer::Backoff), "{world}");
+        quiesce_without_2(&mut world);
+        assert_eq!(world.members(3), vec![3, 4, 5], "{world}");
+    }
+    assert!(world.fire(3, |t| *t == Timer::Backoff), "{world}");
+    quiesce_without_2(&mut world);
+    // Site 2 acknowledges nothing and is no member: nobody waits for it.
+    assert_eq!(world.members(3), vec![3, 4, 5, 1], "{world}");
+    world.assert_sound();
+}

@@ -250,7 +250,8 @@ fn translate(event: stack::Event) -> Option<Event> {
         | stack::Event::Looked { .. }
         | stack::Event::Changed { .. }
         | stack::Event::Writable { .. }
-        | stack::Event::Reconnect(_) => return None,
+        | stack::Event::Reconnect(_)
+        | stack::Event::Disconnect(_) => return None,
     })
 }
 

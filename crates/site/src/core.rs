@@ -461,6 +461,7 @@ impl Core {
                 }
             }
             Event::Reconnect(site) => self.links.reconnect(site),
+            Event::Disconnect(life) => self.links.disconnect(life.site, life.incarnation),
             Event::Surpassed(incarnation) => {
                 tracing::error!(
                     later = incarnation.0,

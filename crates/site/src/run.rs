@@ -271,6 +271,7 @@ async fn serve_sessions(
         users: config.site.users.iter().map(|user| (user.uid, user.may)).collect(),
         metrics: Arc::clone(metrics),
         refusals: Arc::clone(refusals),
+        trust: Arc::clone(trust),
         gate: net::Gate::new(session::HALF_OPEN_MAX, u32::MAX),
     });
     let places = Arc::new(Semaphore::new(config.limits.sessions));

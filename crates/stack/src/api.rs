@@ -345,6 +345,9 @@ pub enum Event {
     },
     /// A connection to this site is wanted at once.
     Reconnect(SiteId),
+    /// This life was removed because it was not heard: what is left of a connection with it is to be broken and made
+    /// anew. A broken path that is whole again would revive the old one only when its end repeats what was lost.
+    Disconnect(SiteIncarnation),
     /// Peers have seen a later life of this store: it is an old copy. The driver takes a new store and starts
     /// again in a life above this one.
     Surpassed(Incarnation),

@@ -461,6 +461,12 @@ impl Node {
         for gone in before.iter().filter(|life| !self.members.contains(life)) {
             self.groups.handle_life_ended(now, *gone);
         }
+        let unheard = |why: &Why| matches!(why, Why::Failed | Why::Partitioned);
+        for (peer, _) in
+            step.removed.iter().filter(|(peer, why)| peer.site != self.config.me.site && unheard(why))
+        {
+            self.events.push_back(Event::Disconnect(peer.life()));
+        }
         if let Some(own) = step.members.iter().find(|member| member.peer == self.config.me) {
             self.interface.handle_admitted(own.joined_at);
         }

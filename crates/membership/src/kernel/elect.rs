@@ -32,6 +32,9 @@ impl<T: Tables> Kernel<T> {
     pub(super) fn consider(&mut self) {
         let free = matches!(self.role, Role::Idle) && self.owed.is_none() && !self.retired;
         let urgent = self.is_wanted();
+        if !self.hears_another_view() {
+            self.waited = 0;
+        }
         if !free || !(urgent || self.may_merge()) || !self.is_hopeful() {
             self.backoff = false;
             return;
@@ -44,7 +47,7 @@ impl<T: Tables> Kernel<T> {
             let delay = match urgent {
                 true => Delay::Backoff { place, tries: self.tries },
                 // One member of another side is heard a little before the next: they are to come together.
-                false => Delay::Rounds(1 + 2 * (self.left_out + place.min(PLACES_MAX))),
+                false => Delay::Rounds(1 + 2 * (self.waited + place.min(PLACES_MAX))),
             };
             self.arm(Timer::Backoff, delay);
         }
@@ -52,6 +55,9 @@ impl<T: Tables> Kernel<T> {
 
     pub(super) fn backoff_ran_out(&mut self) {
         if std::mem::take(&mut self.backoff) {
+            if !self.is_wanted() {
+                self.waited_for_sides();
+            }
             self.begin();
         }
     }

@@ -145,8 +145,8 @@ pub struct Kernel<T: Tables> {
     heard: BTreeSet<SiteId>,
     /// The highest number seen in a Refuse.
     raised: ViewId,
-    /// How often in a row a side was left outside because it was not heard in whole.
-    left_out: u32,
+    /// How often in a row the time was over in which a side that is met should have been heard in whole.
+    waited: u32,
     tries: u32,
     backoff: bool,
     requests: u64,
@@ -222,7 +222,7 @@ impl<T: Tables> Kernel<T> {
             seen: BTreeMap::new(),
             heard: BTreeSet::new(),
             raised: ViewId::default(),
-            left_out: 0,
+            waited: 0,
             tries: 0,
             backoff: false,
             requests: 0,

@@ -43,15 +43,16 @@ impl<T: Tables> Kernel<T> {
     /// C15: detection established, by two witnesses or by one and an unanswered request to refute, that a life
     /// is over (`Failed`) or cannot be heard by all (`Partitioned`). Kept until a step settles it.
     pub fn establish(&mut self, life: SiteIncarnation, why: Why) {
-        let known = self.pending.values().any(|kind| matches!(kind, RequestKind::Fail(l, _) if *l == life));
         let newest = self.newest_life(life.site);
-        if life.site == self.me.site || known || newest.is_some_and(|n| n.incarnation > life.incarnation) {
+        if life.site == self.me.site || newest.is_some_and(|n| n.incarnation > life.incarnation) {
             return;
         }
+        // Even if another site's word came first: an election that it began has asked who is now known not to answer.
         if why == Why::Failed {
             self.heard.remove(&life.site);
         }
-        if let Ok(request) = self.new_request(RequestKind::Fail(life, why)) {
+        let known = self.pending.values().any(|kind| matches!(kind, RequestKind::Fail(l, _) if *l == life));
+        if !known && let Ok(request) = self.new_request(RequestKind::Fail(life, why)) {
             self.spread(&request, None);
         }
         self.turn();
