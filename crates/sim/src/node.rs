@@ -20,14 +20,26 @@ pub struct Settings {
     pub detection_max: Duration,
     /// Bytes of one sender's messages that may be unstable.
     pub window_bytes_max: usize,
+    /// Bounds of the link between two sites.
+    pub link: link::Config,
     /// Bugs to re-introduce.
     pub bugs: Bugs,
 }
 
 impl Default for Settings {
     fn default() -> Settings {
-        Settings { detection_max: Duration::from_millis(1000), window_bytes_max: 64 << 10, bugs: Bugs::NONE }
+        Settings {
+            detection_max: Duration::from_millis(1000),
+            window_bytes_max: 64 << 10,
+            link: small_links(),
+            bugs: Bugs::NONE,
+        }
     }
+}
+
+/// Links with buffers in proportion to the window, so that a stalled one is full within a seed.
+fn small_links() -> link::Config {
+    link::Config { frame_bytes_max: 120 << 10, send_bytes_max: 128 << 10, ..link::Config::default() }
 }
 
 /// A node, and the time at which it was last given something.
@@ -97,6 +109,7 @@ impl Host for Site {
             mserver: true,
             window_bytes_max: settings.window_bytes_max,
             slow_member_after: Duration::from_secs(30),
+            link: settings.link.clone(),
             detection_max: settings.detection_max,
             bugs: settings.bugs,
             trace: true,
