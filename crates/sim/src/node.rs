@@ -20,8 +20,6 @@ pub struct Settings {
     pub detection_max: Duration,
     /// Bytes of one sender's messages that may be unstable.
     pub window_bytes_max: usize,
-    /// Bounds of the link between two sites.
-    pub link: link::Config,
     /// Bugs to re-introduce.
     pub bugs: Bugs,
 }
@@ -31,15 +29,20 @@ impl Default for Settings {
         Settings {
             detection_max: Duration::from_millis(1000),
             window_bytes_max: 64 << 10,
-            link: small_links(),
             bugs: Bugs::NONE,
         }
     }
 }
 
-/// Links with buffers in proportion to the window, so that a stalled one is full within a seed.
-fn small_links() -> link::Config {
-    link::Config { frame_bytes_max: 120 << 10, send_bytes_max: 128 << 10, ..link::Config::default() }
+/// Links as the program has them, or with room for so many bytes, so that a stalled one is full within a seed.
+fn links(bytes_max: Option<usize>) -> link::Config {
+    let usual = link::Config::default();
+    match bytes_max {
+        Some(send_bytes_max) => {
+            link::Config { send_bytes_max, frame_bytes_max: send_bytes_max - send_bytes_max / 16, ..usual }
+        }
+        None => usual,
+    }
 }
 
 /// A node, and the time at which it was last given something.
@@ -109,7 +112,7 @@ impl Host for Site {
             mserver: true,
             window_bytes_max: settings.window_bytes_max,
             slow_member_after: Duration::from_secs(30),
-            link: settings.link.clone(),
+            link: links(boot.link_bytes_max),
             detection_max: settings.detection_max,
             bugs: settings.bugs,
             trace: true,

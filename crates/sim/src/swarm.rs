@@ -40,6 +40,8 @@ pub enum Profile {
     Stragglers,
     /// Sites that hear nothing, and links that are cut, for longer than a neighbour may be missed.
     LongCuts,
+    /// Much is cast while links stall that have little room.
+    FullLinks,
 }
 
 impl Profile {
@@ -57,9 +59,10 @@ impl Profile {
     ];
 
     /// Profiles that came later.
-    const LATER: [Profile; 3] = [Profile::Leavers, Profile::Stragglers, Profile::LongCuts];
+    const LATER: [Profile; 4] =
+        [Profile::Leavers, Profile::Stragglers, Profile::LongCuts, Profile::FullLinks];
     /// So many seeds of a thousand have one of these.
-    const LATER_PER_MILLE: u32 = 200;
+    const LATER_PER_MILLE: u32 = 300;
 
     /// The profile of a seed. Those that came later are drawn with dice of their own, so that every other seed remains
     /// the run that it was.
@@ -289,6 +292,7 @@ impl Swarm {
             }
             Profile::Stragglers => {
                 self.world.sites = dice.between(4, 6) as usize;
+                self.world.founders = self.world.founders.min(self.world.sites);
                 self.faults = vec![Fault::Partition, Fault::Partition, Fault::SlowLink, Fault::CutOneWay];
                 self.fault_every = Duration::from_millis(dice.between(300, 1200));
                 self.fault_lasts = Duration::from_millis(dice.between(600, 1500));
@@ -299,10 +303,24 @@ impl Swarm {
             }
             Profile::LongCuts => {
                 self.world.sites = self.world.sites.clamp(4, 6);
+                self.world.founders = self.world.founders.min(self.world.sites);
                 self.faults = vec![Fault::Deaf, Fault::Deaf, Fault::CutLink, Fault::CutOneWay];
                 self.fault_every = Duration::from_millis(dice.between(2000, 6000));
                 self.fault_lasts = Duration::from_secs(dice.between(10, 20));
                 self.faulty_for = Duration::from_secs(25);
+            }
+            Profile::FullLinks => {
+                self.world.sites = 3;
+                self.world.founders = 3;
+                self.world.link_bytes_max = Some(70 << 10);
+                self.world.network.patience_max = Duration::from_secs(8);
+                self.faults = vec![Fault::CutLink, Fault::CutOneWay, Fault::Pause, Fault::Crash];
+                self.fault_every = Duration::from_millis(dice.between(800, 2000));
+                self.fault_lasts = Duration::from_millis(dice.between(400, 1500));
+                self.work.processes = 2;
+                self.work.every = Duration::from_millis(4);
+                // A larger one goes in fragments, which what is cast later may pass.
+                self.work.bytes_max = 30_000;
             }
         }
     }
@@ -326,6 +344,7 @@ fn draw_world(dice: &mut Dice) -> world::Model {
             slow_per_mille: *dice.pick(&[0, 0, 20]),
             error_per_mille: *dice.pick(&[0, 0, 0, 5]),
         },
+        link_bytes_max: None,
         drift_ppm_max: *dice.pick(&[0, 100, 20_000]),
         doom_per_mille: 0,
     }
@@ -386,7 +405,7 @@ mod tests {
 
     #[test]
     fn every_seed_has_three_to_nine_sites_and_some_fault() {
-        for seed in 0..500 {
+        for seed in 0..2000 {
             let swarm = Swarm::draw(seed);
             assert!((3..=9).contains(&swarm.world.sites));
             assert!(swarm.world.founders <= swarm.world.sites);
