@@ -45,6 +45,8 @@ pub struct Boot {
     pub sites: Vec<SiteId>,
     /// How many of them are founders.
     pub founders: usize,
+    /// How many bytes may wait for one other site before data is held back; none: as many as the host likes.
+    pub link_bytes_max: Option<usize>,
     /// For the host's own generator.
     pub seed: u64,
 }

@@ -26,7 +26,22 @@ pub struct Settings {
 
 impl Default for Settings {
     fn default() -> Settings {
-        Settings { detection_max: Duration::from_millis(1000), window_bytes_max: 64 << 10, bugs: Bugs::NONE }
+        Settings {
+            detection_max: Duration::from_millis(1000),
+            window_bytes_max: 64 << 10,
+            bugs: Bugs::NONE,
+        }
+    }
+}
+
+/// Links as the program has them, or with room for so many bytes, so that a stalled one is full within a seed.
+fn links(bytes_max: Option<usize>) -> link::Config {
+    let usual = link::Config::default();
+    match bytes_max {
+        Some(send_bytes_max) => {
+            link::Config { send_bytes_max, frame_bytes_max: send_bytes_max - send_bytes_max / 16, ..usual }
+        }
+        None => usual,
     }
 }
 
@@ -97,6 +112,7 @@ impl Host for Site {
             mserver: true,
             window_bytes_max: settings.window_bytes_max,
             slow_member_after: Duration::from_secs(30),
+            link: links(boot.link_bytes_max),
             detection_max: settings.detection_max,
             bugs: settings.bugs,
             trace: true,

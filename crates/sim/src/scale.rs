@@ -103,6 +103,7 @@ impl<H: Host> Cluster<H> {
         let model = world::Model {
             sites,
             founders: 3,
+            link_bytes_max: None,
             network: network::Model {
                 latency_min: Duration::from_micros(50),
                 latency_mean: Duration::from_micros(100),

@@ -32,11 +32,21 @@ pub enum Profile {
     Outsiders,
     /// One link at a time is cut and nobody dies: nobody may be removed (schedule 9).
     OneBadLink,
+    /// Few sites, which go in an orderly way one after the other, while ways between them are cut and packets are late:
+    /// an attempt that is cut off may find a smaller line than it began with.
+    Leavers,
+    /// Sides of a partition are slow within and soon meet again: what one side is agreeing on off the line is overtaken
+    /// by the line.
+    Stragglers,
+    /// Sites that hear nothing, and links that are cut, for longer than a neighbour may be missed.
+    LongCuts,
+    /// Much is cast while links stall that have little room.
+    FullLinks,
 }
 
 impl Profile {
-    /// Every profile; a seed's remainder by their number chooses.
-    pub const ALL: [Profile; 9] = [
+    /// The first profiles; a seed's remainder by their number chooses.
+    const FIRST: [Profile; 9] = [
         Profile::Mixed,
         Profile::Coordinators,
         Profile::Partitions,
@@ -48,9 +58,20 @@ impl Profile {
         Profile::OneBadLink,
     ];
 
-    /// The profile of a seed.
+    /// Profiles that came later.
+    const LATER: [Profile; 4] =
+        [Profile::Leavers, Profile::Stragglers, Profile::LongCuts, Profile::FullLinks];
+    /// So many seeds of a thousand have one of these.
+    const LATER_PER_MILLE: u32 = 300;
+
+    /// The profile of a seed. Those that came later are drawn with dice of their own, so that every other seed remains
+    /// the run that it was.
     pub fn of(seed: u64) -> Profile {
-        Profile::ALL[(seed % Profile::ALL.len() as u64) as usize]
+        let mut dice = Dice::new(seed, Concern::Profile);
+        if dice.chance(Profile::LATER_PER_MILLE) {
+            return *dice.pick(&Profile::LATER);
+        }
+        Profile::FIRST[(seed % Profile::FIRST.len() as u64) as usize]
     }
 }
 
@@ -250,6 +271,57 @@ impl Swarm {
                 self.world.network.loss_per_mille = self.world.network.loss_per_mille.min(10);
                 self.world.disk = disk::Model { error_per_mille: 0, slow_per_mille: 0, ..self.world.disk };
             }
+            Profile::Leavers => {
+                self.world.sites = dice.between(3, 4) as usize;
+                self.world.founders = 3;
+                self.faults = vec![
+                    Fault::OrderlyStop,
+                    Fault::OrderlyStop,
+                    Fault::OrderlyStop,
+                    Fault::CutOneWay,
+                    Fault::CutOneWay,
+                    Fault::Crash,
+                ];
+                self.fault_every = Duration::from_millis(dice.between(60, 300));
+                self.fault_lasts = Duration::from_millis(dice.between(50, 400));
+                self.world.network.latency_mean = Duration::from_micros(dice.between(500, 8000));
+                self.world.network.late_per_mille = 100;
+                self.work.churn_per_mille = 60;
+                self.work.orders = vec![Order::Fbcast, Order::Abcast];
+                self.work.safe_per_mille = *dice.pick(&[0, 500, 900]);
+            }
+            Profile::Stragglers => {
+                self.world.sites = dice.between(4, 6) as usize;
+                self.world.founders = self.world.founders.min(self.world.sites);
+                self.faults = vec![Fault::Partition, Fault::Partition, Fault::SlowLink, Fault::CutOneWay];
+                self.fault_every = Duration::from_millis(dice.between(300, 1200));
+                self.fault_lasts = Duration::from_millis(dice.between(600, 1500));
+                self.world.network.latency_mean = Duration::from_millis(dice.between(2, 15));
+                self.world.network.late_per_mille = 100;
+                self.work.churn_per_mille = 60;
+                self.work.safe_per_mille = *dice.pick(&[0, 500, 900]);
+            }
+            Profile::LongCuts => {
+                self.world.sites = self.world.sites.clamp(4, 6);
+                self.world.founders = self.world.founders.min(self.world.sites);
+                self.faults = vec![Fault::Deaf, Fault::Deaf, Fault::CutLink, Fault::CutOneWay];
+                self.fault_every = Duration::from_millis(dice.between(2000, 6000));
+                self.fault_lasts = Duration::from_secs(dice.between(10, 20));
+                self.faulty_for = Duration::from_secs(25);
+            }
+            Profile::FullLinks => {
+                self.world.sites = 3;
+                self.world.founders = 3;
+                self.world.link_bytes_max = Some(70 << 10);
+                self.world.network.patience_max = Duration::from_secs(8);
+                self.faults = vec![Fault::CutLink, Fault::CutOneWay, Fault::Pause, Fault::Crash];
+                self.fault_every = Duration::from_millis(dice.between(800, 2000));
+                self.fault_lasts = Duration::from_millis(dice.between(400, 1500));
+                self.work.processes = 2;
+                self.work.every = Duration::from_millis(4);
+                // A larger one goes in fragments, which what is cast later may pass.
+                self.work.bytes_max = 30_000;
+            }
         }
     }
 }
@@ -272,6 +344,7 @@ fn draw_world(dice: &mut Dice) -> world::Model {
             slow_per_mille: *dice.pick(&[0, 0, 20]),
             error_per_mille: *dice.pick(&[0, 0, 0, 5]),
         },
+        link_bytes_max: None,
         drift_ppm_max: *dice.pick(&[0, 100, 20_000]),
         doom_per_mille: 0,
     }
@@ -332,7 +405,7 @@ mod tests {
 
     #[test]
     fn every_seed_has_three_to_nine_sites_and_some_fault() {
-        for seed in 0..500 {
+        for seed in 0..2000 {
             let swarm = Swarm::draw(seed);
             assert!((3..=9).contains(&swarm.world.sites));
             assert!(swarm.world.founders <= swarm.world.sites);

@@ -220,6 +220,7 @@ fn node_config(
         mserver: config.site.mserver,
         window_bytes_max: config.limits.window_bytes,
         slow_member_after: Duration::from_secs(config.limits.slow_member_s),
+        link: stack::LinkConfig::default(),
         detection_max: Duration::from_millis(config.limits.detection_ms),
         bugs: Bugs::NONE,
         trace: false,

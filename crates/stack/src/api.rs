@@ -35,6 +35,8 @@ pub struct Config {
     pub window_bytes_max: usize,
     /// How long a member may hold others back before it is asked to leave.
     pub slow_member_after: Duration,
+    /// Bounds and times of the link to each other site.
+    pub link: link::Config,
     /// The longest that detection of a silent site should take.
     pub detection_max: Duration,
     /// Bugs to re-introduce; empty in the shipped program.

@@ -114,7 +114,7 @@ impl Node {
             ..multicast::Config::default()
         };
         let mut node = Node {
-            peers: Peers::new(life, link::Config::default(), config.bugs),
+            peers: Peers::new(life, config.link.clone(), config.bugs),
             detector: Detector::new(detect::Config { settings, bugs: config.bugs }, life, seed),
             service,
             host: Host::new(at_interface.clone()),

@@ -37,6 +37,8 @@ pub struct Model {
     pub network: network::Model,
     /// The disks.
     pub disk: disk::Model,
+    /// How many bytes may wait for one other site before a host holds data back; none: as many as it likes.
+    pub link_bytes_max: Option<usize>,
     /// How far a clock's rate may be off.
     pub drift_ppm_max: u64,
     /// So many transitions of a thousand doom their site: it dies while it sends what comes next.
@@ -253,6 +255,7 @@ impl<H: Host> World<H> {
             record: slot.disk.record(),
             sites: (0..self.model.sites).map(site_id).collect(),
             founders: self.model.founders,
+            link_bytes_max: self.model.link_bytes_max,
             seed: self.clock_dice.number(),
         };
         let now = slot.clock.local(self.now);

@@ -101,6 +101,7 @@ impl Cluster {
             mserver: site.mserver,
             window_bytes_max: self.window_bytes_max,
             slow_member_after: Duration::from_secs(30),
+            link: stack::LinkConfig::default(),
             detection_max: Duration::from_secs(1),
             bugs: Bugs::NONE,
             trace: false,
