@@ -448,4 +448,16 @@ pub struct Sim {
     /// Print every event of the run
     #[arg(long)]
     pub trace: bool,
+    /// Measure one large cluster without chance faults instead: what a view change costs
+    #[arg(long, conflicts_with_all = ["seeds", "trace"])]
+    pub scale: bool,
+    /// With --scale: how many sites
+    #[arg(long, default_value_t = 255, value_parser = clap::value_parser!(u32).range(5..=512), requires = "scale")]
+    pub sites: u32,
+    /// With --scale: at how many sites the group has a member
+    #[arg(long, default_value_t = 128, value_parser = clap::value_parser!(u32).range(4..=511), requires = "scale")]
+    pub group: u32,
+    /// With --scale: how many of the sites have an mserver; the others attach to one of them
+    #[arg(long, default_value_t = 7, value_parser = clap::value_parser!(u32).range(3..=512), requires = "scale")]
+    pub mservers: u32,
 }

@@ -11,6 +11,7 @@ use wire::frame::Kind;
 use wire::{Bugs, ClusterId, ProcessId, SiteId, Time};
 
 use crate::coverage::{self, FAULTS};
+use crate::world::index;
 use crate::host::{Answer, Boot, Cast, Channel, Connection, Event, Host, Request, Transmit, Write};
 
 /// What all nodes of a run are told.
@@ -94,7 +95,7 @@ impl Host for Site {
             founders: boot.sites[..boot.founders].to_vec(),
             known: others.map(|site| (*site, name(site))).collect(),
             addresses: Vec::new(),
-            mserver: true,
+            mserver: index(me.site) < boot.mservers,
             window_bytes_max: settings.window_bytes_max,
             slow_member_after: Duration::from_secs(30),
             detection_max: settings.detection_max,
@@ -192,6 +193,31 @@ impl Host for Site {
             Kind::LinkData | Kind::LinkAck => link_packet(bytes).unwrap_or_else(|| format!("{kind:?}")),
             _ => format!("{kind:?}, {} bytes", bytes.len()),
         }
+    }
+
+    fn about(bytes: &[u8]) -> &'static str {
+        let kind = |at: usize| bytes.get(at).and_then(|byte| Kind::from_byte(*byte));
+        match kind(KIND_AT) {
+            Some(Kind::LinkData) => subject(kind(link::HEADER_BYTES + KIND_AT)),
+            direct => subject(direct),
+        }
+    }
+}
+
+/// What frames of a kind are about. The second and later packets of a frame that is too long for one begin with
+/// anything: they are few, and counted as what they look like.
+fn subject(kind: Option<Kind>) -> &'static str {
+    match kind {
+        Some(Kind::Control) => "agreement",
+        Some(Kind::Interface) => "interface",
+        Some(Kind::Multicast) => "multicast",
+        Some(Kind::Call) => "calls",
+        Some(Kind::Detect) => "probes",
+        Some(Kind::LinkAck) => "acknowledgements",
+        Some(
+            Kind::Acquire | Kind::Hello | Kind::LinkData | Kind::Relay | Kind::Session,
+        )
+        | None => "other",
     }
 }
 
