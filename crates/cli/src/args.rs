@@ -123,7 +123,11 @@ pub struct Init {
     /// The folder to write; must not exist
     #[arg(long, value_name = "DIR")]
     pub out: PathBuf,
-    /// The founders, in order of seniority: NAME=HOST:PORT
+    /// How many of the sites, the first, have an mserver and found the cluster; the others attach to them. By
+    /// default all of up to seven, and seven of more
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
+    pub mservers: Option<u32>,
+    /// The sites, in order of seniority: NAME=HOST:PORT
     #[arg(required = true, value_name = "NAME=HOST:PORT")]
     pub founders: Vec<String>,
 }

@@ -106,7 +106,7 @@ fn a_minority_goes_on_off_the_line_and_merges_when_it_is_heard() {
     }
     world.lose(|_| true);
     world.hear_all();
-    world.with(2, |k| k.search(&[SiteId(1)]));
+    world.with(2, |k| k.search(&[SiteId(1)], 0));
     world.settle();
     for n in 1..=3 {
         assert_eq!(world.members(n), vec![2, 3, 1], "{world}");
@@ -234,7 +234,7 @@ fn an_old_copy_of_a_disk_is_silenced() {
     node.incarnation = 10;
     world.start(3);
     world.hear_all();
-    world.with(3, |k| k.search(&[]));
+    world.with(3, |k| k.search(&[], 0));
     world.settle();
     assert!(world.told.contains(&(3, Told::Surpassed)), "{world}");
     world.assert_sound();

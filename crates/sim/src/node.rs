@@ -94,6 +94,7 @@ impl Host for Site {
             name: name(&me.site),
             founders: boot.sites[..boot.founders].to_vec(),
             known: others.map(|site| (*site, name(site))).collect(),
+            mservers: boot.sites[..boot.mservers].iter().copied().filter(|site| *site != me.site).collect(),
             addresses: Vec::new(),
             mserver: index(me.site) < boot.mservers,
             window_bytes_max: settings.window_bytes_max,

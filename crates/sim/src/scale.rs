@@ -21,7 +21,10 @@ pub use table::{Row, Table};
 pub struct Plan {
     /// How many sites.
     pub sites: usize,
-    /// How many of them, the first, have an mserver and found the cluster; the others attach to one of them.
+    /// How many of them, the first, found the cluster.
+    pub founders: usize,
+    /// How many of them, the first, have an mserver: those that are no founders join the core-set. The others
+    /// attach to one of them.
     pub mservers: usize,
     /// At how many sites the group has a member.
     pub group: usize,
@@ -57,6 +60,9 @@ impl Plan {
     pub fn check(&self) -> Result<(), String> {
         if self.group < GROUP_MIN || self.group >= self.sites {
             return Err(format!("a group of {GROUP_MIN} or more, and of fewer than all sites"));
+        }
+        if self.founders == 0 || self.founders > self.mservers {
+            return Err("founders that all have an mserver".to_owned());
         }
         if self.mservers < 3 || self.mservers > self.sites {
             return Err("three mservers or more, and no more than sites".to_owned());

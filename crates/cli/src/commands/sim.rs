@@ -45,6 +45,7 @@ fn one(seed: u64, trace: bool) -> Result<(), Failure> {
 fn large(args: &args::Sim, json: bool) -> Result<(), Failure> {
     let plan = Plan {
         sites: args.sites as usize,
+        founders: args.mservers as usize,
         mservers: args.mservers as usize,
         group: args.group as usize,
         seed: args.seed.unwrap_or(1),

@@ -49,7 +49,7 @@ impl Cluster {
     pub(super) fn new(plan: &Plan) -> Cluster {
         let model = world::Model {
             sites: plan.sites,
-            founders: plan.mservers,
+            founders: plan.founders,
             mservers: plan.mservers,
             // A network in one building, and a disk that is not slow.
             network: network::Model {
