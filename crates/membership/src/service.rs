@@ -124,6 +124,7 @@ pub struct Service<T: Tables> {
     timers: [Option<(Time, Timer)>; TIMER_KINDS],
     search: Time,
     search_pause: Duration,
+    searches: u32,
     transmits: VecDeque<Packet>,
     writes: VecDeque<Write>,
     record_writer: RecordWriter,
@@ -167,6 +168,7 @@ impl<T: Tables> Service<T> {
             timers: [None; TIMER_KINDS],
             search: now,
             search_pause: ROUND_TRIP_BOUND_DEFAULT * 10,
+            searches: 0,
             transmits: VecDeque::new(),
             writes: VecDeque::new(),
             record_writer: RecordWriter::default(),
@@ -288,8 +290,8 @@ impl<T: Tables> Service<T> {
     }
 
     fn search_now(&mut self, now: Time) {
-        let strangers: Vec<SiteId> = self.known.clone();
-        self.kernel.search(&strangers);
+        self.kernel.search(&self.known, self.searches);
+        self.searches = self.searches.wrapping_add(1);
         let floor = self.round_trip * 10;
         self.search_pause = (self.search_pause * 2).clamp(floor, SEARCH_MAX.max(floor));
         self.search = now + self.search_pause;

@@ -106,7 +106,7 @@ fn a_minority_goes_on_off_the_line_and_merges_when_it_is_heard() {
     }
     world.lose(|_| true);
     world.hear_all();
-    world.with(2, |k| k.search(&[SiteId(1)]));
+    world.with(2, |k| k.search(&[SiteId(1)], 0));
     world.settle();
     for n in 1..=3 {
         assert_eq!(world.members(n), vec![2, 3, 1], "{world}");
@@ -234,7 +234,7 @@ fn an_old_copy_of_a_disk_is_silenced() {
     node.incarnation = 10;
     world.start(3);
     world.hear_all();
-    world.with(3, |k| k.search(&[]));
+    world.with(3, |k| k.search(&[], 0));
     world.settle();
     assert!(world.told.contains(&(3, Told::Surpassed)), "{world}");
     world.assert_sound();
@@ -293,7 +293,7 @@ fn a_side_heard_in_part() -> World {
     for (n, heard) in [(1, [2, 3, 4, 5]), (3, [1, 4, 5, 5]), (4, [1, 3, 5, 5]), (5, [1, 3, 4, 4])] {
         world.hear(n, &heard);
     }
-    world.with(3, |k| k.search(&[SiteId(1)]));
+    world.with(3, |k| k.search(&[SiteId(1)], 0));
     quiesce_without_2(&mut world);
     world.told.clear();
     world
@@ -319,7 +319,7 @@ fn changes_that_follow_each_other_do_not_merge_a_part_of_a_side() {
     }
     assert_eq!((world.position(3), world.members(3)), (before + 10, vec![3, 4, 5]), "{world}");
     world.hear_all();
-    world.with(3, |k| k.search(&[SiteId(2)]));
+    world.with(3, |k| k.search(&[SiteId(2)], 0));
     world.settle();
     assert_eq!(world.members(3).len(), 5, "{world}");
     for (_, told) in &world.told {

@@ -12,6 +12,7 @@ use wire::{Bugs, ClusterId, ProcessId, SiteId, Time};
 
 use crate::coverage::{self, FAULTS};
 use crate::host::{Answer, Boot, Cast, Channel, Connection, Event, Host, Request, Transmit, Write};
+use crate::world::index;
 
 /// What all nodes of a run are told.
 #[derive(Clone, Debug)]
@@ -26,11 +27,7 @@ pub struct Settings {
 
 impl Default for Settings {
     fn default() -> Settings {
-        Settings {
-            detection_max: Duration::from_millis(1000),
-            window_bytes_max: 64 << 10,
-            bugs: Bugs::NONE,
-        }
+        Settings { detection_max: Duration::from_millis(1000), window_bytes_max: 64 << 10, bugs: Bugs::NONE }
     }
 }
 
@@ -108,8 +105,9 @@ impl Host for Site {
             name: name(&me.site),
             founders: boot.sites[..boot.founders].to_vec(),
             known: others.map(|site| (*site, name(site))).collect(),
+            mservers: boot.sites[..boot.mservers].iter().copied().filter(|site| *site != me.site).collect(),
             addresses: Vec::new(),
-            mserver: true,
+            mserver: index(me.site) < boot.mservers,
             window_bytes_max: settings.window_bytes_max,
             slow_member_after: Duration::from_secs(30),
             link: links(boot.link_bytes_max),
@@ -208,6 +206,28 @@ impl Host for Site {
             Kind::LinkData | Kind::LinkAck => link_packet(bytes).unwrap_or_else(|| format!("{kind:?}")),
             _ => format!("{kind:?}, {} bytes", bytes.len()),
         }
+    }
+
+    fn about(bytes: &[u8]) -> &'static str {
+        let kind = |at: usize| bytes.get(at).and_then(|byte| Kind::from_byte(*byte));
+        match kind(KIND_AT) {
+            Some(Kind::LinkData) => subject(kind(link::HEADER_BYTES + KIND_AT)),
+            direct => subject(direct),
+        }
+    }
+}
+
+/// What frames of a kind are about. The second and later packets of a frame that is too long for one begin with
+/// anything: they are few, and counted as what they look like.
+fn subject(kind: Option<Kind>) -> &'static str {
+    match kind {
+        Some(Kind::Control) => "agreement",
+        Some(Kind::Interface) => "interface",
+        Some(Kind::Multicast) => "multicast",
+        Some(Kind::Call) => "calls",
+        Some(Kind::Detect) => "probes",
+        Some(Kind::LinkAck) => "acknowledgements",
+        Some(Kind::Acquire | Kind::Hello | Kind::LinkData | Kind::Relay | Kind::Session) | None => "other",
     }
 }
 

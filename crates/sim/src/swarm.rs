@@ -331,6 +331,7 @@ fn draw_world(dice: &mut Dice) -> world::Model {
     world::Model {
         sites,
         founders: if dice.chance(700) { sites.min(3) } else { sites },
+        mservers: sites,
         network: network::Model {
             latency_min: Duration::from_micros(dice.between(20, 500)),
             latency_mean: Duration::from_micros(dice.between(50, 3000)),

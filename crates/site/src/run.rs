@@ -216,6 +216,7 @@ fn node_config(
         name: config.site.name.clone(),
         founders,
         known: config.peers.iter().map(|peer| (SiteId(peer.id), peer.name.clone())).collect(),
+        mservers: config.peers.iter().filter(|peer| peer.mserver).map(|peer| SiteId(peer.id)).collect(),
         addresses: vec![link.to_string()],
         mserver: config.site.mserver,
         window_bytes_max: config.limits.window_bytes,

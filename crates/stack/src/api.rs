@@ -27,6 +27,9 @@ pub struct Config {
     pub founders: Vec<SiteId>,
     /// Every site that this one knows how to reach, itself excepted, with its name.
     pub known: Vec<(SiteId, String)>,
+    /// Those of them that have an mserver, as far as is known: an attached site uses one of them, a joiner asks them
+    /// to let it in, and after a partition they are looked for.
+    pub mservers: Vec<SiteId>,
     /// Where the other sites reach this one: for the site table.
     pub addresses: Vec<String>,
     /// Whether this site runs an mserver; else it attaches to one elsewhere.

@@ -334,7 +334,9 @@ impl Groups {
             self.groups.iter().filter(|(_, group)| has_it(group)).map(|(id, _)| *id).collect();
         for id in ids {
             self.handle_left(id, was, "its side of a partition was left behind");
-            let Some(group) = self.groups.get_mut(&id).filter(|group| group.local.is_empty()) else { continue };
+            let Some(group) = self.groups.get_mut(&id).filter(|group| group.local.is_empty()) else {
+                continue;
+            };
             self.caller.handle_lost(id);
             group.contact.handle_lost(&mut self.caller);
             group.over = group.latest.clone();

@@ -91,7 +91,7 @@ impl Node {
                     cluster: config.cluster,
                     cluster_epoch: config.cluster_epoch,
                     founders: config.founders.clone(),
-                    known: config.known.iter().map(|(site, _)| *site).collect(),
+                    known: config.mservers.clone(),
                     bugs: config.bugs,
                 };
                 let record = record.map(|bytes| &bytes[..]);
@@ -99,10 +99,9 @@ impl Node {
             }
             false => None,
         };
-        let mservers = config.known.iter().map(|(site, _)| *site).collect();
         let at_interface = match config.mserver {
             true => interface::Config::new(life),
-            false => interface::Config::attached(life, mservers),
+            false => interface::Config::attached(life, spread(&config.mservers, life.site)),
         };
         let settings = detection(config.detection_max);
         let multicast = multicast::Config {
@@ -153,8 +152,16 @@ impl Node {
             Connection::Silent => detect::Connection::Silent,
         };
         self.detector.handle_connection(now, site, seen);
-        if let Some(service) = &mut self.service {
+        let strange = || self.config.known.iter().all(|(known, _)| *known != site);
+        if let Some(service) = &mut self.service
+            && (self.config.mservers.contains(&site) || strange())
+        {
             service.add_known(site);
+        }
+        if connection == Connection::Refused {
+            // Its machine answers, and nobody is there any more.
+            self.interface.handle_unreachable(now, site);
+            self.host.handle_refused(now, site);
         }
         // What the connection's end brought about is no packet of a peer's: nothing can be refused.
         let _ = self.take_inbound(now);
@@ -668,15 +675,19 @@ impl Node {
     /// Compares who is heard with who was, and lets time-outs follow what is measured.
     fn look_around(&mut self, now: Time) {
         self.heard_due = now + HEARD_EVERY;
-        let heard: BTreeSet<SiteId> = self.detector.heard(now).iter().map(|life| life.site).collect();
+        let heard = self.detector.heard(now);
         let bound = self.detector.round_trip_bound();
         if let Some(service) = &mut self.service {
             service.set_round_trip_bound(bound);
-            if heard != self.heard {
-                service.handle_heard(now, &heard);
+        }
+        // Twenty times a second, and nearly always as before: most of the work is to see that.
+        if !heard.iter().map(|life| life.site).eq(self.heard.iter().copied()) {
+            let before = std::mem::take(&mut self.heard);
+            self.heard = heard.iter().map(|life| life.site).collect();
+            if let Some(service) = self.service.as_mut().filter(|_| before != self.heard) {
+                service.handle_heard(now, &self.heard);
             }
         }
-        self.heard = heard;
     }
 
     fn note(&mut self, note: String) {
@@ -692,6 +703,17 @@ impl Node {
     fn view_id(&self) -> Option<ViewId> {
         self.service.as_ref().and_then(Service::view).map(|view| view.step.id)
     }
+}
+
+/// The mservers in the order in which this site tries them: another first for each, so that no mserver has all the
+/// attached sites.
+fn spread(mservers: &[SiteId], me: SiteId) -> Vec<SiteId> {
+    let mut order = mservers.to_vec();
+    if !order.is_empty() {
+        let first = (me.0 as usize).wrapping_sub(1) % order.len();
+        order.rotate_left(first);
+    }
+    order
 }
 
 /// Detection settings that find a silent site within this time on a healthy network.

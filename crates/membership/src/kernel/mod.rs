@@ -47,6 +47,10 @@ pub const SITES_MAX: usize = 1024;
 pub const WAITS_MAX: u32 = 3;
 /// View ids of a cluster between two recoveries by force: more than ever are given out.
 pub const EPOCHS_PER_RECOVERY: u64 = 1_000_000_000_000;
+/// Sites of one kind that one site asks in one round: members of its view in the search for laggards, sponsors of a
+/// join. Of more it asks others in the next round, so that all together do not ask as many questions as there are
+/// pairs of sites.
+pub const ASKED_AT_ONCE_MAX: usize = 8;
 /// Where counting of tries ends: the back-off does not grow beyond it.
 pub const TRIES_MAX: u32 = 4;
 
@@ -150,6 +154,8 @@ pub struct Kernel<T: Tables> {
     tries: u32,
     backoff: bool,
     requests: u64,
+    /// How often sponsors were asked, if there are more than are asked at once.
+    joins_asked: u32,
     leaving: bool,
     /// It may not act any more: it left, or its store was surpassed.
     retired: bool,
@@ -226,6 +232,7 @@ impl<T: Tables> Kernel<T> {
             tries: 0,
             backoff: false,
             requests: 0,
+            joins_asked: 0,
             leaving: false,
             retired: false,
             dirty: false,

@@ -178,7 +178,9 @@ impl<H: Host> World<H> {
         }
         let to = index(transmit.to);
         assert!(to < self.sites() && to != site, "{} sends to {}", site_id(site), transmit.to);
-        self.packets += 1;
+        let sent = self.traffic.entry(H::about(&transmit.bytes)).or_default();
+        sent.packets += 1;
+        sent.bytes += transmit.bytes.len() as u64;
         let way = Way { from: site, to };
         let channel = transmit.channel;
         self.trace.event(self.now, [16, site as u64, to as u64], &transmit.bytes, || {

@@ -97,6 +97,7 @@ impl Cluster {
             name: name(n),
             founders: mservers.iter().map(|n| SiteId(*n)).collect(),
             known: mservers.iter().filter(|m| **m != n).map(|m| (SiteId(*m), name(*m))).collect(),
+            mservers: mservers.iter().filter(|m| **m != n).map(|m| SiteId(*m)).collect(),
             addresses: Vec::new(),
             mserver: site.mserver,
             window_bytes_max: self.window_bytes_max,
