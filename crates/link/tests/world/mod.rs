@@ -105,7 +105,7 @@ impl World {
         let from = &mut self.ends[end];
         let mut whole = frame(from.tag, from.sent, bytes);
         // Every other one in two parts: nobody should see a difference.
-        match whole.first_chunk().copied().filter(|_| from.sent % 2 == 0) {
+        match whole.first_chunk().copied().filter(|_| from.sent.is_multiple_of(2)) {
             Some(header) => from.link.send_parts(header, whole.split_off(header.len()), class)?,
             None => from.link.send(whole, class)?,
         }
