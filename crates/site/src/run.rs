@@ -146,7 +146,8 @@ pub async fn start(config: SiteConfig) -> Result<RunningSite, StartError> {
         let (metrics, net_metrics) = (Arc::clone(&metrics), Arc::clone(&net_metrics));
         servers.push(spawn_server("metrics", metrics::serve(listener, metrics, net_metrics)));
     }
-    let core = Core::new(node, clock, (links, disk, inputs), (&handle, commands), metrics);
+    let slow_member_after = Duration::from_secs(config.limits.slow_member_s);
+    let core = Core::new(node, clock, (links, disk, inputs), (&handle, commands), metrics, slow_member_after);
     let core = tokio::spawn(core.run());
     let data = config.site.data.clone();
     Running { pid: std::process::id(), ports: ports.clone() }
