@@ -3,7 +3,7 @@
 mod common;
 
 use common::world::{Told, World};
-use membership::kernel::Timer;
+use membership::kernel::{ASKED_AT_ONCE_MAX, Timer};
 use membership::step::{RequestKind, Why};
 use wire::{Bugs, SiteId};
 
@@ -251,5 +251,42 @@ fn what_one_site_asks_is_bounded() {
     world.hear_all();
     world.settle();
     assert_eq!(world.kernel(3).pending().count(), 0);
+    world.assert_sound();
+}
+
+#[test]
+fn a_round_of_the_search_asks_a_few_members_and_all_rounds_ask_all() {
+    let mut world = World::founded(20, Bugs::NONE);
+    world.lose(|_| true);
+    let mut asked_of = std::collections::BTreeMap::new();
+    for round in 0..3 {
+        for n in 1..=20 {
+            world.with(n, |k| k.search(&[SiteId(99)], round));
+            let asked: Vec<u32> = (1..=20).filter(|to| world.find(n, *to, "Query").is_some()).collect();
+            assert_eq!(asked.len(), ASKED_AT_ONCE_MAX, "{n} in round {round}: {asked:?}");
+            assert!(world.find(n, 99, "Query").is_some(), "a site outside the view is asked in each");
+            asked.into_iter().for_each(|to| *asked_of.entry((n, to)).or_insert(0) += 1);
+            world.lose(|_| true);
+        }
+    }
+    assert_eq!(asked_of.len(), 20 * 19, "three rounds of eight reach all nineteen others");
+}
+
+#[test]
+fn a_member_that_missed_a_step_is_found_by_the_few_that_ask_it() {
+    let mut world = World::founded(20, Bugs::NONE);
+    world.submit(1, anything());
+    while world.position(2) == 1 {
+        world.lose(|p| p.to == 20 && p.message.body.name() == "Commit");
+        world.deliver_at(0);
+    }
+    world.lose(|p| p.to == 20);
+    world.quiesce();
+    assert_eq!((world.position(2), world.position(20)), (2, 1));
+    for n in 1..20 {
+        world.with(n, |k| k.search(&[], 0));
+    }
+    world.quiesce();
+    assert_eq!(world.position(20), 2, "{world}");
     world.assert_sound();
 }

@@ -11,8 +11,8 @@ use wire::frame::Kind;
 use wire::{Bugs, ClusterId, ProcessId, SiteId, Time};
 
 use crate::coverage::{self, FAULTS};
-use crate::world::index;
 use crate::host::{Answer, Boot, Cast, Channel, Connection, Event, Host, Request, Transmit, Write};
+use crate::world::index;
 
 /// What all nodes of a run are told.
 #[derive(Clone, Debug)]
@@ -215,10 +215,7 @@ fn subject(kind: Option<Kind>) -> &'static str {
         Some(Kind::Call) => "calls",
         Some(Kind::Detect) => "probes",
         Some(Kind::LinkAck) => "acknowledgements",
-        Some(
-            Kind::Acquire | Kind::Hello | Kind::LinkData | Kind::Relay | Kind::Session,
-        )
-        | None => "other",
+        Some(Kind::Acquire | Kind::Hello | Kind::LinkData | Kind::Relay | Kind::Session) | None => "other",
     }
 }
 

@@ -102,11 +102,7 @@ pub fn measure(plan: &Plan, progress: &mut dyn FnMut(&Row)) -> Result<Table, Not
     // The last member that is attached, and the last that is not, if there are both.
     let last = *members.iter().rfind(|site| attached(site)).unwrap_or(&members[members.len() - 1]);
     let left = members.len() - 1;
-    done(cluster.phase(
-        "one killed",
-        |c| c.kill(last, Death::Process),
-        |c| c.grouped(left),
-    )?);
+    done(cluster.phase("one killed", |c| c.kill(last, Death::Process), |c| c.grouped(left))?);
     let stranger = (0..plan.sites).rfind(|site| !members.contains(site)).expect("not all are members");
     done(cluster.phase("one joined", |c| c.join(stranger), |c| c.grouped(left + 1))?);
     let silent = *members.iter().rfind(|site| attached(site) && **site != last).unwrap_or(&members[1]);

@@ -186,7 +186,8 @@ impl SiteConfig {
         }
         let lacks = |peer: &&PeerEntry| !peer.mserver && self.founders.contains(&peer.id);
         let without = self.peers.iter().find(lacks).map(|peer| peer.id);
-        let without = without.or((!self.site.mserver && self.founders.contains(&self.site.id)).then_some(self.site.id));
+        let without =
+            without.or((!self.site.mserver && self.founders.contains(&self.site.id)).then_some(self.site.id));
         if let Some(founder) = without {
             return Err(format!("founder {founder} must have an mserver"));
         }

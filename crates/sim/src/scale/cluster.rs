@@ -112,13 +112,7 @@ impl Cluster {
         let lasted = self.world.now().since(began);
         let traffic = less(self.world.traffic(), &before);
         let before = self.world.traffic().clone();
-        let row = Row {
-            phase,
-            took,
-            core_views,
-            group_views,
-            traffic: beyond(traffic, &self.idle, lasted),
-        };
+        let row = Row { phase, took, core_views, group_views, traffic: beyond(traffic, &self.idle, lasted) };
         self.pass(IDLE_FOR);
         self.idle = less(self.world.traffic(), &before);
         Ok(row)
@@ -171,7 +165,10 @@ impl Cluster {
             let via = self.world.host(site).and_then(|host| host.node().attached_to());
             *guests.entry(via.map_or(0, index)).or_insert(0) += 1;
         }
-        guests.into_iter().max_by_key(|(site, guests): &(usize, usize)| (*guests, *site)).map_or(0, |(site, _)| site)
+        guests
+            .into_iter()
+            .max_by_key(|(site, guests): &(usize, usize)| (*guests, *site))
+            .map_or(0, |(site, _)| site)
     }
 
     /// A member in the middle of the group casts once.

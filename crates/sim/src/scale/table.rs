@@ -110,7 +110,13 @@ impl fmt::Display for Table {
             idle.bytes.div_ceil(1024),
             self.sites
         )?;
-        write!(f, "seed {}: {:.1} s of its own time, digest {}", self.seed, self.lasted.as_secs_f64(), self.digest)
+        write!(
+            f,
+            "seed {}: {:.1} s of its own time, digest {}",
+            self.seed,
+            self.lasted.as_secs_f64(),
+            self.digest
+        )
     }
 }
 
