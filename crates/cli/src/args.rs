@@ -458,10 +458,10 @@ pub struct Sim {
     /// With --scale: how many sites
     #[arg(long, default_value_t = 255, value_parser = clap::value_parser!(u32).range(5..=512), requires = "scale")]
     pub sites: u32,
-    /// With --scale: at how many sites the group has a member
-    #[arg(long, default_value_t = 128, value_parser = clap::value_parser!(u32).range(4..=511), requires = "scale")]
-    pub group: u32,
-    /// With --scale: how many of the sites have an mserver; the others attach to one of them
-    #[arg(long, default_value_t = 7, value_parser = clap::value_parser!(u32).range(3..=512), requires = "scale")]
-    pub mservers: u32,
+    /// With --scale: at how many sites the group has a member [default: half of them]
+    #[arg(long, value_parser = clap::value_parser!(u32).range(4..=511), requires = "scale")]
+    pub group: Option<u32>,
+    /// With --scale: how many of the sites have an mserver; the others attach to one of them [default: as `init`]
+    #[arg(long, value_parser = clap::value_parser!(u32).range(3..=512), requires = "scale")]
+    pub mservers: Option<u32>,
 }

@@ -289,6 +289,22 @@ fn an_attached_site_that_falls_silent_is_removed_with_its_members() {
 }
 
 #[test]
+fn a_site_whose_machine_says_that_it_is_gone_is_removed_sooner_unless_it_shows_that_it_lives() {
+    let mut world = World::new();
+    world.attach();
+    world.guest.handle_born();
+    world.hosts[0].handle_refused(world.now, SiteId(9));
+    world.pass(Duration::from_secs(2));
+    assert_eq!(world.side.tables.attached().count(), 1, "it lives");
+    world.cut.extend([1, 2]);
+    world.hosts[0].handle_refused(world.now, SiteId(9));
+    world.pass(Duration::from_millis(300));
+    assert_eq!(world.side.tables.attached().count(), 1, "it has two beats");
+    world.pass(Duration::from_millis(400));
+    assert_eq!(world.side.tables.attached().count(), 0);
+}
+
+#[test]
 fn weak_groups_may_skip_views_and_strong_ones_never_do() {
     for (consistency, told) in [(Consistency::Weak, 1), (Consistency::Strong, 4)] {
         let mut side = Side::found(&[1, 2]);

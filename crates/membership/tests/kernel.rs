@@ -3,7 +3,7 @@
 mod common;
 
 use common::world::{Told, World};
-use membership::kernel::Timer;
+use membership::kernel::{ASKED_AT_ONCE_MAX, Timer};
 use membership::step::{RequestKind, Why};
 use wire::{Bugs, SiteId};
 
@@ -343,5 +343,42 @@ fn a_side_that_is_never_heard_in_whole_is_merged_in_part_in_the_end() {
     quiesce_without_2(&mut world);
     // Site 2 acknowledges nothing and is no member: nobody waits for it.
     assert_eq!(world.members(3), vec![3, 4, 5, 1], "{world}");
+    world.assert_sound();
+}
+
+#[test]
+fn a_round_of_the_search_asks_a_few_members_and_all_rounds_ask_all() {
+    let mut world = World::founded(20, Bugs::NONE);
+    world.lose(|_| true);
+    let mut asked_of = std::collections::BTreeMap::new();
+    for round in 0..3 {
+        for n in 1..=20 {
+            world.with(n, |k| k.search(&[SiteId(99)], round));
+            let asked: Vec<u32> = (1..=20).filter(|to| world.find(n, *to, "Query").is_some()).collect();
+            assert_eq!(asked.len(), ASKED_AT_ONCE_MAX, "{n} in round {round}: {asked:?}");
+            assert!(world.find(n, 99, "Query").is_some(), "a site outside the view is asked in each");
+            asked.into_iter().for_each(|to| *asked_of.entry((n, to)).or_insert(0) += 1);
+            world.lose(|_| true);
+        }
+    }
+    assert_eq!(asked_of.len(), 20 * 19, "three rounds of eight reach all nineteen others");
+}
+
+#[test]
+fn a_member_that_missed_a_step_is_found_by_the_few_that_ask_it() {
+    let mut world = World::founded(20, Bugs::NONE);
+    world.submit(1, anything());
+    while world.position(2) == 1 {
+        world.lose(|p| p.to == 20 && p.message.body.name() == "Commit");
+        world.deliver_at(0);
+    }
+    world.lose(|p| p.to == 20);
+    world.quiesce();
+    assert_eq!((world.position(2), world.position(20)), (2, 1));
+    for n in 1..20 {
+        world.with(n, |k| k.search(&[], 0));
+    }
+    world.quiesce();
+    assert_eq!(world.position(20), 2, "{world}");
     world.assert_sound();
 }

@@ -204,7 +204,7 @@ impl Node {
             self.service.as_ref().and_then(|_| self.host.poll_timeout()),
             self.interface.poll_timeout(),
             self.groups.poll_timeout(),
-            Some(self.heard_due),
+            self.service.as_ref().map(|_| self.heard_due),
         ]
         .into_iter()
         .flatten()
@@ -213,7 +213,7 @@ impl Node {
 
     /// Lets everything that was handed in take its course.
     pub fn settle(&mut self, now: Time) {
-        if now >= self.heard_due {
+        if self.service.is_some() && now >= self.heard_due {
             self.look_around(now);
         }
         let mut idle = false;
@@ -672,21 +672,24 @@ impl Node {
         }
     }
 
-    /// Compares who is heard with who was, and lets time-outs follow what is measured.
+    /// Compares who is heard with who was, and lets time-outs follow what is measured. An attached site has no use for
+    /// either.
     fn look_around(&mut self, now: Time) {
         self.heard_due = now + HEARD_EVERY;
-        let heard = self.detector.heard(now);
-        let bound = self.detector.round_trip_bound();
-        if let Some(service) = &mut self.service {
-            service.set_round_trip_bound(bound);
+        let Some(service) = &mut self.service else { return };
+        service.set_round_trip_bound(self.detector.round_trip_bound());
+        // Twenty times a second, and nearly always as before: nothing is built to see that.
+        let mut count = 0;
+        let mut heard = self.detector.heard(now).inspect(|_| count += 1);
+        let as_before = heard.all(|life| self.heard.contains(&life.site));
+        drop(heard);
+        if as_before && count == self.heard.len() {
+            return;
         }
-        // Twenty times a second, and nearly always as before: most of the work is to see that.
-        if !heard.iter().map(|life| life.site).eq(self.heard.iter().copied()) {
-            let before = std::mem::take(&mut self.heard);
-            self.heard = heard.iter().map(|life| life.site).collect();
-            if let Some(service) = self.service.as_mut().filter(|_| before != self.heard) {
-                service.handle_heard(now, &self.heard);
-            }
+        let heard = self.detector.heard(now).map(|life| life.site).collect();
+        if heard != self.heard {
+            self.heard = heard;
+            service.handle_heard(now, &self.heard);
         }
     }
 

@@ -15,6 +15,7 @@ use sim::world::{Sent, Traffic};
 use sim::{Options, run_seed, run_seeds};
 
 use crate::args;
+use crate::commands::certificates::MSERVERS;
 use crate::failure::Failure;
 use crate::output::say;
 
@@ -43,11 +44,12 @@ fn one(seed: u64, trace: bool) -> Result<(), Failure> {
 }
 
 fn large(args: &args::Sim, json: bool) -> Result<(), Failure> {
+    let mservers = args.mservers.map_or(MSERVERS.min(args.sites as usize), |n| n as usize);
     let plan = Plan {
         sites: args.sites as usize,
-        founders: args.mservers as usize,
-        mservers: args.mservers as usize,
-        group: args.group as usize,
+        founders: mservers,
+        mservers,
+        group: args.group.unwrap_or(args.sites.div_ceil(2)) as usize,
         seed: args.seed.unwrap_or(1),
         hosts: Settings::default(),
     };

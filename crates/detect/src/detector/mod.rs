@@ -6,7 +6,7 @@ mod event;
 mod peer;
 mod suspicion;
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use rand_chacha::ChaCha8Rng;
@@ -230,11 +230,12 @@ impl Detector {
 
     /// The lives heard: members without an open suspicion, directly or by a detour, and sites outside the
     /// view that were heard lately. A member that nobody has reason to probe is presumed heard.
-    pub fn heard(&self, now: Time) -> BTreeSet<SiteIncarnation> {
+    /// In no order.
+    pub fn heard(&self, now: Time) -> impl Iterator<Item = SiteIncarnation> + '_ {
         let members = self.peers.values().filter(|peer| peer.is_watched() && !peer.is_suspected());
         let fresh = self.detection_bound();
-        let outsiders = self.outsiders.iter().filter(|(_, at)| now.since(**at) < fresh);
-        members.map(|peer| peer.life).chain(outsiders.map(|(&life, _)| life)).collect()
+        let outsiders = self.outsiders.iter().filter(move |(_, at)| now.since(**at) < fresh);
+        members.map(|peer| peer.life).chain(outsiders.map(|(&life, _)| life))
     }
 
     /// Whether this member was itself heard by this site within the time that detection takes: a reason to

@@ -125,6 +125,15 @@ impl Cluster {
         self.work();
     }
 
+    /// A site's process dies, and its machine says so.
+    pub fn kill_process(&mut self, n: u32) {
+        self.kill(n);
+        for other in self.up() {
+            self.connection(other, n, Connection::Refused);
+        }
+        self.work();
+    }
+
     /// Cuts the network into these sides.
     pub fn partition(&mut self, sides: &[&[u32]]) {
         for (at, side) in sides.iter().enumerate() {
