@@ -86,6 +86,13 @@ impl Faults {
                 let sides: Vec<bool> = (0..world.sites()).map(|_| self.dice.chance(500)).collect();
                 return self.cut(world, |way, _, _| sides[way.from] != sides[way.to], site);
             }
+            Fault::Row => {
+                let mut row: Vec<usize> = (0..world.sites()).collect();
+                (1..row.len()).rev().for_each(|last| row.swap(last, self.dice.index(last + 1)));
+                let places: Vec<usize> =
+                    (0..row.len()).map(|site| row.iter().position(|s| *s == site).unwrap_or(0)).collect();
+                return self.cut(world, |way, _, _| places[way.from].abs_diff(places[way.to]) > 1, site);
+            }
             Fault::Deaf => return self.cut(world, |way, site, _| way.to == site, site),
             Fault::SlowLink => return self.slow(world, site),
             Fault::BreakConnection => world.break_connection(site, self.other(world, site)),

@@ -10,7 +10,7 @@ use stack::{CastError, CastOptions, Casted, Config, JoinOptions, LocalMembers, N
 use wire::frame::Kind;
 use wire::{Bugs, ClusterId, ProcessId, SiteId, Time};
 
-use crate::coverage::{self, FAULTS};
+use crate::coverage::{self, FAULTS, WORKLOAD};
 use crate::host::{Answer, Boot, Cast, Channel, Connection, Event, Host, Request, Transmit, Write};
 use crate::world::index;
 
@@ -301,7 +301,7 @@ pub const PHASES: &[&str] = &[
     "committing (C12)",
 ];
 
-/// What many seeds must reach: every fault, phase and transition that a cluster without an intruder can get to.
+/// What many seeds must reach: every fault, act, phase and transition that a cluster without an intruder can get to.
 pub fn expected() -> Vec<(coverage::Kind, &'static str)> {
     // An old copy of a store has to be put back by hand, and a member of the core-set moves by command.
     let by_hand = [kernel::Transition::OldStore, kernel::Transition::Reorder];
@@ -309,7 +309,8 @@ pub fn expected() -> Vec<(coverage::Kind, &'static str)> {
     let transitions = agreement.chain(JOINED.iter().copied()).map(|name| (coverage::Kind::Transition, name));
     let faults = FAULTS.iter().map(|name| (coverage::Kind::Fault, *name));
     let phases = PHASES.iter().map(|name| (coverage::Kind::CrashedIn, *name));
-    transitions.chain(faults).chain(phases).collect()
+    let workload = WORKLOAD.iter().map(|name| (coverage::Kind::Workload, *name));
+    transitions.chain(faults).chain(phases).chain(workload).collect()
 }
 
 /// What the node calls the transitions of detection and multicast.

@@ -167,8 +167,7 @@ pub fn run_seeds<H: Host>(
     summary
 }
 
-/// Looks for a seed that fails with a bug switched on and passes without it: the first of these found, by any
-/// thread.
+/// Looks for the first seed that fails with a bug switched on and passes without it.
 pub fn hunt<H: Host>(
     seeds: Range<u64>,
     threads: usize,
@@ -187,8 +186,12 @@ pub fn hunt<H: Host>(
                     }
                     let report = run_seed::<H>(seed, with);
                     if !report.passed() && run_seed::<H>(seed, without).passed() {
+                        // Seeds before it that other threads are at are finished yet.
                         next.store(seeds.end, Ordering::Relaxed);
-                        *caught.lock().expect("no thread panics with the catch") = Some(report);
+                        let mut caught = caught.lock().expect("no thread panics with the catch");
+                        if caught.as_ref().is_none_or(|first| seed < first.seed) {
+                            *caught = Some(report);
+                        }
                     }
                 }
             });

@@ -71,6 +71,9 @@ pub struct Workload {
 /// A join that was not answered is tried again after this.
 const JOIN_AGAIN_AFTER: Duration = Duration::from_secs(5);
 
+/// Messages from this size on may travel in fragments: 32 KiB with what the host wraps around them.
+const LARGE_BYTES_MIN: usize = 31 << 10;
+
 impl Workload {
     /// What a seed's application does.
     pub fn new(seed: u64, work: Work) -> Workload {
@@ -342,8 +345,8 @@ impl Workload {
             process.calls.insert(number, message);
         }
         let (order, safe, exclude_self) = (cast.order, cast.safe, cast.exclude_self);
-        let only = cast.only.into();
-        self.see(world.now(), What::Cast { message, member, group, order, safe, exclude_self, only });
+        let (only, large) = (cast.only.into(), cast.payload.len() >= LARGE_BYTES_MIN);
+        self.see(world.now(), What::Cast { message, member, group, order, safe, exclude_self, only, large });
         true
     }
 

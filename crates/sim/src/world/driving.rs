@@ -150,6 +150,7 @@ impl<H: Host> World<H> {
             format!("{} stores {ticket}", site_id(site))
         });
         let done = self.slots[site].disk.write(self.now, write, &self.model.disk, &mut self.disk_dice);
+        self.reach_if(done > self.now + self.model.disk.write_mean * 20, "slow write");
         self.at(done, Event::Input { site, boot: Some(boot), input: Input::WriteDone });
     }
 
@@ -220,6 +221,8 @@ impl<H: Host> World<H> {
             }
         };
         for at in times.into_iter().flatten() {
+            let overtaken = self.network.overtakes(way, at);
+            self.reach_if(overtaken, "datagram overtaken");
             let input = Input::Packet { from: way.from, on: None, bytes: bytes.clone() };
             self.at(at, Event::Input { site: way.to, boot: None, input });
         }

@@ -280,6 +280,7 @@ impl<H: Host> World<H> {
         };
         let now = slot.clock.local(self.now);
         self.note(1, site, 0, || format!("{life} starts"));
+        self.reach_if(self.model.drift_ppm_max > 0, "clock drift");
         match H::start(&self.config, papers, now) {
             Ok(host) => self.slots[site].host = Some(Box::new(host)),
             Err(why) => {
