@@ -327,6 +327,7 @@ impl Swarm {
                 self.work.bytes_max = 30_000;
             }
         }
+        self.world.mservers = self.world.sites;
     }
 }
 
