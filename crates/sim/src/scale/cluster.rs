@@ -200,8 +200,8 @@ impl Cluster {
         };
         let answer = self.world.request(site, Request::Cast(member.process, name(), cast));
         if matches!(answer, Some(Answer::Taken(_))) {
-            let (exclude_self, only) = (false, Vec::new().into());
-            self.see(What::Cast { message, member, group: name(), order, safe, exclude_self, only });
+            let (exclude_self, only, large) = (false, Vec::new().into(), false);
+            self.see(What::Cast { message, member, group: name(), order, safe, exclude_self, only, large });
         }
         self.listen();
     }
