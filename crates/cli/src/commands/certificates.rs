@@ -99,3 +99,28 @@ fn write(path: &Path, text: &str) -> Result<(), Failure> {
     std::fs::write(path, text)
         .map_err(|error| Failure::refused(format!("can't write {}: {error}", path.display())))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_many_sites_the_first_few_have_an_mserver_and_all_say_the_same() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let site = |n: u16| Founder {
+            name: format!("s{n}"),
+            address: format!("127.0.0.1:{}", 7_000 + n),
+            listen: SocketAddr::from(([127, 0, 0, 1], 7_000 + n)),
+            metrics: None,
+        };
+        let sites: Vec<Founder> = (1..=9).map(site).collect();
+        let Ok(files) = write_cluster(folder.path(), &sites, MSERVERS) else { panic!("it is written") };
+        for (file, id) in files.iter().zip(1..) {
+            let config = SiteConfig::read(file).expect("it reads back");
+            assert_eq!(config.founders, (1..=7).collect::<Vec<u32>>());
+            assert_eq!((config.site.id, config.site.mserver), (id, id <= 7));
+            assert!(config.peers.iter().all(|peer| peer.mserver == (peer.id <= 7)));
+            assert_eq!(config.peers.len(), 8);
+        }
+    }
+}
