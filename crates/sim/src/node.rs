@@ -26,11 +26,7 @@ pub struct Settings {
 
 impl Default for Settings {
     fn default() -> Settings {
-        Settings {
-            detection_max: Duration::from_millis(1000),
-            window_bytes_max: 64 << 10,
-            bugs: Bugs::NONE,
-        }
+        Settings { detection_max: Duration::from_millis(1000), window_bytes_max: 64 << 10, bugs: Bugs::NONE }
     }
 }
 

@@ -29,7 +29,8 @@ fn core_set(history: &History) -> Result<(), Breach> {
             return Err(Breach::at(at, format!("{life} installed {view} after {before}")));
         }
         if *position < place {
-            let how = format!("{life} installed {view}, which starts from {position}, after one from {place}");
+            let how =
+                format!("{life} installed {view}, which starts from {position}, after one from {place}");
             return Err(Breach::at(at, how));
         }
     }
