@@ -309,9 +309,10 @@ impl Swarm {
                 self.world.sites = 5;
                 self.world.founders = self.world.founders.min(self.world.sites);
                 self.faults = vec![Fault::Row, Fault::Row, Fault::CutLink, Fault::Deaf];
-                self.fault_every = Duration::from_secs(dice.between(10, 20));
-                self.fault_lasts = Duration::from_secs(30);
-                self.faulty_for = Duration::from_secs(22);
+                // One fault, which mostly lasts until the healing.
+                self.faulty_for = Duration::from_secs(20);
+                self.fault_every = self.faulty_for;
+                self.fault_lasts = self.faulty_for * 4;
             }
             Profile::FullLinks => {
                 self.world.sites = 3;
