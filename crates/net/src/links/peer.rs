@@ -27,8 +27,9 @@ use crate::probe::Session;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct ConnectionId(pub(crate) u64);
 
-/// A site whose dial hangs is not dialed anew more often than this because others have been reached.
-const NUDGE_EVERY: Duration = Duration::from_millis(250);
+/// A site is not dialed anew more often than this because others have been reached: a series of dials must have time to
+/// come to an attempt that waits long enough for a far site.
+const NUDGE_EVERY: Duration = Duration::from_secs(1);
 
 /// How far this site's own dial has got.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
