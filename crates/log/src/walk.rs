@@ -1,0 +1,248 @@
+//! Walking over the records of a segment, good and bad.
+//!
+//! A place where no acceptable record begins is stepped over, eight bytes at a time, until one does. So a
+//! damaged record costs itself and no other.
+
+use crate::disk::{Disk, DiskError};
+use crate::record::{ALIGN, HEAD_BYTES, Head, Kind, Salt};
+use crate::segment::{HEADER_BYTES, Index};
+
+/// Read at once, unless the walker is told less.
+const AHEAD_BYTES: usize = 256 << 10;
+/// What is read alone if a larger read meets an unreadable sector.
+const SECTOR_BYTES: usize = 4096;
+
+/// The last position that a record stands for: an entry for itself, a lost one for all that its payload says.
+pub fn last_position(head: &Head, payload: &[u8]) -> u64 {
+    match (head.kind, payload.first_chunk()) {
+        (Kind::Lost, Some(last)) => u64::from_le_bytes(*last).clamp(head.position, u64::MAX - 1),
+        (Kind::Lost, None) | (Kind::Entry, _) => head.position,
+    }
+}
+
+/// A truncation: records from `from` on that are older than `epoch` do not exist.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Cut {
+    pub from: u64,
+    pub epoch: u32,
+}
+
+impl Cut {
+    /// Whether it cuts a record that stands for positions up to `last`. A record of lost entries goes whole; what
+    /// of them stays is written down anew.
+    fn cuts(self, head: &Head, last: u64) -> bool {
+        last >= self.from && head.epoch < self.epoch
+    }
+}
+
+/// A record whose checksums are right.
+pub struct Good<'w> {
+    pub offset: u64,
+    pub head: Head,
+    /// Whether something that is no record stands between it and its predecessor.
+    pub skipped: bool,
+    pub tag: &'w [u8],
+    pub payload: &'w [u8],
+}
+
+/// Walks from an offset to a limit. Memory: what is read ahead, or the largest record met.
+pub struct Walker<'d, D> {
+    disk: &'d D,
+    name: String,
+    salt: Salt,
+    /// Where the next record should begin.
+    offset: u64,
+    /// Where records end.
+    limit: u64,
+    /// The least position that the next record may have, and the least epoch.
+    least: (u64, u32),
+    /// Accepts what it should not: the bugs.
+    trusting: Trust,
+    ahead: usize,
+    window: Vec<u8>,
+    window_at: u64,
+}
+
+/// Which checks are left out; none, but for the bugs.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Trust {
+    pub bodies: bool,
+    pub stale: bool,
+}
+
+impl<'d, D: Disk> Walker<'d, D> {
+    pub fn new(disk: &'d D, name: String, salt: Salt, from: u64, limit: u64) -> Walker<'d, D> {
+        Walker {
+            disk,
+            name,
+            salt,
+            offset: from,
+            limit,
+            least: (0, 0),
+            trusting: Trust::default(),
+            ahead: AHEAD_BYTES,
+            window: Vec::new(),
+            window_at: 0,
+        }
+    }
+
+    /// The same, reading only so much ahead.
+    pub fn with_ahead(self, ahead: usize) -> Walker<'d, D> {
+        Walker { ahead: ahead.min(AHEAD_BYTES), ..self }
+    }
+
+    /// The end of the last good record, or where the walk began.
+    pub fn offset(&self) -> u64 {
+        self.offset
+    }
+
+    /// The next good record. None at the limit; [`offset`](Walker::offset) then says where the good ones ended.
+    pub fn next(&mut self) -> Result<Option<Good<'_>>, DiskError> {
+        let mut at = self.offset;
+        while at + HEAD_BYTES as u64 <= self.limit {
+            if let Some(head) = self.acceptable(at)? {
+                if self.body_is_good(at, &head)? {
+                    let skipped = at != self.offset;
+                    self.offset = at + head.record_bytes();
+                    let start = (at - self.window_at) as usize + HEAD_BYTES;
+                    let (tag, rest) = self.window[start..].split_at(usize::from(head.tag_bytes));
+                    let payload = rest.get(..head.payload_bytes as usize).unwrap_or_default();
+                    self.least = (last_position(&head, payload) + 1, head.epoch.max(self.least.1));
+                    return Ok(Some(Good { offset: at, head, skipped, tag, payload }));
+                }
+                // Its length is believed only if a successor stands where it ends.
+                let end = at + head.record_bytes();
+                let successor = self.acceptable(end)?;
+                if successor.is_some_and(|next| next.position > head.position) {
+                    at = end;
+                    continue;
+                }
+            }
+            at += ALIGN;
+        }
+        Ok(None)
+    }
+
+    fn acceptable(&mut self, at: u64) -> Result<Option<Head>, DiskError> {
+        let salt = self.salt;
+        let bytes = self.bytes(at, HEAD_BYTES + crate::config::TAG_BYTES_MAX)?;
+        // Almost all places that are no record end here.
+        if bytes.get(12).is_none_or(|kind| *kind < 0xE0) {
+            return Ok(None);
+        }
+        let head = Head::parse(bytes, salt, at);
+        let stale = self.trusting.stale;
+        Ok(head.filter(|head| {
+            let fits = at.checked_add(head.record_bytes()).is_some_and(|end| end <= self.limit);
+            let next = head.position >= self.least.0 && head.position < u64::MAX;
+            fits && next && (head.epoch >= self.least.1 || stale)
+        }))
+    }
+
+    fn body_is_good(&mut self, at: u64, head: &Head) -> Result<bool, DiskError> {
+        let trusting = self.trusting.bodies;
+        let bytes = self.bytes(at, head.record_bytes() as usize)?;
+        let start = HEAD_BYTES + usize::from(head.tag_bytes);
+        let payload = bytes.get(start..start + head.payload_bytes as usize);
+        Ok(payload.is_some_and(|payload| trusting || head.body_is_good(payload)))
+    }
+
+    /// At least `want` bytes from `at` on, fewer only at the limit. Unreadable ones are zeros.
+    fn bytes(&mut self, at: u64, want: usize) -> Result<&[u8], DiskError> {
+        let want = want.min(self.limit.saturating_sub(at) as usize);
+        let held = at >= self.window_at && at + want as u64 <= self.window_at + self.window.len() as u64;
+        if !held {
+            let room = self.limit.saturating_sub(at) as usize;
+            self.window.clear();
+            self.window.resize(want.max(self.ahead).min(room), 0);
+            self.window_at = at;
+            read_what_can_be(self.disk, &self.name, at, &mut self.window)?;
+        }
+        Ok(&self.window[(at - self.window_at) as usize..])
+    }
+}
+
+/// Fills the buffer; what the file does not have, or the disk cannot read, stays zero.
+fn read_what_can_be<D: Disk>(disk: &D, name: &str, offset: u64, into: &mut [u8]) -> Result<(), DiskError> {
+    match disk.read_at(name, offset, into) {
+        Ok(_) => Ok(()),
+        Err(DiskError::Unreadable(_)) => {
+            for (i, sector) in into.chunks_mut(SECTOR_BYTES).enumerate() {
+                sector.fill(0);
+                match disk.read_at(name, offset + (i * SECTOR_BYTES) as u64, sector) {
+                    Ok(_) => {}
+                    Err(DiskError::Unreadable(_)) => sector.fill(0),
+                    Err(other) => return Err(other),
+                }
+            }
+            Ok(())
+        }
+        Err(other) => Err(other),
+    }
+}
+
+/// What a segment holds, found by reading it whole.
+#[derive(Debug)]
+pub struct Scanned {
+    pub index: Index,
+    /// The end of the last good record.
+    pub end: u64,
+    /// The position behind the last good record.
+    pub next: u64,
+    /// The newest epoch of a good record, or the one given.
+    pub epoch: u32,
+    /// Records that say that an entry was lost.
+    pub lost: u32,
+    /// Positions that are missing between good records, or said to be lost: first and last. Those from `next`
+    /// on stood before records that a truncation has cut.
+    pub damaged: Vec<(u64, u64)>,
+}
+
+/// How to scan a segment.
+#[derive(Clone, Copy, Debug)]
+pub struct Plan {
+    pub salt: Salt,
+    pub file_bytes: u64,
+    pub first: u64,
+    pub epoch: u32,
+    pub cut: Option<Cut>,
+    pub index_bytes: u64,
+    pub trust: Trust,
+}
+
+/// Reads a segment's records from the first on. A bad place that good records follow is damage; one that none
+/// follows is the torn tail, behind [`Scanned::end`].
+pub fn scan<D: Disk>(disk: &D, name: String, plan: Plan) -> Result<Scanned, DiskError> {
+    let mut walker = Walker::new(disk, name, plan.salt, HEADER_BYTES, plan.file_bytes);
+    walker.least = (plan.first, plan.epoch);
+    walker.trusting = plan.trust;
+    let mut scanned = Scanned {
+        index: Index::default(),
+        end: HEADER_BYTES,
+        next: plan.first,
+        epoch: plan.epoch,
+        lost: 0,
+        damaged: Vec::new(),
+    };
+    while let Some(good) = walker.next()? {
+        let head = good.head;
+        let last = last_position(&head, good.payload);
+        let cut = plan.cut.filter(|cut| cut.cuts(&head, last) && !plan.trust.stale);
+        let to = cut.map_or(u64::MAX, |cut| cut.from);
+        if good.skipped && head.position.min(to) > scanned.next {
+            scanned.damaged.push((scanned.next, head.position.min(to) - 1));
+        }
+        if head.kind == Kind::Lost && head.position < to {
+            scanned.damaged.push((head.position, last.min(to - 1)));
+        }
+        if cut.is_some() {
+            break;
+        }
+        scanned.lost += u32::from(head.kind == Kind::Lost);
+        scanned.index.note(head.position, good.offset, plan.index_bytes);
+        scanned.next = last + 1;
+        scanned.epoch = scanned.epoch.max(head.epoch);
+        scanned.end = good.offset + head.record_bytes();
+    }
+    Ok(scanned)
+}
