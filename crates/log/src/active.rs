@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::bugs::Bug;
 use crate::config::Config;
 use crate::disk::{Disk, DiskError};
-use crate::record::{Draft, Head, Kind, Salt};
+use crate::record::{Draft, Head, Salt};
 use crate::segment::{self, HEADER_BYTES, Header, Index, Trailer};
 use crate::walk::{Cut, Plan, Trust, scan};
 
@@ -125,38 +125,42 @@ pub fn reopen<D: Disk>(
     let name = segment::name(number);
     let plan = Plan { salt, file_bytes, first, epoch, cut, index_bytes: config.index_bytes, trust };
     let scanned = scan(disk, name.clone(), plan)?;
-    if file_bytes != scanned.end {
-        disk.truncate(&name, scanned.end)?;
-    }
-    if headless {
-        let header = Header { log: config.id, number, first, end: None, epoch };
-        disk.write_at(&name, 0, &header.encode())?;
-    }
     let mut active = Active {
         index: Arc::new(scanned.index),
         end: scanned.end,
         written: scanned.end,
-        allocated: scanned.end,
         lost: scanned.lost,
         epoch: scanned.epoch,
         ..Active::empty(config.id, number, first, epoch)
     };
+    // Damage is known by the good records behind it. Where those are cut it is written down, in the place of what
+    // is damaged, which is no shorter; only then the proof goes.
     let mut next = scanned.next;
+    let epoch = active.epoch.max(cut.map_or(0, |cut| cut.epoch));
     for (from, last) in scanned.damaged.iter().filter(|(from, _)| *from >= scanned.next) {
-        let payload = last.to_le_bytes();
-        let draft =
-            Draft { kind: Kind::Lost, position: *from, epoch: active.epoch, tag: &[], payload: &payload };
-        active.push(draft, config.index_bytes);
+        active.push(Draft::lost(*from, *last, epoch), config.index_bytes);
         active.lost += 1;
         next = last + 1;
+    }
+    let careless = config.bugs.has(Bug::TruncationNotDurable);
+    if headless {
+        let header = Header { log: config.id, number, first, end: None, epoch: unclosed.epoch };
+        disk.write_at(&name, 0, &header.encode())?;
     }
     if !active.pending.is_empty() {
         disk.write_at(&name, active.written, &active.pending)?;
         active.pending.clear();
         active.written = active.end;
+        if !careless {
+            disk.sync(&name)?;
+        }
+    }
+    if file_bytes != active.end {
+        disk.truncate(&name, active.end)?;
     }
     active.written_next = next;
-    if !config.bugs.has(Bug::TruncationNotDurable) {
+    active.allocated = active.end;
+    if !careless {
         disk.sync(&name)?;
     }
     Ok((active, next, scanned.damaged))

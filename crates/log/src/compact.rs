@@ -474,10 +474,8 @@ impl Copier<'_> {
             let patched = patch.map_or(u64::MAX, |patch| patch.position);
             let to = self.released.next_released(at, patched.min(last + 1));
             self.damaged.push((at, to - 1));
-            let payload = (to - 1).to_le_bytes();
-            let draft =
-                Draft { kind: Kind::Lost, position: at, epoch: self.epoch, tag: &[], payload: &payload };
-            self.out.push(draft, self.index_bytes);
+            let to = to.min(at.saturating_add(1 << 32));
+            self.out.push(Draft::lost(at, to - 1, self.epoch), self.index_bytes);
             self.out.lost += 1;
             at = self.released.next_held(to);
         }

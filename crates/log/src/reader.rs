@@ -9,7 +9,7 @@ use crate::error::LogError;
 use crate::ranges::Ranges;
 use crate::record::{Kind, Salt};
 use crate::segment::{self, HEADER_BYTES, ITEM_BYTES, Index, Sealed};
-use crate::walk::{Plan, Trust, Walker, last_position, scan};
+use crate::walk::{Plan, Trust, Walker, scan};
 
 /// Indexes of closed segments that are kept in memory.
 const CACHED_INDEXES: usize = 32;
@@ -221,46 +221,49 @@ impl<D: Disk> Reader<D> {
         let mut walker =
             Walker::new(&self.disk, name, Salt::new(self.log, source.number), start, source.data_end)
                 .with_ahead((*left).clamp(LEAST_AHEAD, u64::from(u32::MAX)) as usize);
-        // Where the walk stands, which may be before what was asked for.
+        // The first position that is not known to be there or not, and what is, from there on, said to be lost.
         let mut next = source.first;
+        let mut lost_to = 0;
         while *at < to {
-            let good = walker.next().map_err(read_error)?;
-            let (position, skipped) = match &good {
-                Some(good) => (good.head.position.min(source.end), good.skipped),
-                None => (source.end, false),
-            };
-            let Some(good) = good else {
-                if walker.offset() < source.data_end {
-                    self.still_here(self.epoch)?;
-                    visit(Item::Damaged(*at, to - 1));
-                }
-                *at = to;
+            let Some(good) = walker.next().map_err(read_error)? else {
+                let end = if walker.offset() < source.data_end { to } else { lost_to.min(to) };
+                self.show_damaged(next.max(*at), end, visit)?;
                 break;
             };
+            let position = good.head.position.min(source.end);
+            // What is lost ends where the next record begins; what was skipped reaches up to there.
+            let end = if good.skipped { position } else { position.min(lost_to) };
+            self.show_damaged(next.max(*at), end.min(to), visit)?;
             self.still_here(good.head.epoch)?;
-            if skipped && next.max(*at) < position.min(to) {
-                visit(Item::Damaged(next.max(*at), position.min(to) - 1));
+            (next, lost_to) = (position + 1, 0);
+            if let Kind::Lost { .. } = good.head.kind {
+                (next, lost_to) = (position, good.head.last() + 1);
+                *at = position.clamp(*at, to);
+                continue;
             }
-            let last = last_position(&good.head, good.payload);
-            next = last + 1;
-            if last < *at {
+            if position < *at {
                 continue;
             }
             if position >= to {
-                *at = to;
                 break;
             }
-            match good.head.kind {
-                Kind::Lost => visit(Item::Damaged(position.max(*at), last.min(to - 1))),
-                Kind::Entry => visit(Item::Entry(Entry { position, tag: good.tag, payload: good.payload })),
-            }
-            *at = next.min(to);
+            visit(Item::Entry(Entry { position, tag: good.tag, payload: good.payload }));
+            *at = next;
             *left = left.saturating_sub(good.head.record_bytes());
             if *left == 0 {
                 return Ok(false);
             }
         }
+        *at = to;
         Ok(true)
+    }
+
+    fn show_damaged(&self, from: u64, to: u64, visit: &mut dyn FnMut(Item<'_>)) -> Result<(), LogError> {
+        if from < to {
+            self.still_here(self.epoch)?;
+            visit(Item::Damaged(from, to - 1));
+        }
+        Ok(())
     }
 
     /// A truncation since the snapshot may have made good places bad, and put other records there.

@@ -3,7 +3,7 @@
 //! ```text
 //!  0  u32  checksum of bytes 4..32 and the tag, salted with log, segment and offset
 //!  4  u32  checksum of the payload
-//!  8  u32  length of the payload
+//!  8  u32  length of the payload; of lost entries: how many more than one
 //! 12  u8   kind        13  u8  length of the tag        14  u16  zero
 //! 16  u64  position
 //! 24  u32  write epoch
@@ -30,8 +30,8 @@ const LOST: u8 = 0xE2;
 pub enum Kind {
     /// An entry.
     Entry,
-    /// An entry was here, and was damaged when its segment was compacted.
-    Lost,
+    /// Entries were here and are damaged: that of its position, and so many more, up to the next record's.
+    Lost { more: u32 },
 }
 
 /// A record's head.
@@ -75,11 +75,11 @@ impl Head {
         let head = bytes.first_chunk::<HEAD_BYTES>()?;
         let kind = match head[12] {
             ENTRY => Kind::Entry,
-            LOST => Kind::Lost,
+            LOST => Kind::Lost { more: u32_at(head, 8) },
             _ => return None,
         };
         let tag_bytes = head[13];
-        let payload_bytes = u32_at(head, 8);
+        let payload_bytes = if kind == Kind::Entry { u32_at(head, 8) } else { 0 };
         if usize::from(tag_bytes) > TAG_BYTES_MAX || payload_bytes as usize > ENTRY_BYTES_MAX {
             return None;
         }
@@ -90,6 +90,14 @@ impl Head {
         let position = u64::from_le_bytes(*head[16..].first_chunk()?);
         let epoch = u32_at(head, 24);
         Some(Head { kind, position, epoch, tag_bytes, payload_bytes, body_sum: u32_at(head, 4) })
+    }
+
+    /// The last position it stands for.
+    pub fn last(&self) -> u64 {
+        match self.kind {
+            Kind::Entry => self.position,
+            Kind::Lost { more } => self.position.saturating_add(u64::from(more)).min(u64::MAX - 1),
+        }
     }
 
     pub fn body_is_good(&self, payload: &[u8]) -> bool {
@@ -111,7 +119,13 @@ pub struct Draft<'a> {
     pub payload: &'a [u8],
 }
 
-impl Draft<'_> {
+impl<'a> Draft<'a> {
+    /// Lost entries, first and last. At most 2^32 of them.
+    pub fn lost(first: u64, last: u64, epoch: u32) -> Draft<'a> {
+        let more = u32::try_from(last - first).unwrap_or(u32::MAX);
+        Draft { kind: Kind::Lost { more }, position: first, epoch, tag: &[], payload: &[] }
+    }
+
     pub fn record_bytes(&self) -> u64 {
         record_bytes(self.tag.len(), self.payload.len())
     }
@@ -121,11 +135,11 @@ impl Draft<'_> {
         let start = into.len();
         into.extend_from_slice(&[0; 4]);
         into.extend_from_slice(&crc32c::crc32c(self.payload).to_le_bytes());
-        into.extend_from_slice(&(self.payload.len() as u32).to_le_bytes());
-        let kind = match self.kind {
-            Kind::Entry => ENTRY,
-            Kind::Lost => LOST,
+        let (kind, length) = match self.kind {
+            Kind::Entry => (ENTRY, self.payload.len() as u32),
+            Kind::Lost { more } => (LOST, more),
         };
+        into.extend_from_slice(&length.to_le_bytes());
         into.extend_from_slice(&[kind, self.tag.len() as u8, 0, 0]);
         into.extend_from_slice(&self.position.to_le_bytes());
         into.extend_from_slice(&self.epoch.to_le_bytes());

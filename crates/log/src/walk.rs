@@ -12,14 +12,6 @@ const AHEAD_BYTES: usize = 256 << 10;
 /// What is read alone if a larger read meets an unreadable sector.
 const SECTOR_BYTES: usize = 4096;
 
-/// The last position that a record stands for: an entry for itself, a lost one for all that its payload says.
-pub fn last_position(head: &Head, payload: &[u8]) -> u64 {
-    match (head.kind, payload.first_chunk()) {
-        (Kind::Lost, Some(last)) => u64::from_le_bytes(*last).clamp(head.position, u64::MAX - 1),
-        (Kind::Lost, None) | (Kind::Entry, _) => head.position,
-    }
-}
-
 /// A truncation: records from `from` on that are older than `epoch` do not exist.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Cut {
@@ -28,10 +20,14 @@ pub struct Cut {
 }
 
 impl Cut {
-    /// Whether it cuts a record that stands for positions up to `last`. A record of lost entries goes whole; what
-    /// of them stays is written down anew.
-    fn cuts(self, head: &Head, last: u64) -> bool {
-        last >= self.from && head.epoch < self.epoch
+    fn cuts(self, head: &Head) -> bool {
+        head.position >= self.from && head.epoch < self.epoch
+    }
+
+    /// The last position that a record stands for, once this is cut.
+    fn last(self, head: &Head) -> u64 {
+        let last = head.last();
+        if head.epoch < self.epoch { last.min(self.from.saturating_sub(1)).max(head.position) } else { last }
     }
 }
 
@@ -107,7 +103,7 @@ impl<'d, D: Disk> Walker<'d, D> {
                     let start = (at - self.window_at) as usize + HEAD_BYTES;
                     let (tag, rest) = self.window[start..].split_at(usize::from(head.tag_bytes));
                     let payload = rest.get(..head.payload_bytes as usize).unwrap_or_default();
-                    self.least = (last_position(&head, payload) + 1, head.epoch.max(self.least.1));
+                    self.least = (head.position + 1, head.epoch.max(self.least.1));
                     return Ok(Some(Good { offset: at, head, skipped, tag, payload }));
                 }
                 // Its length is believed only if a successor stands where it ends.
@@ -226,19 +222,27 @@ pub fn scan<D: Disk>(disk: &D, name: String, plan: Plan) -> Result<Scanned, Disk
     };
     while let Some(good) = walker.next()? {
         let head = good.head;
-        let last = last_position(&head, good.payload);
-        let cut = plan.cut.filter(|cut| cut.cuts(&head, last) && !plan.trust.stale);
-        let to = cut.map_or(u64::MAX, |cut| cut.from);
-        if good.skipped && head.position.min(to) > scanned.next {
-            scanned.damaged.push((scanned.next, head.position.min(to) - 1));
+        let applies = plan.cut.filter(|_| !plan.trust.stale);
+        let cut = applies.filter(|cut| cut.cuts(&head));
+        let to = cut.map_or(head.position, |cut| cut.from.min(head.position));
+        if good.skipped && to > scanned.next {
+            scanned.damaged.push((scanned.next, to - 1));
         }
-        if head.kind == Kind::Lost && head.position < to {
-            scanned.damaged.push((head.position, last.min(to - 1)));
+        // Lost entries end where the next record begins: a truncation has made room for it.
+        if let Some((_, last)) = scanned.damaged.last_mut()
+            && *last >= to
+        {
+            *last = to - 1;
         }
-        if cut.is_some() {
+        if let Some(cut) = cut {
+            scanned.next = scanned.next.min(cut.from);
             break;
         }
-        scanned.lost += u32::from(head.kind == Kind::Lost);
+        let last = applies.map_or(head.last(), |cut| cut.last(&head));
+        if let Kind::Lost { .. } = head.kind {
+            scanned.lost += 1;
+            scanned.damaged.push((head.position, last));
+        }
         scanned.index.note(head.position, good.offset, plan.index_bytes);
         scanned.next = last + 1;
         scanned.epoch = scanned.epoch.max(head.epoch);

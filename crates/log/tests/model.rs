@@ -28,7 +28,7 @@ fn what_was_synced_is_there_after_any_crash_and_nothing_else() {
     for met in [met.crashes_in_calls, met.crashes_in_opening, met.full, met.truncations, met.checkpoints] {
         assert!(met > count / 20, "{met} of {count}");
     }
-    for met in [met.compactions, met.torn, met.damaged, met.repaired] {
+    for met in [met.failed_syncs, met.compactions, met.torn, met.damaged, met.repaired] {
         assert!(met > count / 100, "{met} of {count}");
     }
 }

@@ -183,10 +183,11 @@ impl World {
         self.compare(&mut log)?;
         let ops = self.dice.between(1, 60);
         // How long until the crash: calls of the disk, so that it strikes in the middle of the log's.
+        let mut failing = false;
         match self.dice.below(8) {
             0 => {}
             1 => {
-                self.doomed = true;
+                (self.doomed, failing) = (true, true);
                 self.disk.fail_sync_in(1 + self.dice.below(ops * 4));
             }
             _ => {
@@ -209,7 +210,10 @@ impl World {
                 match error {
                     Stop::Wrong(why) => return Err(why),
                     Stop::Refused(LogError::Fatal(_)) if self.doomed => {
-                        self.met.crashes_in_calls += 1;
+                        match failing {
+                            true => self.met.failed_syncs += 1,
+                            false => self.met.crashes_in_calls += 1,
+                        }
                         self.refused_from_now_on(&mut log)?;
                         break;
                     }
