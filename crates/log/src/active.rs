@@ -7,7 +7,7 @@ use crate::config::Config;
 use crate::disk::{Disk, DiskError};
 use crate::record::{Draft, Head, Salt};
 use crate::segment::{self, HEADER_BYTES, Header, Index, Trailer};
-use crate::walk::{Cut, Plan, Trust, scan};
+use crate::walk::{Cuts, Plan, Trust, scan};
 
 /// The open segment. Entries are encoded into `pending`, and leave it in one write.
 #[derive(Debug)]
@@ -83,7 +83,7 @@ impl Active {
         keep > 0
     }
 
-    pub fn trailer(&self, log: u64, end: u64) -> Trailer {
+    pub fn trailer(&self, log: u64, end: u64, epoch: u32) -> Trailer {
         Trailer {
             log,
             number: self.number,
@@ -93,7 +93,7 @@ impl Active {
             items: 0,
             lost: self.lost,
             index_sum: 0,
-            epoch: self.epoch,
+            epoch: self.epoch.max(epoch),
         }
     }
 }
@@ -117,13 +117,13 @@ pub fn reopen<D: Disk>(
     disk: &D,
     config: &Config,
     unclosed: Unclosed,
-    cut: Option<Cut>,
+    cuts: &Cuts,
     trust: Trust,
 ) -> Result<(Active, u64, Vec<(u64, u64)>), DiskError> {
     let Unclosed { number, file_bytes, first, epoch, headless } = unclosed;
     let salt = Salt::new(config.id, number);
     let name = segment::name(number);
-    let plan = Plan { salt, file_bytes, first, epoch, cut, index_bytes: config.index_bytes, trust };
+    let plan = Plan { salt, file_bytes, first, epoch, cuts, index_bytes: config.index_bytes, trust };
     let scanned = scan(disk, name.clone(), plan)?;
     let mut active = Active {
         index: Arc::new(scanned.index),
@@ -136,7 +136,7 @@ pub fn reopen<D: Disk>(
     // Damage is known by the good records behind it. Where those are cut it is written down, in the place of what
     // is damaged, which is no shorter; only then the proof goes.
     let mut next = scanned.next;
-    let epoch = active.epoch.max(cut.map_or(0, |cut| cut.epoch));
+    let epoch = active.epoch.max(cuts.newest_epoch());
     for (from, last) in scanned.damaged.iter().filter(|(from, _)| *from >= scanned.next) {
         active.push(Draft::lost(*from, *last, epoch), config.index_bytes);
         active.lost += 1;

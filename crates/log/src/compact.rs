@@ -287,7 +287,7 @@ impl<D: Disk> Log<D> {
             self.replace(&compaction.victims, None)?;
             return Ok(freed);
         }
-        let mut trailer = out.trailer(self.config.id, end);
+        let mut trailer = out.trailer(self.config.id, end, self.meta.epoch);
         let tail = segment::tail(&out.index, &mut trailer);
         let file_bytes = out.written + tail.len() as u64;
         let written = self.disk.write_at(&temporary, out.written, &tail);

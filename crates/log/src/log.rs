@@ -256,7 +256,7 @@ impl<D: Disk> Log<D> {
         self.sync()?;
         let Some(active) = &self.active else { return Ok(()) };
         let (name, written, allocated) = (active.name(), active.written, active.allocated);
-        let mut trailer = active.trailer(self.config.id, self.next);
+        let mut trailer = active.trailer(self.config.id, self.next, self.meta.epoch);
         let tail = segment::tail(&active.index, &mut trailer);
         let file_bytes = written + tail.len() as u64;
         self.disk.write_at(&name, written, &tail).map_err(|error| self.full_or_fatal(error))?;

@@ -6,19 +6,22 @@
 //!
 //! ```text
 //!  0 "UNANLOGM"  8 u16 format  10 u16 length of the record  12 u32 epoch  16 u64 sequence  24 u64 log
-//! 32 u64 cut from  40 u32 cut epoch, 0 without a cut  44 zeros  48 record  …  4092 u32 checksum of 0..4092
+//! 32 u32 cuts  36 zeros  48 record  …  3120 cuts, 16 bytes each: u64 position, u32 epoch, zeros  …
+//! 4092 u32 checksum of 0..4092
 //! ```
 
 use crate::bugs::{Bug, Bugs};
 use crate::config::METADATA_BYTES_MAX;
 use crate::disk::{Disk, DiskError, read_or_damaged};
 use crate::error::OpenError;
-use crate::walk::Cut;
+use crate::walk::{Cut, Cuts};
 
 const MAGIC: &[u8; 8] = b"UNANLOGM";
 const FORMAT: u16 = 1;
 const SLOT_BYTES: usize = 4096;
 const RECORD_AT: usize = 48;
+const CUTS_AT: usize = RECORD_AT + METADATA_BYTES_MAX;
+const CUT_BYTES: usize = 16;
 const SUM_AT: usize = SLOT_BYTES - 4;
 
 pub const NAMES: [&str; 2] = ["meta-0", "meta-1"];
@@ -29,8 +32,8 @@ pub struct Meta {
     pub sequence: u64,
     /// The write epoch of this opening.
     pub epoch: u32,
-    /// The last truncation.
-    pub cut: Option<Cut>,
+    /// The last opening, and truncations since.
+    pub cuts: Cuts,
     pub record: Vec<u8>,
     /// The copy that the next change is written to first: one that is damaged or older, so that the other, the
     /// only good one, is not written over before there is a second.
@@ -39,7 +42,7 @@ pub struct Meta {
 
 impl Meta {
     pub fn new(log: u64) -> Meta {
-        Meta { log, sequence: 0, epoch: 0, cut: None, record: Vec::new(), worse: 0 }
+        Meta { log, sequence: 0, epoch: 0, cuts: Cuts::default(), record: Vec::new(), worse: 0 }
     }
 
     fn encode(&self) -> Vec<u8> {
@@ -50,9 +53,11 @@ impl Meta {
         bytes[12..16].copy_from_slice(&self.epoch.to_le_bytes());
         bytes[16..24].copy_from_slice(&self.sequence.to_le_bytes());
         bytes[24..32].copy_from_slice(&self.log.to_le_bytes());
-        if let Some(cut) = self.cut {
-            bytes[32..40].copy_from_slice(&cut.from.to_le_bytes());
-            bytes[40..44].copy_from_slice(&cut.epoch.to_le_bytes());
+        for (i, cut) in self.cuts.iter().take(Cuts::MAX).enumerate() {
+            let at = CUTS_AT + i * CUT_BYTES;
+            bytes[32..36].copy_from_slice(&(i as u32 + 1).to_le_bytes());
+            bytes[at..at + 8].copy_from_slice(&cut.from.to_le_bytes());
+            bytes[at + 8..at + 12].copy_from_slice(&cut.epoch.to_le_bytes());
         }
         bytes[RECORD_AT..RECORD_AT + self.record.len()].copy_from_slice(&self.record);
         let sum = crc32c::crc32c(&bytes[..SUM_AT]);
@@ -72,12 +77,16 @@ impl Meta {
             return Err(OpenError::Newer { name: name.to_owned(), format, known: FORMAT });
         }
         let length = usize::from(u16::from_le_bytes([bytes[10], bytes[11]]));
-        let cut = Cut { from: u64_at(32), epoch: u32_at(40) };
+        let cut = |i: usize| {
+            let at = CUTS_AT + i * CUT_BYTES;
+            Cut { from: u64_at(at).max(1), epoch: u32_at(at + 8) }
+        };
+        let cuts = (0..(u32_at(32) as usize).min(Cuts::MAX)).map(cut);
         Ok((length <= METADATA_BYTES_MAX).then(|| Meta {
             log: u64_at(24),
             sequence: u64_at(16),
             epoch: u32_at(12),
-            cut: (cut.epoch > 0).then_some(cut),
+            cuts: cuts.collect(),
             record: bytes[RECORD_AT..RECORD_AT + length].to_vec(),
             worse: 0,
         }))
@@ -148,7 +157,11 @@ mod tests {
 
     #[test]
     fn every_flipped_bit_is_found() {
-        let meta = Meta { record: b"vote".to_vec(), cut: Some(Cut { from: 9, epoch: 2 }), ..Meta::new(5) };
+        let meta = Meta {
+            record: b"vote".to_vec(),
+            cuts: [Cut { from: 9, epoch: 2 }].into_iter().collect(),
+            ..Meta::new(5)
+        };
         let bytes = meta.encode();
         let decode = |bytes: &[u8]| Meta::decode("meta-0", bytes.first_chunk().expect("a slot"));
         assert_eq!(decode(&bytes), Ok(Some(meta)));

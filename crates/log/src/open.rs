@@ -19,7 +19,7 @@ use crate::ranges::Ranges;
 use crate::record::Salt;
 use crate::released::Released;
 use crate::segment::{self, HEADER_BYTES, Header, NoHeader, Sealed, TRAILER_BYTES, Trailer};
-use crate::walk::{Cut, Plan, Scanned, Walker, scan};
+use crate::walk::{Cut, Cuts, Plan, Scanned, Walker, scan};
 
 /// What opening found, beside the log.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -53,14 +53,15 @@ impl Part {
         self.trailer.map(|trailer| trailer.end).or(self.header.and_then(|header| header.end))
     }
 
-    fn is_cut_off(&self, cut: Cut) -> bool {
-        self.first >= cut.from && self.epoch < cut.epoch
+    fn is_cut_off(&self, cuts: &Cuts) -> bool {
+        cuts.cut_before(self.first, self.epoch).is_some()
     }
 
     /// Whether a truncation has made void what its ends say.
-    fn is_cut(&self, cut: Cut) -> bool {
+    fn is_cut(&self, cuts: &Cuts) -> bool {
         let epoch = self.trailer.map_or(self.epoch, |trailer| trailer.epoch);
-        self.end().is_some_and(|end| end > cut.from) && epoch < cut.epoch
+        let last = self.end().and_then(|end| end.checked_sub(1));
+        last.is_some_and(|last| cuts.cut_before(last, epoch).is_some())
     }
 }
 
@@ -119,7 +120,7 @@ impl<D: Disk> Log<D> {
             removed = true;
         }
         removed |= log.open_checkpoint(&files, &mut opened)?;
-        let (parts, zombies) = log.parts(&files, meta.cut, &mut opened)?;
+        let (parts, zombies) = log.parts(&files, &meta.cuts, &mut opened)?;
         for zombie in &zombies {
             log.disk.remove(&segment::name(*zombie))?;
         }
@@ -127,7 +128,7 @@ impl<D: Disk> Log<D> {
             log.disk.sync_dir()?;
         }
         let newest = parts.iter().map(|part| part.epoch).max().unwrap_or(0);
-        log.open_segments(parts, meta.cut, &mut opened)?;
+        log.open_segments(parts, &meta.cuts, &mut opened)?;
         if !opened.created {
             for name in meta::NAMES.iter().filter(|name| !has(name)) {
                 log.disk.create(name)?;
@@ -138,6 +139,8 @@ impl<D: Disk> Log<D> {
         // Records of this life are newer than all that any earlier one can have left.
         let open = log.active.as_ref().map_or(0, |active| active.epoch);
         meta.epoch = meta.epoch.max(newest).max(open).saturating_add(1);
+        meta.cuts = Cuts::default();
+        meta.cuts.push(Cut { from: log.covered, epoch: meta.epoch }, log.covered);
         log.meta = meta;
         log.meta.store(&log.disk, log.config.bugs)?;
         Ok((log, opened))
@@ -171,14 +174,14 @@ impl<D: Disk> Log<D> {
     fn parts(
         &self,
         files: &[(String, u64)],
-        cut: Option<Cut>,
+        cuts: &Cuts,
         opened: &mut Opened,
     ) -> Result<(Vec<Part>, Vec<u64>), OpenError> {
         let (mut parts, mut gone) = (Vec::new(), Vec::new());
         for (name, bytes) in files {
             let Some(number) = segment::number(name) else { continue };
             match self.part(name, number, *bytes)? {
-                Some(part) if cut.is_some_and(|cut| part.is_cut_off(cut)) => gone.push(number),
+                Some(part) if part.is_cut_off(cuts) => gone.push(number),
                 Some(part) => parts.push(part),
                 // The header is durable before there is more: this one was being made.
                 None if *bytes <= HEADER_BYTES => gone.push(number),
@@ -237,12 +240,7 @@ impl<D: Disk> Log<D> {
         Ok(known.map(|(first, epoch)| Part { number, file_bytes, header, trailer, first, epoch }))
     }
 
-    fn open_segments(
-        &mut self,
-        parts: Vec<Part>,
-        cut: Option<Cut>,
-        opened: &mut Opened,
-    ) -> Result<(), OpenError> {
+    fn open_segments(&mut self, parts: Vec<Part>, cuts: &Cuts, opened: &mut Opened) -> Result<(), OpenError> {
         let mut damaged = Vec::new();
         let firsts: Vec<u64> = parts.iter().skip(1).map(|part| part.first).collect();
         let mut covered = 1;
@@ -251,7 +249,7 @@ impl<D: Disk> Log<D> {
                 damaged.push((covered, part.first - 1));
             }
             // Of a compacted segment the header says where it ends, too.
-            let void = cut.is_some_and(|cut| part.is_cut(cut));
+            let void = part.is_cut(cuts);
             let written_end = part.header.and_then(|header| header.end).filter(|_| !void);
             let next_first = firsts.get(i).copied().or(written_end);
             match (part.trailer, next_first) {
@@ -282,11 +280,19 @@ impl<D: Disk> Log<D> {
                     });
                 }
                 (_, None) => {
-                    let (active, next, more) = self.reopen_part(&part, cut)?;
+                    let (active, next, more) = self.reopen_part(&part, cuts)?;
                     opened.torn_bytes = part.file_bytes.saturating_sub(active.end);
                     damaged.extend(more);
                     covered = next;
-                    self.active = Some(active);
+                    if active.end == HEADER_BYTES {
+                        // What is appended from now on is newer than its header says.
+                        self.disk.remove(&active.name())?;
+                        if !self.config.bugs.has(Bug::DirectoryNotSynced) {
+                            self.disk.sync_dir()?;
+                        }
+                    } else {
+                        self.active = Some(active);
+                    }
                 }
             }
         }
@@ -316,7 +322,7 @@ impl<D: Disk> Log<D> {
             file_bytes: data_end,
             first: part.first,
             epoch: 0,
-            cut: None,
+            cuts: &Cuts::default(),
             index_bytes: self.config.index_bytes,
             trust: trust(&self.config),
         };
@@ -324,11 +330,7 @@ impl<D: Disk> Log<D> {
     }
 
     #[allow(clippy::type_complexity, reason = "as `reopen`")]
-    fn reopen_part(
-        &self,
-        part: &Part,
-        cut: Option<Cut>,
-    ) -> Result<(Active, u64, Vec<(u64, u64)>), OpenError> {
+    fn reopen_part(&self, part: &Part, cuts: &Cuts) -> Result<(Active, u64, Vec<(u64, u64)>), OpenError> {
         let unclosed = Unclosed {
             number: part.number,
             file_bytes: part.file_bytes,
@@ -336,7 +338,7 @@ impl<D: Disk> Log<D> {
             epoch: part.header.map_or(0, |header| header.epoch),
             headless: part.header.is_none_or(|header| header.end.is_some()),
         };
-        Ok(reopen(&self.disk, &self.config, unclosed, cut, trust(&self.config))?)
+        Ok(reopen(&self.disk, &self.config, unclosed, cuts, trust(&self.config))?)
     }
 }
 

@@ -9,7 +9,7 @@ use crate::error::LogError;
 use crate::ranges::Ranges;
 use crate::record::{Kind, Salt};
 use crate::segment::{self, HEADER_BYTES, ITEM_BYTES, Index, Sealed};
-use crate::walk::{Plan, Trust, Walker, scan};
+use crate::walk::{Cuts, Plan, Trust, Walker, scan};
 
 /// Indexes of closed segments that are kept in memory.
 const CACHED_INDEXES: usize = 32;
@@ -308,7 +308,7 @@ impl<D: Disk> Reader<D> {
             file_bytes: sealed.data_end.max(HEADER_BYTES),
             first: sealed.first,
             epoch: 0,
-            cut: None,
+            cuts: &Cuts::default(),
             index_bytes: self.index_bytes,
             trust: Trust::default(),
         };

@@ -104,7 +104,7 @@ pub struct Trailer {
     /// Records that say that an entry was lost.
     pub lost: u32,
     pub index_sum: u32,
-    /// The newest epoch of a record.
+    /// The epoch in which it was closed.
     pub epoch: u32,
 }
 

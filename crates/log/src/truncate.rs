@@ -2,8 +2,8 @@
 //!
 //! First the cut is made durable in the metadata, as a position and a write epoch: records from there on that are
 //! older do not exist, wherever they are. From then on the truncation is decided, and opening the log carries it
-//! out if a crash prevents it here. Then the files are cut, durably too, before it is reported: the metadata
-//! remembers only the last cut.
+//! out if a crash prevents it here. Then the files are cut, durably too, before it is reported. The metadata
+//! remembers a cut until what stands behind it is durable, so that old sectors that show up again are known.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -34,12 +34,15 @@ impl<D: Disk> Log<D> {
         if from == self.next {
             return Ok(());
         }
+        if self.meta.cuts.is_full() {
+            self.sync()?;
+        }
         // The files that are cut are filled anew: no reader of before, and no index, is good for them.
         std::mem::take(&mut self.cut).store(true, Relaxed);
         self.cache = Arc::default();
         self.meta.epoch = self.meta.epoch.saturating_add(1);
         let cut = Cut { from, epoch: self.meta.epoch };
-        self.meta.cut = Some(cut);
+        self.meta.cuts.push(cut, self.synced);
         if !self.config.bugs.has(Bug::TruncationNotDurable) {
             self.store_meta()?;
         }
@@ -47,7 +50,7 @@ impl<D: Disk> Log<D> {
         if waiting {
             self.cut_behind_pending(from)?;
         } else {
-            self.cut_files(cut)?;
+            self.cut_files(from)?;
         }
         self.next = from;
         self.synced = self.synced.min(from);
@@ -70,25 +73,25 @@ impl<D: Disk> Log<D> {
         Ok(())
     }
 
-    fn cut_files(&mut self, cut: Cut) -> Result<(), LogError> {
+    fn cut_files(&mut self, from: u64) -> Result<(), LogError> {
         let mut container = None;
         let mut gone = Vec::new();
         if let Some(active) = self.active.take() {
-            match active.first < cut.from {
+            match active.first < from {
                 true => container = Some((active.number, active.first, None)),
                 false => gone.push(active.name()),
             }
         }
         let sealed = Arc::make_mut(&mut self.sealed);
-        while let Some(last) = sealed.pop_if(|last| last.first >= cut.from) {
+        while let Some(last) = sealed.pop_if(|last| last.first >= from) {
             gone.push(last.name());
         }
         if container.is_none()
-            && let Some(last) = sealed.pop_if(|last| last.end > cut.from)
+            && let Some(last) = sealed.pop_if(|last| last.end > from)
         {
             container = Some((last.number, last.first, Some(last.file_bytes)));
         }
-        self.covered = self.sealed.last().map_or(cut.from, |last| last.end);
+        self.covered = self.sealed.last().map_or(from, |last| last.end);
         for name in &gone {
             self.remove_if_there(name)?;
         }
@@ -103,9 +106,10 @@ impl<D: Disk> Log<D> {
             None => self.file_bytes(number)?,
         };
         let unclosed = Unclosed { number, file_bytes, first, epoch: 0, headless };
-        let (active, next, damaged) = reopen(&self.disk, &self.config, unclosed, Some(cut), Trust::default())
-            .map_err(|error| self.fatal(error))?;
-        debug_assert!(next <= cut.from, "records from the cut on are gone");
+        let (active, next, damaged) =
+            reopen(&self.disk, &self.config, unclosed, &self.meta.cuts, Trust::default())
+                .map_err(|error| self.fatal(error))?;
+        debug_assert!(next <= from, "records from the cut on are gone");
         self.active = Some(active);
         damaged.into_iter().for_each(|(first, last)| self.note_damage(first, last));
         Ok(())

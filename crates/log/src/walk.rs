@@ -12,22 +12,51 @@ const AHEAD_BYTES: usize = 256 << 10;
 /// What is read alone if a larger read meets an unreadable sector.
 const SECTOR_BYTES: usize = 4096;
 
-/// A truncation: records from `from` on that are older than `epoch` do not exist.
+/// A truncation, or an opening: records from `from` on that are older than `epoch` do not exist.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Cut {
     pub from: u64,
     pub epoch: u32,
 }
 
-impl Cut {
-    fn cuts(self, head: &Head) -> bool {
-        head.position >= self.from && head.epoch < self.epoch
+/// The cuts that a record may still have escaped.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Cuts {
+    /// In rising order, of both position and epoch.
+    cuts: Vec<Cut>,
+}
+
+impl Cuts {
+    pub const MAX: usize = 16;
+
+    /// Adds one that is newer than the others. Those of which every position from theirs up to this one's is
+    /// durable by now are needed no more: nothing older can show up in the place of what is durable.
+    pub fn push(&mut self, cut: Cut, durable_to: u64) {
+        self.cuts.retain(|old| old.from < cut.from && durable_to < cut.from);
+        self.cuts.push(cut);
     }
 
-    /// The last position that a record stands for, once this is cut.
-    fn last(self, head: &Head) -> u64 {
-        let last = head.last();
-        if head.epoch < self.epoch { last.min(self.from.saturating_sub(1)).max(head.position) } else { last }
+    pub fn is_full(&self) -> bool {
+        self.cuts.len() >= Self::MAX
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = Cut> + '_ {
+        self.cuts.iter().copied()
+    }
+
+    pub fn newest_epoch(&self) -> u32 {
+        self.iter().map(|cut| cut.epoch).max().unwrap_or(0)
+    }
+
+    /// Where the cut is that a position of this epoch stands behind, if one is.
+    pub fn cut_before(&self, position: u64, epoch: u32) -> Option<u64> {
+        self.iter().find(|cut| position >= cut.from && epoch < cut.epoch).map(|cut| cut.from)
+    }
+}
+
+impl FromIterator<Cut> for Cuts {
+    fn from_iter<I: IntoIterator<Item = Cut>>(cuts: I) -> Cuts {
+        Cuts { cuts: cuts.into_iter().collect() }
     }
 }
 
@@ -196,19 +225,19 @@ pub struct Scanned {
 
 /// How to scan a segment.
 #[derive(Clone, Copy, Debug)]
-pub struct Plan {
+pub struct Plan<'a> {
     pub salt: Salt,
     pub file_bytes: u64,
     pub first: u64,
     pub epoch: u32,
-    pub cut: Option<Cut>,
+    pub cuts: &'a Cuts,
     pub index_bytes: u64,
     pub trust: Trust,
 }
 
 /// Reads a segment's records from the first on. A bad place that good records follow is damage; one that none
 /// follows is the torn tail, behind [`Scanned::end`].
-pub fn scan<D: Disk>(disk: &D, name: String, plan: Plan) -> Result<Scanned, DiskError> {
+pub fn scan<D: Disk>(disk: &D, name: String, plan: Plan<'_>) -> Result<Scanned, DiskError> {
     let mut walker = Walker::new(disk, name, plan.salt, HEADER_BYTES, plan.file_bytes);
     walker.least = (plan.first, plan.epoch);
     walker.trusting = plan.trust;
@@ -222,9 +251,9 @@ pub fn scan<D: Disk>(disk: &D, name: String, plan: Plan) -> Result<Scanned, Disk
     };
     while let Some(good) = walker.next()? {
         let head = good.head;
-        let applies = plan.cut.filter(|_| !plan.trust.stale);
-        let cut = applies.filter(|cut| cut.cuts(&head));
-        let to = cut.map_or(head.position, |cut| cut.from.min(head.position));
+        let cut = |position| plan.cuts.cut_before(position, head.epoch).filter(|_| !plan.trust.stale);
+        let cut_off = cut(head.position);
+        let to = cut_off.map_or(head.position, |from| from.min(head.position));
         if good.skipped && to > scanned.next {
             scanned.damaged.push((scanned.next, to - 1));
         }
@@ -234,11 +263,12 @@ pub fn scan<D: Disk>(disk: &D, name: String, plan: Plan) -> Result<Scanned, Disk
         {
             *last = to - 1;
         }
-        if let Some(cut) = cut {
-            scanned.next = scanned.next.min(cut.from);
+        if let Some(from) = cut_off {
+            scanned.next = scanned.next.min(from);
             break;
         }
-        let last = applies.map_or(head.last(), |cut| cut.last(&head));
+        // Of lost entries the first may have escaped a cut, and the last not.
+        let last = cut(head.last()).map_or(head.last(), |from| from - 1);
         if let Kind::Lost { .. } = head.kind {
             scanned.lost += 1;
             scanned.damaged.push((head.position, last));
