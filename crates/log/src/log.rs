@@ -101,8 +101,8 @@ impl<D: Disk> Log<D> {
     }
 
     /// The next entry gets this position; those in between are released. For a log that is filled from somebody
-    /// else's, which keeps only some of its entries: until a checkpoint covers them, nothing but its owner knows
-    /// that the gap is none.
+    /// else's, which keeps only some of its entries. It is durable with the next entry or checkpoint; and until a
+    /// checkpoint covers them, nothing but its owner knows that these positions are not missing.
     pub fn skip_to(&mut self, position: u64) -> Result<(), LogError> {
         self.alive()?;
         if position < self.next || position == u64::MAX {

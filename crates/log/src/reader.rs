@@ -164,6 +164,7 @@ impl<D: Disk> Reader<D> {
                 why: "an earlier write or sync failed".to_owned(),
             }));
         }
+        self.still_here(self.epoch)?;
         let (mut at, mut left) = (from, bytes_max.max(1));
         let begin = self.sealed.partition_point(|segment| segment.end <= from);
         let sealed = self.sealed[begin..].iter().map(|s| Source {

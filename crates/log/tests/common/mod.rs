@@ -62,6 +62,17 @@ struct Model {
     released_maybe: BTreeSet<u64>,
     /// Lost without having been synced, with good ones behind.
     damaged: BTreeSet<u64>,
+    /// Positions that were skipped.
+    skipped: BTreeSet<u64>,
+}
+
+impl Model {
+    /// Positions that were skipped are there only once an entry or a checkpoint follows them.
+    fn backed(&self, position: u64) -> u64 {
+        let entry = self.entries.range(..position).next_back().map_or(0, |(last, _)| *last);
+        let checkpoint = self.checkpoint.as_ref().map_or(0, |(last, _)| *last);
+        entry.max(checkpoint) + 1
+    }
 }
 
 /// What one seed met, to see that seeds meet what they should.
@@ -293,7 +304,7 @@ impl World {
     }
 
     fn step(&mut self, log: &mut Log<SimDisk>) -> Result<(), Stop> {
-        let step = self.dice.below(26);
+        let step = self.dice.below(27);
         trace!(self, "step {step}, call {}", self.disk.calls());
         match step {
             0..=9 => {
@@ -307,7 +318,7 @@ impl World {
                 if synced != self.model.next {
                     return Err(Stop::Wrong(format!("synced to {synced}, not {}", self.model.next)));
                 }
-                self.model.synced = synced;
+                self.model.synced = self.model.backed(synced);
                 self.met.synced += 1;
                 Ok(())
             }
@@ -317,12 +328,17 @@ impl World {
             17 | 18 => self.release(log),
             19..=21 => self.checkpoint(log),
             22 | 23 => {
-                if let wal::Compacted::Freed { .. } = log.compact(self.dice.pick(&[1, 300, 5000]))? {
-                    self.met.compactions += 1;
+                for _ in 0..self.dice.pick(&[1, 1, 4, 20]) {
+                    match log.compact(self.dice.pick(&[1, 300, 5000]))? {
+                        wal::Compacted::Freed { .. } => self.met.compactions += 1,
+                        wal::Compacted::Working => {}
+                        wal::Compacted::Idle => break,
+                    }
                 }
                 self.read_somewhere(log)
             }
             24 => self.repair(log),
+            25 => self.skip(log),
             _ => {
                 log.write()?;
                 if self.dice.below(3) == 0 || self.snapshot.is_none() {
@@ -369,9 +385,10 @@ impl World {
         self.model.cutting = None;
         self.model.entries.split_off(&from);
         self.model.damaged.split_off(&from);
+        self.model.skipped.split_off(&from);
         self.model.released.split_off(&from);
         self.model.next = from;
-        self.model.synced = self.model.synced.min(from);
+        self.model.synced = self.model.backed(self.model.synced.min(from));
         self.met.truncations += 1;
         Ok(())
     }
@@ -443,10 +460,53 @@ impl World {
         Ok(())
     }
 
+    /// Goes on behind positions that are not here: alone, or because a checkpoint comes from somebody else.
+    fn skip(&mut self, log: &mut Log<SimDisk>) -> Result<(), Stop> {
+        if self.dice.below(3) > 0 {
+            return Ok(());
+        }
+        let (from, to) = (self.model.next, self.model.next + self.dice.below(9));
+        let install = self.dice.below(2) == 0;
+        self.model.skipped.extend(from..to);
+        trace!(self, "skip {from}..{to} {install}");
+        if !install {
+            self.model.next = to;
+            return Ok(log.skip_to(to)?);
+        }
+        if to == from {
+            return Ok(());
+        }
+        self.state = None;
+        self.counter += 1;
+        let state = content(self.counter, self.dice.below(2000));
+        let released = self.model.released.iter().copied().chain(from..to).collect();
+        self.model.next = to;
+        self.model.checkpoint_maybe = Some((to - 1, state.clone()));
+        self.model.released_maybe = released;
+        let begun = log.checkpoint_begin(to - 1, &tag(&state));
+        if begun.is_ok() && log.append(b"", b"x").is_ok() {
+            return Err(Stop::Wrong("an entry was taken before the checkpoint it follows".to_owned()));
+        }
+        let done = begun.and_then(|()| log.checkpoint_chunk(&state)).and_then(|()| log.checkpoint_finish());
+        if let Err(error) = done {
+            if matches!(error, LogError::Full(_)) {
+                (self.model.next, self.model.checkpoint_maybe) = (log.next(), None);
+                log.checkpoint_abort()?;
+            }
+            return Err(Stop::Refused(error));
+        }
+        self.model.checkpoint = self.model.checkpoint_maybe.take();
+        self.model.released_durably = std::mem::take(&mut self.model.released_maybe);
+        // The log before it was made durable first.
+        self.model.synced = to;
+        self.met.checkpoints += 1;
+        Ok(())
+    }
+
     fn repair(&mut self, log: &mut Log<SimDisk>) -> Result<(), Stop> {
         let lost: Vec<u64> = log.damaged().flat_map(|(first, last)| first..=last).collect();
         let wanted: Vec<(u64, Vec<u8>)> =
-            lost.iter().map(|position| (*position, self.model.entries[position].clone())).collect();
+            lost.iter().filter_map(|at| Some((*at, self.model.entries.get(at)?.clone()))).collect();
         let tags: Vec<Vec<u8>> = wanted.iter().map(|(_, content)| tag(content)).collect();
         let entries: Vec<(u64, &[u8], &[u8])> = wanted
             .iter()
@@ -536,13 +596,16 @@ impl World {
             },
             Ok(None) => {
                 let maybe = model.checkpoint_maybe.is_some() && model.released_maybe.contains(&position);
-                if position >= model.next || model.released_durably.contains(&position) || maybe {
+                let none = position >= model.next || model.skipped.contains(&position);
+                if none || model.released_durably.contains(&position) || maybe {
                     Ok(())
                 } else {
                     Err(Stop::Wrong(format!("entry {position} is missing")))
                 }
             }
             Err(LogError::Damaged(_)) if model.damaged.contains(&position) => Ok(()),
+            // Beside a damaged entry nobody knows that there never was one.
+            Err(LogError::Damaged(_)) if model.skipped.contains(&position) => Ok(()),
             Err(LogError::Damaged(_)) => Err(Stop::Wrong(format!("entry {position} is damaged"))),
             Err(other) => Err(Stop::Refused(other)),
         }
@@ -551,7 +614,7 @@ impl World {
     /// After opening: what was synced is there, in order, nothing else but what was taken, nothing that was cut.
     fn compare(&mut self, log: &mut Log<SimDisk>) -> Result<(), String> {
         let model = &mut self.model;
-        let least = model.cutting.map_or(model.synced, |from| from.min(model.synced));
+        let least = model.cutting.map_or(model.synced, |from| model.backed(from.min(model.synced)));
         if log.next() < least || log.next() > model.next {
             let next = log.next();
             return Err(format!("the log ends at {next}; {least} to {} may be", model.next));
@@ -565,6 +628,7 @@ impl World {
         model.next = log.next();
         model.entries.split_off(&log.next());
         model.damaged.split_off(&log.next());
+        model.skipped.split_off(&log.next());
         let metadata = log.metadata();
         if metadata != model.metadata && model.metadata_maybe.as_deref() != Some(metadata) {
             return Err("the metadata is neither the last one nor the one before".to_owned());
