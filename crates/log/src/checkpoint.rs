@@ -18,6 +18,7 @@ use crate::config::{CHUNK_BYTES_MAX, TAG_BYTES_MAX};
 use crate::disk::{Disk, DiskError, read_or_damaged};
 use crate::error::{LogError, OpenError};
 use crate::released::Released;
+use crate::segment::NUMBER_MAX;
 
 const HEADER_BYTES: u64 = 128;
 const TRAILER_BYTES: u64 = 64;
@@ -38,7 +39,7 @@ pub fn name(number: u64) -> String {
 pub fn number(name: &str) -> Option<u64> {
     let digits = name.strip_suffix(SUFFIX)?;
     (digits.len() == 16).then_some(())?;
-    u64::from_str_radix(digits, 16).ok()
+    u64::from_str_radix(digits, 16).ok().filter(|number| *number <= NUMBER_MAX)
 }
 
 /// A checkpoint in force, to be read in chunks, also on another thread.

@@ -127,7 +127,7 @@ impl<D: Disk> Log<D> {
                 self.survey.running = false;
                 break;
             };
-            let looked_to = segment.end.max(self.survey.looked_to + 1);
+            let looked_to = segment.end.max(self.survey.looked_to.saturating_add(1));
             if self.compactable().next_held(segment.first) >= segment.end {
                 self.survey.looked_to = looked_to;
                 freed.push(segment);

@@ -85,6 +85,9 @@ impl<D: Disk> Log<D> {
             return Err(LogError::Misplaced { position: self.next, why });
         }
         let position = self.next;
+        if position >= u64::MAX - 1 {
+            return Err(LogError::Misplaced { position, why: "the positions are used up" });
+        }
         let draft = Draft { kind: Kind::Entry, position, epoch: self.meta.epoch, tag, payload };
         self.make_room(draft.record_bytes())?;
         let Some(active) = &mut self.active else { return Err(self.unreachable("no open segment")) };
@@ -105,7 +108,7 @@ impl<D: Disk> Log<D> {
     /// checkpoint covers them, nothing but its owner knows that these positions are not missing.
     pub fn skip_to(&mut self, position: u64) -> Result<(), LogError> {
         self.alive()?;
-        if position < self.next || position == u64::MAX {
+        if position < self.next || position >= u64::MAX - 1 {
             return Err(LogError::Misplaced { position, why: "the log is longer already" });
         }
         self.released.insert(self.next..position);

@@ -345,5 +345,5 @@ impl<D: Disk> Log<D> {
 fn any_number(name: &str) -> Option<u64> {
     let temporary = name.strip_suffix(".tmp").and_then(|digits| u64::from_str_radix(digits, 16).ok());
     let number = segment::number(name).or(checkpoint::number(name)).or(temporary)?;
-    Some(number.min(u64::MAX - 1))
+    (number <= segment::NUMBER_MAX).then_some(number)
 }

@@ -229,6 +229,8 @@ impl<D: Disk> Reader<D> {
             let Some(good) = walker.next().map_err(read_error)? else {
                 let end = if walker.offset() < source.data_end { to } else { lost_to.min(to) };
                 self.show_damaged(next.max(*at), end, visit)?;
+                // Of a segment without its trailer, opening has found out what is missing at its end.
+                self.show_missing(next.max(*at).max(end), to, visit);
                 break;
             };
             let position = good.head.position.min(source.end);

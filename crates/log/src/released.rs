@@ -60,7 +60,7 @@ impl Released {
     fn raise(&mut self) {
         loop {
             while let Some((number, _)) =
-                self.blocks.first_key_value().filter(|(n, _)| (**n + 1) * BLOCK <= self.floor)
+                self.blocks.first_key_value().filter(|(n, _)| (**n + 1).saturating_mul(BLOCK) <= self.floor)
             {
                 let number = *number;
                 self.blocks.remove(&number);
@@ -105,7 +105,7 @@ impl Released {
         loop {
             match self.blocks.get(&(at / BLOCK)) {
                 None => return at,
-                Some(Block::Whole) => at = (at / BLOCK + 1) * BLOCK,
+                Some(Block::Whole) => at = (at / BLOCK + 1).saturating_mul(BLOCK),
                 Some(Block::Part(words)) => {
                     let rest = !word_of(words, at) >> (at % 64);
                     match rest {
@@ -177,7 +177,7 @@ impl Released {
             let (number, after) = rest.split_first_chunk::<8>()?;
             let (kind, after) = after.split_first()?;
             let number = u64::from_le_bytes(*number);
-            if number > u64::MAX / BLOCK - 1 {
+            if number >= u64::MAX / BLOCK {
                 return None;
             }
             let block = match kind {

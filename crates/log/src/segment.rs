@@ -24,6 +24,9 @@ pub const ITEM_BYTES: u64 = 16;
 /// The newest format that this program reads, and the one it writes.
 pub const FORMAT: u16 = 1;
 
+/// The largest number of a file; no log comes near it.
+pub const NUMBER_MAX: u64 = 1 << 62;
+
 const HEADER_MAGIC: &[u8; 8] = b"UNANLOGS";
 const TRAILER_MAGIC: &[u8; 8] = b"UNANLOGE";
 const SUFFIX: &str = ".seg";
@@ -37,7 +40,7 @@ pub fn name(number: u64) -> String {
 pub fn number(name: &str) -> Option<u64> {
     let digits = name.strip_suffix(SUFFIX)?;
     (digits.len() == 16).then_some(())?;
-    u64::from_str_radix(digits, 16).ok()
+    u64::from_str_radix(digits, 16).ok().filter(|number| *number <= NUMBER_MAX)
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -10,7 +10,7 @@ use crate::segment::{HEADER_BYTES, Index};
 /// Read at once, unless the walker is told less.
 const AHEAD_BYTES: usize = 256 << 10;
 /// What is read alone if a larger read meets an unreadable sector.
-const SECTOR_BYTES: usize = 4096;
+const SECTOR_BYTES: u64 = 512;
 
 /// A truncation, or an opening: records from `from` on that are older than `epoch` do not exist.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -192,13 +192,18 @@ fn read_what_can_be<D: Disk>(disk: &D, name: &str, offset: u64, into: &mut [u8])
     match disk.read_at(name, offset, into) {
         Ok(_) => Ok(()),
         Err(DiskError::Unreadable(_)) => {
-            for (i, sector) in into.chunks_mut(SECTOR_BYTES).enumerate() {
+            let (mut rest, mut at) = (into, offset);
+            while !rest.is_empty() {
+                let length = (SECTOR_BYTES - at % SECTOR_BYTES) as usize;
+                let (sector, behind) = rest.split_at_mut(length.min(rest.len()));
                 sector.fill(0);
-                match disk.read_at(name, offset + (i * SECTOR_BYTES) as u64, sector) {
+                match disk.read_at(name, at, sector) {
                     Ok(_) => {}
                     Err(DiskError::Unreadable(_)) => sector.fill(0),
                     Err(other) => return Err(other),
                 }
+                at += sector.len() as u64;
+                rest = behind;
             }
             Ok(())
         }
