@@ -10,6 +10,7 @@ const FLOORS: &[(&str, u32)] = &[
     ("unanimous-wire", 1),
     ("unanimous-link", 2),
     ("unanimous-detect", 2),
+    ("unanimous-log", 3),
     ("unanimous-membership", 3),
     ("unanimous-multicast", 4),
     ("unanimous-stack", 6),
