@@ -48,6 +48,8 @@ pub const SALT_BYTES_MAX: usize = 64;
 pub const APP_PASSWORDS_MAX: usize = 32;
 /// Runs of expunged UIDs that a mailbox remembers.
 pub const VANISHED_RUNS_MAX: usize = 256;
+/// The highest number that anything counts to: far beyond what can be reached, and far from where sums overflow.
+pub const COUNT_MAX: u64 = 1 << 62;
 /// Changes that nobody has polled.
 pub const FEED_CHANGES_MAX: usize = 65_536;
 /// Bytes of one chunk of a checkpoint.

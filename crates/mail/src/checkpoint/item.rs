@@ -155,6 +155,9 @@ pub(crate) struct End {
     /// The state's digest, big endian.
     #[cbor(n(1), with = "minicbor::bytes")]
     pub digest: [u8; 16],
+    /// The state's position again: it is no part of the digest.
+    #[n(2)]
+    pub position: Position,
 }
 
 impl From<&Letter> for LetterItem {

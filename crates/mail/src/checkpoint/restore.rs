@@ -10,8 +10,8 @@ use crate::directory::{List, User};
 use crate::ids::MailboxId;
 use crate::letters::Letter;
 use crate::limits::{
-    APP_PASSWORDS_MAX, CHECKPOINT_CHUNK_BYTES_MAX, KEYWORDS_MAX, LIST_MEMBERS_MAX, LIST_OWNERS_MAX,
-    PASSWORD_HASH_BYTES_MAX, SALT_BYTES_MAX, TARGETS_MAX, TEXT_BYTES_MAX, VANISHED_RUNS_MAX,
+    APP_PASSWORDS_MAX, CHECKPOINT_CHUNK_BYTES_MAX, COUNT_MAX, KEYWORDS_MAX, LIST_MEMBERS_MAX,
+    LIST_OWNERS_MAX, PASSWORD_HASH_BYTES_MAX, SALT_BYTES_MAX, TARGETS_MAX, TEXT_BYTES_MAX, VANISHED_RUNS_MAX,
 };
 use crate::mailbox::{Mailbox, Record, Vanished};
 use crate::merged::Enrolled;
@@ -89,7 +89,7 @@ impl Restore {
             return Err(BadCheckpoint::Unfinished);
         }
         state.audit().map_err(BadCheckpoint::Damaged)?;
-        if state.digest().0.to_be_bytes() != end.digest {
+        if state.digest().0.to_be_bytes() != end.digest || state.position != end.position {
             return Err(BadCheckpoint::Damaged("its digest is another".to_owned()));
         }
         Ok(state)
@@ -101,6 +101,7 @@ impl Restore {
         }
         let Some(state) = &mut self.state else {
             let Item::Start(start) = item else { return Err(Contradiction("no start")) };
+            ensure(start.freed_bytes.max(start.freed_letters) <= COUNT_MAX, "what was freed")?;
             self.state = Some(begin(&start));
             return Ok(());
         };
@@ -156,7 +157,7 @@ impl Restore {
                     let above = store.merged.last().map_or(0, |(_, last)| *last);
                     let apart =
                         above.checked_add(1).is_some_and(|next| first > next || above == 0 && first == 1);
-                    ensure(apart && first <= last, "what was merged")?;
+                    ensure(apart && first <= last && last <= COUNT_MAX, "what was merged")?;
                     store.merged.push((first, last));
                 }
                 ensure(store.merged.len() <= state.limits.merged_runs_max as usize, "too many runs")
@@ -195,6 +196,7 @@ fn take_user(state: &mut State, item: UserItem) -> Result<(), BadCheckpoint> {
     let salts = item.app_passwords.iter().all(|p| p.scram.salt.len() <= SALT_BYTES_MAX);
     let labels = item.app_passwords.iter().all(|p| p.label.len() <= TEXT_BYTES_MAX);
     ensure(salts && labels && item.app_passwords.len() <= APP_PASSWORDS_MAX, "application passwords")?;
+    ensure(item.freed_bytes <= COUNT_MAX, "what was freed")?;
     let hash = item.password.as_deref().map_or(0, str::len);
     ensure(hash <= PASSWORD_HASH_BYTES_MAX, "a password hash")?;
     let above = state.directory.users.keys().next_back().is_none_or(|last| *last < item.id);
@@ -237,7 +239,8 @@ fn take_mailbox(state: &mut State, item: MailboxItem) -> Result<(), BadCheckpoin
     ensure(item.keywords.len() <= KEYWORDS_MAX, "too many keywords")?;
     ensure(item.vanished.len() <= VANISHED_RUNS_MAX, "too much vanished")?;
     let right = item.uid_next > 0 && (1..=item.uid_next).contains(&item.recent_from);
-    ensure(right && item.validity <= state.last_validity, "a mailbox's numbers")?;
+    let right = right && item.modseq <= COUNT_MAX && item.validity <= state.last_validity;
+    ensure(right, "a mailbox's numbers")?;
     let max = state.limits.mailboxes_max as usize;
     let user = state.directory.user_mut(item.owner).ok_or(Contradiction("a mailbox of nobody"))?;
     ensure(user.mailboxes.len() < max && !item.name.is_held(), "a user's mailboxes")?;

@@ -63,7 +63,10 @@ impl Checkpoint {
             Section::Merged => (item::merged(&self.state).collect(), Some(Section::End)),
             Section::End => {
                 let digest = self.state.digest().0.to_be_bytes();
-                (vec![Item::End(End { chunks: self.chunks + 1, digest })], None)
+                (
+                    vec![Item::End(End { chunks: self.chunks + 1, digest, position: self.state.position })],
+                    None,
+                )
             }
         };
         self.section = next;

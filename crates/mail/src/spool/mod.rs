@@ -106,7 +106,8 @@ impl Spool {
     }
 
     /// Takes in an entry that this store's log has at a place. Places ascend and are not used again: they are
-    /// the UIDs of `Held`. True if it is new; false if another site had brought it before, or it is merged.
+    /// the UIDs of `Held`. True if it is new; false if another site had brought it before, or it is merged: then
+    /// the log need not keep it.
     pub fn accept(&mut self, state: &State, place: u32, entry: &Entry) -> Result<bool, BadSpool> {
         let head = entry.head();
         let Command::Merge(merge) = &head.command else { return Err(BadSpool::NotQueued) };

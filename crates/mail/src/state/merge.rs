@@ -9,6 +9,7 @@ use super::deliver::Terms;
 use super::{Context, State};
 use crate::command::{Append, Cancel, Merge, Principal, Queued, QueuedFlags};
 use crate::ids::{Position, SpoolId, UserId};
+use crate::limits::COUNT_MAX;
 use crate::merged::Enrolled;
 use crate::outcome::{Outcome, Refusal};
 use crate::uids::UidSet;
@@ -30,7 +31,8 @@ impl State {
 
     pub(super) fn merge(&mut self, context: &Context, merge: &Merge) -> Result<Outcome, Refusal> {
         self.may_serve(context)?;
-        if merge.spool.number == 0 || !self.merged.stores.contains_key(&merge.spool.store) {
+        let numbered = (1..=COUNT_MAX).contains(&merge.spool.number);
+        if !numbered || !self.merged.stores.contains_key(&merge.spool.store) {
             return Err(Refusal::NotPermitted);
         }
         if self.merged.contains(merge.spool) {
@@ -52,8 +54,9 @@ impl State {
     /// A held letter whose request was done before, because its client repeated it at another site: it has
     /// been merged, and what was deleted of it is deleted of the one that came first.
     pub(super) fn merge_repeated(&mut self, context: &Context, merge: &Merge, first: Position) {
-        let refused = self.may_serve(context).is_err() || !self.merged.has_room(merge.spool, &self.limits);
-        if refused || merge.spool.number == 0 || self.merged.contains(merge.spool) {
+        let numbered = (1..=COUNT_MAX).contains(&merge.spool.number);
+        let room = self.merged.has_room(merge.spool, &self.limits);
+        if self.may_serve(context).is_err() || !numbered || !room || self.merged.contains(merge.spool) {
             return;
         }
         self.merged.insert(merge.spool);

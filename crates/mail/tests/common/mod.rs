@@ -47,7 +47,8 @@ pub struct Site {
 impl Site {
     /// A site with a domain and these users, ids from 1.
     pub fn with_users(users: &[&str]) -> Site {
-        let mut site = Site { state: State::new(mail::Limits::default()), position: 0, time: 1_000_000_000_000 };
+        let mut site =
+            Site { state: State::new(mail::Limits::default()), position: 0, time: 1_000_000_000_000 };
         let set = SetDomain { domain: domain("x.org"), catch_all: None };
         assert_eq!(site.operator(Command::SetDomain(set)), Outcome::Done);
         for (at, user) in users.iter().enumerate() {
