@@ -31,6 +31,7 @@ mod series;
 mod spool;
 mod state;
 mod uids;
+mod utf7;
 
 pub use address::{Address, Domain};
 pub use checkpoint::{BadCheckpoint, Checkpoint, Restore};

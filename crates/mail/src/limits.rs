@@ -90,6 +90,10 @@ pub struct Limits {
     /// Deletions that wait for their letter.
     #[n(7)]
     pub awaited_max: u32,
+    /// Records of letters in all mailboxes of one user, whatever its quota: to copy a mailbox into itself
+    /// doubles it.
+    #[n(8)]
+    pub letters_max: u32,
 }
 
 impl Default for Limits {
@@ -103,6 +107,7 @@ impl Default for Limits {
             stores_max: 4_096,
             merged_runs_max: 65_536,
             awaited_max: 65_536,
+            letters_max: 4_000_000,
         }
     }
 }

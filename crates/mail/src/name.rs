@@ -127,25 +127,27 @@ impl MailboxName {
     /// Whether a pattern of IMAP's LIST matches: `*` stands for anything, `%` for anything within a level.
     pub fn matches(&self, pattern: &str) -> bool {
         let name: Vec<char> = self.0.chars().collect();
+        if pattern.chars().count() > 2 * MAILBOX_NAME_BYTES_MAX {
+            return false;
+        }
+        let inbox = self.0.split(Self::SEPARATOR).next() == Some(INBOX);
+        let same = |at: usize, p: char| {
+            name[at] == p || inbox && at < INBOX.len() && name[at].eq_ignore_ascii_case(&p)
+        };
         // Which prefixes of the name the pattern so far matches: no recursion, so no pattern is expensive.
         let mut reached = vec![false; name.len() + 1];
         reached[0] = true;
-        for (i, p) in pattern.chars().take(MAILBOX_NAME_BYTES_MAX).enumerate() {
-            let folded = i < INBOX.len() && (self.is_inbox() || self.0.starts_with("INBOX/"));
-            match p {
-                '*' | '%' => {
-                    for at in 1..=name.len() {
-                        reached[at] |= reached[at - 1] && (p == '*' || name[at - 1] != Self::SEPARATOR);
-                    }
+        for p in pattern.chars() {
+            if p == '*' || p == '%' {
+                for at in 1..=name.len() {
+                    reached[at] |= reached[at - 1] && (p == '*' || name[at - 1] != Self::SEPARATOR);
                 }
-                _ => {
-                    for at in (1..=name.len()).rev() {
-                        let same = name[at - 1] == p || folded && name[at - 1].eq_ignore_ascii_case(&p);
-                        reached[at] = reached[at - 1] && same;
-                    }
-                    reached[0] = false;
-                }
+                continue;
             }
+            for at in (1..=name.len()).rev() {
+                reached[at] = reached[at - 1] && same(at - 1, p);
+            }
+            reached[0] = false;
         }
         reached[name.len()]
     }
@@ -294,6 +296,7 @@ mod tests {
         assert!(name("INBOX").matches("inbox"));
         assert!(name("INBOX").matches("InB%"));
         assert!(!name("work").matches("WORK"));
-        assert!(!name("work").matches(""));
+        assert!(!name("work").matches("") && !name("work").matches(&"*".repeat(1_000)));
+        assert!(name("inbox/X").matches("inbox/X") && !name("inbox/X").matches("*x"));
     }
 }

@@ -5,8 +5,9 @@ mod common;
 
 use std::collections::BTreeMap;
 
+use common::compare::compare;
 use common::draw::Draw;
-use common::model::{Model, compare};
+use common::model::Model;
 use mail::{EntryTime, Limits, Outcome, Position, State};
 
 /// `MAIL_SEEDS` asks for more.

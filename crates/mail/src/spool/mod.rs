@@ -66,6 +66,8 @@ pub struct Spool {
     /// The highest number of this store's own that was given out.
     last_number: u64,
     next_place: u32,
+    /// The last place that was accepted.
+    last_place: u32,
     items: BTreeMap<SpoolId, Held>,
     /// In the order in which they were accepted.
     order: VecDeque<SpoolId>,
@@ -96,6 +98,7 @@ impl Spool {
             limits,
             last_number: 0,
             next_place: next_place.max(1),
+            last_place: 0,
             items: BTreeMap::new(),
             order: VecDeque::new(),
             requests: BTreeMap::new(),
@@ -117,7 +120,7 @@ impl Spool {
         if self.items.contains_key(&merge.spool) || state.is_merged(merge.spool) {
             return Ok(false);
         }
-        if self.order.back().is_some_and(|last| place <= self.items[last].place) || place == 0 {
+        if place <= self.last_place {
             return Err(BadSpool::Place);
         }
         let bytes = self.bytes.saturating_add(u64::from(head.letter_bytes));
@@ -125,6 +128,7 @@ impl Spool {
             return Err(BadSpool::Full);
         }
         self.bytes = bytes;
+        self.last_place = place;
         self.next_place = self.next_place.max(place.saturating_add(1));
         if merge.spool.store == self.store {
             self.last_number = self.last_number.max(merge.spool.number);

@@ -81,7 +81,10 @@ impl State {
             return Err(Refusal::Full);
         }
         let user = self.directory.user(user).ok_or(Refusal::NoUser)?;
-        if quotas && !user.has_room(u64::from(bytes), 1) || user.letters == u32::MAX {
+        if quotas && user.letters >= self.limits.letters_max || user.letters == u32::MAX {
+            return Err(Refusal::Full);
+        }
+        if quotas && !user.has_room(u64::from(bytes), 1) {
             return Err(Refusal::OverQuota);
         }
         Ok(())

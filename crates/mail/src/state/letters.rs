@@ -103,6 +103,9 @@ impl State {
         let bytes = records.iter().map(|r| u64::from(self.letters.of_record(r.letter).bytes)).sum();
         let owner = self.mailboxes[&transfer.from].owner;
         let user = self.directory.user_mut(owner).expect("a mailbox has an owner");
+        if user.letters.saturating_add(records.len() as u32) > self.limits.letters_max {
+            return Err(Refusal::Full);
+        }
         if !user.has_room(bytes, records.len() as u32) {
             return Err(Refusal::OverQuota);
         }

@@ -39,7 +39,10 @@ pub struct Draw {
 
 impl Draw {
     pub fn of(seed: u64) -> Draw {
-        Draw { random: ChaCha8Rng::seed_from_u64(seed), keywords: if seed % 4 == 0 { 40 } else { 4 } }
+        Draw {
+            random: ChaCha8Rng::seed_from_u64(seed),
+            keywords: if seed.is_multiple_of(4) { 40 } else { 4 },
+        }
     }
 
     pub fn below(&mut self, bound: u32) -> u32 {
@@ -98,7 +101,8 @@ impl Draw {
     pub fn flags(&mut self) -> FlagNames {
         let system = Flags(self.random.next_u32() & self.random.next_u32()).and(Flags::SYSTEM);
         let count = if self.keywords > 10 { self.below(6) } else { self.below(3) };
-        let keyword = |n: u32| Keyword::normal(&format!("{}{n}", if n % 2 == 0 { "k" } else { "K" }));
+        let keyword =
+            |n: u32| Keyword::normal(&format!("{}{n}", if n.is_multiple_of(2) { "k" } else { "K" }));
         let keywords = (0..count).map(|_| keyword(self.below(self.keywords)).unwrap()).collect();
         FlagNames { system, keywords }
     }
@@ -173,7 +177,7 @@ impl Draw {
                 Command::Deliver(Deliver { sender: "s@elsewhere.net".into(), recipients })
             }
             22..34 => {
-                let date = self.chance(50).then(|| EntryTime(now / 2));
+                let date = self.chance(50).then_some(EntryTime(now / 2));
                 Command::Append(Append { mailbox, flags: self.flags(), date })
             }
             34..52 => {

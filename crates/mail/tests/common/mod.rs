@@ -2,6 +2,7 @@
 
 #![allow(dead_code, reason = "each test takes what it needs")]
 
+pub mod compare;
 pub mod draw;
 pub mod model;
 
