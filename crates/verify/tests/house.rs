@@ -14,6 +14,7 @@ const FLOORS: &[(&str, u32)] = &[
     ("unanimous-membership", 3),
     ("unanimous-multicast", 4),
     ("unanimous-stack", 6),
+    ("unanimous-mail", 7),
     ("unanimous-net", 8),
     ("unanimous-sim", 8),
     ("unanimous-site", 9),
