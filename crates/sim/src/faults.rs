@@ -39,6 +39,9 @@ pub struct Faults {
     over: bool,
 }
 
+/// However long other faults last, a site that died is back in about this time: the healing counts on it.
+const DOWN_MEAN_MAX: Duration = Duration::from_secs(9);
+
 impl Faults {
     /// The faults that a seed chose.
     pub fn new(seed: u64, swarm: &Swarm) -> Faults {
@@ -113,7 +116,7 @@ impl Faults {
     /// A site died: when it starts again.
     pub fn died(&mut self, site: usize) -> (Duration, Later) {
         self.stopping.remove(&site);
-        let mean = if self.over { Duration::from_millis(100) } else { self.lasts };
+        let mean = if self.over { Duration::from_millis(100) } else { self.lasts.min(DOWN_MEAN_MAX) };
         (Duration::from_millis(5) + self.dice.wait(mean), Later::Restart(site))
     }
 
