@@ -523,8 +523,12 @@ impl Workload {
     /// Whether everybody who wants to be somewhere is there, and those who are together agree.
     pub fn settled(&self) -> bool {
         let mut last = BTreeMap::new();
+        // Under the group's own name: who is on a side that goes on by itself is about to leave it.
+        let is_home = |part: &Part, name: &GroupName| {
+            matches!(part, Part::In(m) if !m.leaving && m.rejoining.is_none() && m.view.name == *name)
+        };
         let joined = self.processes.values().all(|p| {
-            p.parts.iter().all(|part| matches!(part, Part::In(m) if !m.leaving)) && p.besides.is_empty()
+            p.parts.iter().zip(&self.names).all(|(part, name)| is_home(part, name)) && p.besides.is_empty()
         });
         let current: BTreeMap<MemberId, &Arc<GroupView>> =
             self.memberships().map(|(_, _, m)| (m.member, &m.view)).collect();
