@@ -518,7 +518,7 @@ impl World {
         self.met.repaired += entries.len() as u64;
         for (position, _) in &wanted {
             self.model.damaged.remove(position);
-            if !matches!(log.read(*position)?, Some(_)) {
+            if log.read(*position)?.is_none() {
                 return Err(Stop::Wrong(format!("entry {position} was repaired and is not there")));
             }
         }
