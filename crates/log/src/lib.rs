@@ -29,6 +29,7 @@ mod ranges;
 mod reader;
 mod record;
 mod released;
+mod repair;
 mod segment;
 #[cfg(feature = "sim")]
 pub mod sim;

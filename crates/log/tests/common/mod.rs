@@ -236,7 +236,7 @@ impl World {
         }
         drop(log);
         self.disk.set_faults(Faults::default());
-        self.disk.crash();
+        self.end_life();
         self.doomed = false;
         (self.snapshot, self.state) = (None, None);
         Ok(())
@@ -244,6 +244,17 @@ impl World {
 
     fn total_bytes(&self) -> u64 {
         self.files().iter().map(|(_, bytes)| bytes).sum()
+    }
+
+    /// The power fails, or only the process ends.
+    fn end_life(&mut self) {
+        if self.dice.below(3) == 0 {
+            trace!(self, "restart");
+            self.disk.restart();
+        } else {
+            trace!(self, "crash");
+            self.disk.crash();
+        }
     }
 
     fn files(&self) -> Vec<(String, u64)> {
@@ -271,7 +282,7 @@ impl World {
                         return Err(format!("opening: {error}"));
                     }
                     self.met.crashes_in_opening += 1;
-                    self.disk.crash();
+                    self.end_life();
                 }
                 Err(error) => return Err(format!("opening: {error}")),
             }
