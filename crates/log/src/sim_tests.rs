@@ -50,3 +50,35 @@ fn a_full_disk_takes_the_beginning() {
     disk.write_at("file", 0, &[2; 2048]).expect("no more room is needed");
     assert!(disk.allocate("file", 2049).is_err() && disk.create("other").is_err());
 }
+
+#[test]
+fn calls_take_time_and_some_take_long_and_one_seed_is_one_history() {
+    let history = |seed| {
+        let disk =
+            SimDisk::new(seed, Faults { slow_calls: 10_000, sync_errors: 20_000, ..Faults::default() });
+        disk.create("file").expect("works");
+        let mut history = Vec::new();
+        for _ in 0..500 {
+            disk.write_at("file", 0, &[1; 100]).expect("works");
+            history.push((disk.sync("file").is_ok(), disk.take_elapsed()));
+        }
+        history
+    };
+    let once = history(4);
+    assert_eq!(once, history(4));
+    assert_ne!(once, history(5));
+    let failed = once.iter().filter(|(synced, _)| !synced).count();
+    let slow = once.iter().filter(|(_, took)| *took >= Duration::from_millis(500)).count();
+    assert!((1..50).contains(&failed) && (1..50).contains(&slow));
+    assert!(once.iter().all(|(_, took)| *took > Duration::from_micros(500)));
+}
+
+#[test]
+fn a_process_that_ends_takes_nothing_with_it() {
+    let disk = SimDisk::new(1, Faults::default());
+    disk.create("file").and_then(|()| disk.write_at("file", 0, &[1; 1000])).expect("works");
+    disk.crash_in(1);
+    assert!(disk.sync("file").is_err() && disk.list().is_err());
+    disk.restart();
+    assert_eq!(disk.contents("file").as_deref(), Some(&[1; 1000][..]));
+}
