@@ -46,11 +46,12 @@ pub(crate) fn fork<T: Send + 'static>(
         let message = format!("{FORKS_MAX} casts go on by themselves; wait for some of them");
         return Err(Error::Refused { code: ErrorCode::Busy, message });
     };
-    let mut cast = Box::pin(async move {
+    // The queues to the site are fair: to have been polled once is to have a place in them. Unless the task has used up
+    // what Tokio lets it do at a time: then a queue says that it must wait and gives it no place.
+    let mut cast = Box::pin(tokio::task::unconstrained(async move {
         let _place = place;
         cast.await
-    });
-    // The queues to the site are fair: to have been polled once is to have a place in them.
+    }));
     let state = match cast.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
         Poll::Ready(end) => State::Ended(Some(end)),
         Poll::Pending => State::Running(tokio::spawn(cast)),
