@@ -12,6 +12,7 @@ const FLOORS: &[(&str, u32)] = &[
     ("unanimous-detect", 2),
     ("unanimous-membership", 3),
     ("unanimous-multicast", 4),
+    ("unanimous-durable", 5),
     ("unanimous-stack", 6),
     ("unanimous-net", 8),
     ("unanimous-sim", 8),

@@ -1,0 +1,23 @@
+//! Floor 5: durable groups. What a group was told is on W disks before anybody is told so, comes back after every
+//! machine died at once, follows a machine that was away, and moves to a new one.
+//!
+//! [`Durable`] is the replicated log of one group at one store. Its type doc states the call order; rules D1 to D20,
+//! cited in the code, are in `docs/durable.md`.
+
+#![forbid(unsafe_code)]
+
+mod bugs;
+mod configuration;
+mod entry;
+mod event;
+mod message;
+mod settings;
+mod storage;
+
+pub use bugs::{Bug, Bugs};
+pub use configuration::{Change, ChangeError, Configuration};
+pub use entry::{Body, ClientId, Entry, Number, RecordError, Request};
+pub use event::{Answer, Event, Fatal, Mode, ProposeError, ReadId, Refused, Transmit, View, Why};
+pub use message::{Life, MessageError};
+pub use settings::Settings;
+pub use storage::{CheckpointHead, Chunk, Locator, Record, StoreOp, Token};
