@@ -307,6 +307,9 @@ pub(crate) struct Ack {
     /// Up to where it can send: the view's log, on disk or in memory.
     #[n(4)]
     pub holds: u64,
+    /// It was sent before; who knows of more that is committed answers with his own.
+    #[n(5)]
+    pub again: bool,
 }
 
 /// Why a site does not send a tail or a part.

@@ -1,0 +1,162 @@
+//! From deliveries to the log: numbering, and writing what follows [D1, D2].
+
+use bytes::Bytes;
+use wire::{SiteId, Time};
+
+use super::{Active, Durable};
+use crate::bugs::Bug;
+use crate::entry::{Body, Entry, Number};
+use crate::event::Fatal;
+use crate::message::{Cast, MessageError};
+use crate::storage::Record;
+
+impl Durable {
+    /// The endpoint has delivered an abcast of a site in the installed view.
+    pub fn handle_delivery(&mut self, now: Time, from: SiteId, payload: Bytes) -> Result<(), MessageError> {
+        let cast = Cast::decode(payload)?;
+        if self.stopped || self.present.as_ref().is_none_or(|present| present.blocked) {
+            return Ok(());
+        }
+        let view = self.present.as_ref().map(|present| present.view.id);
+        match cast {
+            Cast::Statement(statement) => self.handle_statement(from, *statement),
+            Cast::Request(time, request) => {
+                let key = (request.client, request.sequence);
+                let entry = self.number(time, Body::Request(request));
+                if let Some(open) = self.open.get_mut(&key) {
+                    open.entry = entry;
+                }
+            }
+            Cast::Change(change) => self.handle_change(from, change),
+            Cast::Mark(of) if Some(of) == view => {
+                self.number(0, Body::Mark);
+            }
+            Cast::Mark(_) => {}
+        }
+        self.settle(now);
+        Ok(())
+    }
+
+    /// Gives the next number to what was delivered; none if the view is not active.
+    pub(super) fn number(&mut self, time: u64, body: Body) -> Option<Number> {
+        let most = self.settings.waiting_bytes_max;
+        let view = self.present.as_ref()?.view.id;
+        let active = self.active_mut()?;
+        let number = Number { view, position: active.next };
+        active.next += 1;
+        if let Body::Configuration(configuration) = &body {
+            active.configurations.push((number.position, configuration.clone()));
+        }
+        let entry = Entry { number, time, body };
+        active.waiting_bytes += entry.bytes();
+        active.waiting.push_back(entry);
+        if active.waiting_bytes > most && active.waiting.len() > 1 {
+            // Too far behind: from here on, and what is before is fetched [D18].
+            let newest = active.waiting.pop_back();
+            active.waiting.clear();
+            active.waiting_bytes = newest.as_ref().map_or(0, Entry::bytes);
+            active.waiting.extend(newest);
+        }
+        Some(number)
+    }
+
+    /// Writes to the log whatever comes next in it.
+    pub(super) fn fill_log(&mut self) {
+        let mut batch = Vec::new();
+        while !self.stopped && self.disk.takes(self.settings.unwritten_bytes_max) {
+            let want = self.agreed + 1;
+            let bytes: usize = batch.iter().map(|record: &Record| record.bytes.len()).sum();
+            if bytes >= self.settings.unwritten_bytes_max {
+                break;
+            }
+            let Some(entry) = self.active_mut().and_then(|active| active.take(want)) else { break };
+            if !self.take(entry, &mut batch) {
+                break;
+            }
+        }
+        self.disk.append(batch);
+    }
+
+    /// Takes the next entry of the view's log: it is there already, or it is written. False if it has to wait.
+    fn take(&mut self, entry: Entry, batch: &mut Vec<Record>) -> bool {
+        let number = entry.number;
+        let position = number.position;
+        let bugs = self.settings.bugs;
+        if position <= self.log.end() {
+            if self.log.holes().contains(&position) {
+                self.disk.repair(Record { position, bytes: entry.to_record() }); // [D14]
+                self.log.repaired(position);
+                self.agreed = position;
+                return true;
+            }
+            if self.log.number(position) == Some(number) && !bugs.has(Bug::CutUnproven) {
+                self.agreed = position;
+                return true;
+            }
+            if position <= self.committed.min(self.applied) {
+                self.fail(Fatal::Diverged);
+                return false;
+            }
+            if position <= self.log.base().position {
+                self.fail(Fatal::Diverged);
+                return false;
+            }
+            // Known to differ [D2].
+            self.disk.append(std::mem::take(batch));
+            self.log.cut(position);
+            self.meta.configurations.retain(|(number, _)| number.position < position);
+            self.disk.cut(position);
+        }
+        if let Body::Configuration(configuration) = &entry.body
+            && !self.meta.configurations.iter().any(|(known, _)| *known == number)
+        {
+            // A log with this entry must find its configuration after a crash: that is written first.
+            self.meta.configurations.retain(|(known, _)| known.position < position);
+            self.meta.configurations.push((number, configuration.clone()));
+            let token = self.save_meta();
+            self.disk.gate(token);
+            if let Some(active) = self.active_mut() {
+                active.fetched.push_front(entry);
+            }
+            return false;
+        }
+        if number <= self.log.last() {
+            // The numbers of a view's log rise; these do not.
+            self.fail(Fatal::Diverged);
+            return false;
+        }
+        batch.push(Record { position, bytes: entry.to_record() });
+        self.appended_bytes += entry.bytes() as u64;
+        self.log.append(entry, self.settings.recent_bytes_max);
+        self.agreed = position;
+        true
+    }
+}
+
+impl Active {
+    /// The entry at this position, if it was fetched or delivered and waits; what is before it is dropped.
+    fn take(&mut self, want: u64) -> Option<Entry> {
+        while self.fetched.front().is_some_and(|entry| entry.number.position < want) {
+            self.fetched.pop_front();
+        }
+        while self.waiting.front().is_some_and(|entry| entry.number.position < want) {
+            self.pop_waiting();
+        }
+        if self.waiting.front().is_some_and(|entry| entry.number.position == want) {
+            return self.pop_waiting();
+        }
+        match self.fetched.front() {
+            Some(entry) if entry.number.position == want => self.fetched.pop_front(),
+            Some(_) | None => {
+                self.fetched.clear();
+                None
+            }
+        }
+    }
+
+    fn pop_waiting(&mut self) -> Option<Entry> {
+        let entry = self.waiting.pop_front()?;
+        self.waiting_bytes -= entry.bytes();
+        Some(entry)
+    }
+}
