@@ -15,8 +15,10 @@ pub(crate) struct Log {
     base: Number,
     runs: VecDeque<Run>,
     end: u64,
-    /// Damaged positions [D14]. None is the last.
+    /// Damaged positions [D14].
     holes: BTreeSet<u64>,
+    /// Of those, the ones whose view is not known but guessed.
+    guessed: BTreeSet<u64>,
     /// The newest entries, up to the end.
     recent: VecDeque<Entry>,
     recent_bytes: usize,
@@ -85,35 +87,73 @@ impl Log {
         self.recent_bytes = 0;
     }
 
-    /// A damaged position. Its view is a guess, and never compared.
-    pub(crate) fn extend_hole(&mut self, view: ViewId) {
+    /// A damaged position, with its view if that follows from what is around it, else with a guess, which is never
+    /// compared.
+    pub(crate) fn extend_hole(&mut self, view: ViewId, guessed: bool) {
         self.extend(Number { view, position: self.end + 1 });
         self.holes.insert(self.end);
+        if guessed {
+            self.guessed.insert(self.end);
+        }
     }
 
-    pub(crate) fn append(&mut self, entry: Entry, recent_bytes_max: usize) {
+    /// An entry that goes to the disk. It stays in memory until it is durable, at least.
+    pub(crate) fn append(&mut self, entry: Entry) {
         assert_eq!(entry.number.position, self.end + 1, "a log has no gaps");
         assert!(entry.number > self.last(), "the numbers of a log rise");
         self.run(entry.number.position, entry.number.view);
         self.end = entry.number.position;
         self.recent_bytes += entry.bytes();
         self.recent.push_back(entry);
+    }
+
+    /// Forgets the oldest of what is durable, beyond so many bytes.
+    pub(crate) fn shrink(&mut self, durable: u64, recent_bytes_max: usize) {
         while self.recent_bytes > recent_bytes_max
-            && let Some(oldest) = self.recent.pop_front()
+            && self.recent.front().is_some_and(|oldest| oldest.number.position <= durable)
         {
-            self.recent_bytes -= oldest.bytes();
+            self.recent_bytes -= self.recent.pop_front().map_or(0, |oldest| oldest.bytes());
         }
+    }
+
+    /// What was not written after all: it goes from the log, and is given back.
+    pub(crate) fn take_back(&mut self, from: u64) -> Vec<Entry> {
+        let entries = (from..=self.end).map_while(|position| self.recent(position).cloned()).collect();
+        self.cut(from);
+        entries
     }
 
     /// A record turned out to be damaged when it was read.
     pub(crate) fn damaged(&mut self, position: u64) {
-        if position > self.base.position && position < self.end {
+        if position > self.base.position && position <= self.end {
             self.holes.insert(position);
         }
     }
 
-    pub(crate) fn repaired(&mut self, position: u64) {
+    /// Whether a damaged position may have held this number.
+    pub(crate) fn may_be(&self, number: Number) -> bool {
+        self.guessed.contains(&number.position) || self.view(number.position) == Some(number.view)
+    }
+
+    fn view(&self, position: u64) -> Option<ViewId> {
+        let after = self.runs.partition_point(|run| run.first <= position);
+        after.checked_sub(1).map(|place| self.runs[place].view)
+    }
+
+    /// A damaged position has its record again. Positions are repaired in order, so a wrong guess is the first of its
+    /// run.
+    pub(crate) fn repaired(&mut self, number: Number) {
+        let Number { view, position } = number;
         self.holes.remove(&position);
+        let guessed = self.guessed.remove(&position);
+        let place = self.runs.partition_point(|run| run.first <= position).saturating_sub(1);
+        if guessed && self.runs.get(place).is_some_and(|run| run.first == position && run.view > view) {
+            let before = place.checked_sub(1).map_or(self.base.view, |before| self.runs[before].view);
+            self.runs[place].first += 1;
+            if before != view || place == 0 {
+                self.runs.insert(place, Run { first: position, view });
+            }
+        }
     }
 
     /// This position and all behind it go.
@@ -121,6 +161,7 @@ impl Log {
         assert!(from > self.base.position, "what is before the log cannot be cut");
         self.runs.retain(|run| run.first < from);
         self.holes.retain(|hole| *hole < from);
+        self.guessed.retain(|hole| *hole < from);
         while self.recent.back().is_some_and(|entry| entry.number.position >= from) {
             self.recent_bytes -= self.recent.pop_back().map_or(0, |entry| entry.bytes());
         }
@@ -141,6 +182,7 @@ impl Log {
             self.runs.clear();
         }
         self.holes = self.holes.split_off(&before);
+        self.guessed = self.guessed.split_off(&before);
     }
 
     /// An entry that is in memory.
@@ -154,18 +196,18 @@ impl Log {
         self.runs.iter().skip(self.runs.len().saturating_sub(RUNS_MAX)).copied().collect()
     }
 
-    /// The lowest damaged positions, for a statement.
-    pub(crate) fn lowest_holes(&self) -> Vec<u64> {
-        self.holes.iter().take(HOLES_MAX).copied().collect()
+    /// The lowest positions whose view is a guess, for a statement.
+    pub(crate) fn lowest_guessed(&self) -> Vec<u64> {
+        self.guessed.iter().take(HOLES_MAX).copied().collect()
     }
 
     /// The highest position at which this log and the one stated have the same number, as far as the statement
     /// tells: up to there they are the same [D1].
     pub(crate) fn common(&self, other: &Statement) -> Option<u64> {
-        // Above the last hole that it had room to tell of nothing can be compared.
-        let told = match other.holes.len() < HOLES_MAX {
+        // Above the last guess that it had room to tell of nothing can be compared.
+        let told = match other.guessed.len() < HOLES_MAX {
             true => u64::MAX,
-            false => other.holes.last().copied().unwrap_or(0),
+            false => other.guessed.last().copied().unwrap_or(0),
         };
         let mut end = other.last.position;
         for run in other.runs.iter().rev() {
@@ -174,7 +216,7 @@ impl Log {
                 let own_end = self.runs.get(place + 1).map_or(self.end, |next| next.first - 1);
                 let lowest = run.first.max(self.runs[place].first);
                 let highest = end.min(own_end).min(told);
-                let comparable = |p: &u64| !self.holes.contains(p) && !other.holes.contains(p);
+                let comparable = |p: &u64| !self.guessed.contains(p) && !other.guessed.contains(p);
                 if let Some(position) = (lowest..=highest).rev().find(comparable) {
                     return Some(position);
                 }
@@ -198,7 +240,7 @@ mod tests {
         let mut log = Log::new(Number::default());
         for (place, epoch) in views.iter().enumerate() {
             let number = Number { view: view(*epoch), position: place as u64 + 1 };
-            log.append(Entry { number, time: 0, body: Body::Mark }, 1 << 20);
+            log.append(Entry { number, time: 0, body: Body::Mark });
         }
         log
     }
@@ -211,7 +253,7 @@ mod tests {
             adopted: view(0),
             last: log.last(),
             runs: log.newest_runs(),
-            holes: log.lowest_holes(),
+            guessed: log.lowest_guessed(),
             floor: None,
             configuration: (Number::default(), crate::Configuration::default()),
             seen: Vec::new(),
@@ -228,11 +270,16 @@ mod tests {
     }
 
     #[test]
-    fn damaged_positions_are_not_compared() {
+    fn a_damaged_position_is_compared_only_if_its_number_is_known() {
         let mut own = log(&[1, 1, 1, 2]);
         own.damaged(3);
-        assert_eq!(own.common(&statement(&log(&[1, 1, 1]))), Some(2));
+        // Its number is known: it was in memory.
+        assert_eq!(own.common(&statement(&log(&[1, 1, 1]))), Some(3));
         assert_eq!((own.whole_from(0), own.whole_from(3)), (2, 4));
+        let mut own = log(&[1]);
+        own.extend_hole(view(1), true);
+        own.extend(Number { view: view(2), position: 3 });
+        assert_eq!(own.common(&statement(&log(&[1, 1]))), Some(1));
     }
 
     #[test]

@@ -115,6 +115,8 @@ struct Active {
     /// Whose log is the base.
     winner: SiteId,
     base: Number,
+    /// Up to here this store's log is the base, by its numbers.
+    matched: u64,
     /// The position that the next delivery gets.
     next: u64,
     /// The configuration of the base and those ordered since, by position.
@@ -192,7 +194,7 @@ impl Durable {
         if self.stopped {
             return Err(ProposeError::Stopped);
         }
-        let window = request.sequence.checked_sub(request.answered).unwrap_or(0);
+        let window = request.sequence.saturating_sub(request.answered);
         if request.payload.len() > self.settings.payload_bytes_max
             || window == 0
             || window > self.settings.window_answers as u64
@@ -352,7 +354,9 @@ impl Durable {
     }
 
     /// Ends it: nothing leaves any more but the event that says so [D4].
+    #[track_caller]
     fn fail(&mut self, why: Fatal) {
+        if std::env::var("DBG").is_ok() { eprintln!("FAIL {:?} {} base {:?} end {} agreed {} committed {} applied {} active {:?}", why, std::panic::Location::caller(), self.log.base(), self.log.end(), self.agreed, self.committed, self.applied, self.active().map(|a|(a.base,a.next,a.winner))); }
         if !self.stopped {
             self.stopped = true;
             self.events.push_back(Event::Fatal(why));
@@ -367,6 +371,7 @@ impl Durable {
         self.open_statement();
         self.fill_log();
         self.acknowledge();
+        self.log.shrink(self.durable(), self.settings.recent_bytes_max);
         self.commit();
         self.apply_committed(now);
         self.start_round(now);

@@ -10,7 +10,7 @@ use crate::storage::{CheckpointHead, Locator};
 
 /// The most runs of a log that a statement carries: the newest.
 pub(crate) const RUNS_MAX: usize = 64;
-/// The most damaged positions that a statement carries: the lowest.
+/// The most guessed positions that a statement carries: the lowest.
 pub(crate) const HOLES_MAX: usize = 64;
 /// The most stores of which a statement tells what it has seen.
 pub(crate) const SEEN_MAX: usize = 2 * Configuration::STORES_MAX;
@@ -84,9 +84,9 @@ pub(crate) struct Statement {
     /// The newest runs of its log, ascending.
     #[n(5)]
     pub runs: Vec<Run>,
-    /// Damaged positions within it.
+    /// Positions within it that are damaged, and their views guessed.
     #[n(6)]
-    pub holes: Vec<u64>,
+    pub guessed: Vec<u64>,
     /// It may have held entries up to this number [D14].
     #[n(7)]
     pub floor: Option<Number>,
@@ -106,7 +106,7 @@ impl Statement {
             run.first >= 1 && run.first <= self.last.position && run.view == self.last.view
         });
         let bounded = self.runs.len() <= RUNS_MAX
-            && self.holes.len() <= HOLES_MAX
+            && self.guessed.len() <= HOLES_MAX
             && self.seen.len() <= SEEN_MAX
             && self.configuration.1.stores.len() <= Configuration::STORES_MAX;
         let valid = self.configuration.1.stores.is_empty() || self.configuration.1.check().is_ok();
@@ -298,9 +298,9 @@ pub(crate) struct Ack {
     /// All up to here is on its disk and is the view's log.
     #[n(1)]
     pub position: u64,
-    /// The view that numbered that entry, for the receiver to compare.
+    /// The view that numbered that entry, for the receiver to compare; none if it is damaged or freed by now.
     #[n(2)]
-    pub entry_view: ViewId,
+    pub entry: Option<ViewId>,
     /// What it knows to be committed.
     #[n(3)]
     pub committed: u64,

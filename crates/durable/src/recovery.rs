@@ -189,21 +189,24 @@ fn read_log(at: Number, found: &[(u64, Slot)]) -> Result<Log, RecoveryError> {
         match slot {
             Slot::Entry { number, .. } if *number > log.last() => log.extend(*number),
             Slot::Entry { .. } => return Err(RecoveryError::Contradiction),
-            Slot::Damaged => log.extend_hole(view_of(&found[place..], log.last().view)),
+            Slot::Damaged => {
+                let (view, guessed) = view_of(&found[place..], log.last().view);
+                log.extend_hole(view, guessed);
+            }
         }
     }
     Ok(log)
 }
 
-/// The view of a damaged record, as far as what stands behind it tells.
-fn view_of(found: &[(u64, Slot)], before: ViewId) -> ViewId {
+/// The view of a damaged record, and whether it is only a guess: what stands behind it tells the view of the record
+/// before it, and views do not go down.
+fn view_of(found: &[(u64, Slot)], before: ViewId) -> (ViewId, bool) {
     let next = found.iter().enumerate().find_map(|(place, (_, slot))| match slot {
-        Slot::Entry { number, base } => Some((place, *number, *base)),
+        Slot::Entry { number, base } => Some((place, base.map_or(number.view, |base| base.view))),
         Slot::Damaged => None,
     });
     match next {
-        Some((_, _, Some(base))) => base.view.max(before),
-        Some((_, number, None)) => number.view.max(before),
-        None => before,
+        Some((place, view)) => (view.max(before), place > 1 && view != before),
+        None => (before, true),
     }
 }

@@ -121,6 +121,7 @@ impl Durable {
     /// A record that should be there cannot be read: it is fetched from others [D14].
     pub(super) fn damage_found(&mut self, position: u64) {
         self.log.damaged(position);
+        if std::env::var("DBG").is_ok() { eprintln!("{} DAMAGE {}", self.me, position); }
         self.agreed = self.agreed.min(position - 1);
     }
 
@@ -129,7 +130,7 @@ impl Durable {
         self.clock = self.clock.max(entry.time);
         self.apply.since_mark += entry.bytes() as u64;
         match &entry.body {
-            Body::Request(request) => return self.apply_request(request.clone(), entry),
+            Body::Request(request) => self.apply_request(request.clone(), entry),
             Body::ViewStart { .. } => self.applied = position,
             Body::Configuration(_) => {
                 self.applied = position;
@@ -162,8 +163,9 @@ impl Durable {
         if let Some(active) = self.active_mut() {
             active.marked = false;
         }
-        let configurations = self.meta.configurations.iter().rev();
-        let in_force = configurations.filter(|(of, _)| of.position <= number.position).next();
+        let mut configurations = self.meta.configurations.iter().rev();
+        let in_force =
+            configurations.find(|(of, _)| of.position <= number.position && self.log.may_have(*of));
         let head = CheckpointHead {
             number,
             clock: self.clock,

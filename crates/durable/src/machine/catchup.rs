@@ -122,7 +122,7 @@ impl Durable {
                 NoTail::Checkpoint => self.start_transfer(now, from),
                 // Once around, then a pause.
                 NoTail::Lacking | NoTail::Busy => {
-                    if self.fetch.turns % self.donors(self.agreed + 1).len().max(1) == 0 {
+                    if self.fetch.turns.is_multiple_of(self.donors(self.agreed + 1).len().max(1)) {
                         self.fetch.not_before = Some(now + self.settings.retry);
                     }
                 }

@@ -40,7 +40,7 @@ impl Durable {
         let ack = Ack {
             view,
             position,
-            entry_view: self.log.number(position).unwrap_or_default().view,
+            entry: self.log.number(position).map(|number| number.view),
             committed: self.committed,
             holds: self.agreed,
             again,
@@ -56,7 +56,9 @@ impl Durable {
             return Err(MessageError::Impossible);
         }
         let own = self.log.number(ack.position);
-        if ack.position <= self.agreed && own.is_some_and(|own| own.view != ack.entry_view) {
+        if self.active().is_some()
+            && ack.position <= self.agreed && own.zip(ack.entry).is_some_and(|(own, theirs)| own.view != theirs) {
+            if std::env::var("DBG").is_ok() { eprintln!("{} own {own:?} from {from} {ack:?}", self.me);}
             // Both say that they have this view's log there.
             self.fail(Fatal::Diverged);
             return Ok(());

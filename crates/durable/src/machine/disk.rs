@@ -35,6 +35,11 @@ enum Write {
         first: u64,
         bytes: usize,
     },
+    /// Of the log, in its middle.
+    Repair {
+        position: u64,
+        bytes: usize,
+    },
     Compact,
     Checkpoint,
     Install,
@@ -84,6 +89,7 @@ impl Disk {
     fn first_unwritten(&self) -> Option<u64> {
         let first = |write: &Write| match write {
             Write::Log { first, .. } => Some(*first),
+            Write::Repair { position, .. } => Some(*position),
             Write::Meta | Write::Compact | Write::Checkpoint | Write::Install => None,
         };
         self.writes.values().filter_map(first).min()
@@ -124,9 +130,9 @@ impl Disk {
     }
 
     pub(super) fn repair(&mut self, record: Record) {
-        let (first, bytes) = (record.position, record.bytes.len());
+        let (position, bytes) = (record.position, record.bytes.len());
         self.unwritten_bytes += bytes;
-        self.write(Write::Log { first, bytes }, |token| StoreOp::Repair { token, record });
+        self.write(Write::Repair { position, bytes }, |token| StoreOp::Repair { token, record });
     }
 
     pub(super) fn compact(&mut self, before: u64) {
@@ -166,7 +172,7 @@ impl Disk {
 
     fn done(&mut self, token: Token) -> Option<Write> {
         let write = self.writes.remove(&token);
-        if let Some(Write::Log { bytes, .. }) = write {
+        if let Some(Write::Log { bytes, .. } | Write::Repair { bytes, .. }) = write {
             self.unwritten_bytes -= bytes;
         }
         write
@@ -200,11 +206,14 @@ impl Durable {
         self.disk.full_until = Some(now + self.settings.full_retry);
         match self.disk.done(token) {
             Some(Write::Log { first, .. }) if first <= self.log.end() => {
-                // What was not written is fetched again, when there is room.
-                self.log.cut(first);
-                self.meta.configurations.retain(|(number, _)| number.position < first);
+                // It may be nowhere else: it waits for room.
+                let entries = self.log.take_back(first);
                 self.agreed = self.agreed.min(self.log.end());
+                if let Some(active) = self.active_mut() {
+                    active.wait_again(entries);
+                }
             }
+            Some(Write::Repair { position, .. }) => self.damage_found(position),
             Some(Write::Meta) => {
                 // Asked for again under the same name: what waits for it goes on waiting.
                 let record = self.meta.encode();

@@ -39,7 +39,7 @@ impl Durable {
 
     /// Gives the next number to what was delivered; none if the view is not active.
     pub(super) fn number(&mut self, time: u64, body: Body) -> Option<Number> {
-        let most = self.settings.waiting_bytes_max;
+        let (most, committed) = (self.settings.waiting_bytes_max, self.committed);
         let view = self.present.as_ref()?.view.id;
         let active = self.active_mut()?;
         let number = Number { view, position: active.next };
@@ -50,12 +50,12 @@ impl Durable {
         let entry = Entry { number, time, body };
         active.waiting_bytes += entry.bytes();
         active.waiting.push_back(entry);
-        if active.waiting_bytes > most && active.waiting.len() > 1 {
-            // Too far behind: from here on, and what is before is fetched [D18].
-            let newest = active.waiting.pop_back();
-            active.waiting.clear();
-            active.waiting_bytes = newest.as_ref().map_or(0, Entry::bytes);
-            active.waiting.extend(newest);
+        // Too far behind: what W others hold is fetched from them [D18]. The rest may be nowhere else; it is bounded
+        // by what all sites may have open.
+        while active.waiting_bytes > most
+            && active.waiting.front().is_some_and(|entry| entry.number.position <= committed)
+        {
+            active.pop_waiting();
         }
         Some(number)
     }
@@ -64,6 +64,7 @@ impl Durable {
     pub(super) fn fill_log(&mut self) {
         let mut batch = Vec::new();
         while !self.stopped && self.disk.takes(self.settings.unwritten_bytes_max) {
+            self.pass_matched();
             let want = self.agreed + 1;
             let bytes: usize = batch.iter().map(|record: &Record| record.bytes.len()).sum();
             if bytes >= self.settings.unwritten_bytes_max {
@@ -77,15 +78,22 @@ impl Durable {
         self.disk.append(batch);
     }
 
+    /// What is known to be the base by its numbers need not be compared again, once its holes are filled.
+    fn pass_matched(&mut self) {
+        let matched = self.active().map_or(0, |active| active.matched).min(self.log.end());
+        self.agreed = self.log.whole_from(self.agreed).min(matched).max(self.agreed);
+    }
+
     /// Takes the next entry of the view's log: it is there already, or it is written. False if it has to wait.
     fn take(&mut self, entry: Entry, batch: &mut Vec<Record>) -> bool {
         let number = entry.number;
         let position = number.position;
         let bugs = self.settings.bugs;
         if position <= self.log.end() {
-            if self.log.holes().contains(&position) {
+            let is_hole = self.log.holes().contains(&position);
+            if is_hole && self.log.may_be(number) {
                 self.disk.repair(Record { position, bytes: entry.to_record() }); // [D14]
-                self.log.repaired(position);
+                self.log.repaired(number);
                 self.agreed = position;
                 return true;
             }
@@ -127,7 +135,7 @@ impl Durable {
         }
         batch.push(Record { position, bytes: entry.to_record() });
         self.appended_bytes += entry.bytes() as u64;
-        self.log.append(entry, self.settings.recent_bytes_max);
+        self.log.append(entry);
         self.agreed = position;
         true
     }
@@ -150,6 +158,18 @@ impl Active {
             Some(_) | None => {
                 self.fetched.clear();
                 None
+            }
+        }
+    }
+
+    /// What could not be written waits before the rest.
+    pub(super) fn wait_again(&mut self, entries: Vec<Entry>) {
+        for entry in entries.into_iter().rev() {
+            let follows =
+                self.waiting.front().is_none_or(|next| next.number.position == entry.number.position + 1);
+            if follows && entry.number.position < self.next {
+                self.waiting_bytes += entry.bytes();
+                self.waiting.push_front(entry);
             }
         }
     }

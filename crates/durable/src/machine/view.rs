@@ -77,7 +77,7 @@ impl Durable {
             adopted: self.meta.adopted,
             last: self.log.last(),
             runs: self.log.newest_runs(),
-            holes: self.log.lowest_holes(),
+            guessed: self.log.lowest_guessed(),
             floor: self.meta.floor.filter(|floor| *floor > self.log.last()),
             configuration: self.newest_configuration(),
             seen: self.meta.seen.clone(),
@@ -87,8 +87,8 @@ impl Durable {
 
     /// The newest configuration in the log.
     pub(super) fn newest_configuration(&self) -> (Number, Configuration) {
-        let known = self.meta.configurations.iter().rev();
-        known.filter(|(number, _)| self.log.may_have(*number)).next().cloned().unwrap_or_default()
+        let mut known = self.meta.configurations.iter().rev();
+        known.find(|(number, _)| self.log.may_have(*number)).cloned().unwrap_or_default()
     }
 
     /// A statement is delivered: the same one activates the view at every member [D6].
@@ -123,8 +123,9 @@ impl Durable {
             false => self.log.common(&statement).unwrap_or(0),
         };
         let sound = self.agreed.min(self.committed).max(self.log.base().position);
-        self.agreed = self.log.whole_from(self.log.base().position).min(common).max(sound);
+        self.agreed = sound;
         self.meta.adopted = view; // [D8]
+        if std::env::var("DBG").is_ok() { eprintln!("{} ACTIVE {} winner {} agreed {} common {common} sound {sound} holes {:?} log {:?} stm {:?}", self.me, view, winner, self.agreed, self.log.holes(), self.log.newest_runs(), statement); }
         self.note_lives(&statement.configuration.1);
         let adopting = self.save_meta();
         self.disk.gate(adopting);
@@ -132,6 +133,7 @@ impl Durable {
             present.active = Some(Active {
                 winner,
                 base,
+                matched: common.max(sound),
                 next: base.position + 1,
                 configurations: vec![(statement.configuration.0.position, statement.configuration.1)],
                 waiting: Default::default(),
@@ -173,6 +175,7 @@ impl Durable {
         if let Some(seen) = seen
             && !self.told_surpassed
         {
+            if std::env::var("DBG").is_ok() { eprintln!("{} SURPASSED {:?} {:?}", self.me, seen, self.present.as_ref().unwrap().stated); }
             self.told_surpassed = true;
             self.events.push_back(Event::Surpassed { store: self.store, seen });
         }
