@@ -26,8 +26,10 @@ pub(crate) fn surpassed(statement: &Statement, all: &[Stated], bugs: Bugs) -> Op
         let copy = theirs.incarnation > own.incarnation
             || (theirs.incarnation == own.incarnation && theirs.nonce != own.nonce);
         let held = statement.floor.map_or(0, |floor| floor.position).max(statement.last.position);
-        let forgot = seen.acked.view > statement.adopted
-            || (seen.acked.view == statement.adopted && seen.acked.position > held);
+        // What it acknowledged after it had stated says nothing about what it stated.
+        let forgot = seen.acked.view < statement.view
+            && (seen.acked.view > statement.adopted
+                || (seen.acked.view == statement.adopted && seen.acked.position > held));
         (copy && !bugs.has(Bug::SurpassedVotes))
             || (forgot && !bugs.has(Bug::SurpassedVotes) && !bugs.has(Bug::TailCutVotes))
     };

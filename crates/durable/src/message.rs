@@ -110,7 +110,9 @@ impl Statement {
             && self.seen.len() <= SEEN_MAX
             && self.configuration.1.stores.len() <= Configuration::STORES_MAX;
         let valid = self.configuration.1.stores.is_empty() || self.configuration.1.check().is_ok();
-        let past = self.last.view < self.view && self.last.position < u64::MAX / 2;
+        // Who states late may follow the view already.
+        let past = self.last.view <= self.view && self.last.position < u64::MAX / 2;
+        if std::env::var("DBG").is_ok() && !(ascending && ends && bounded && valid && past) { eprintln!("BAD {ascending} {ends} {bounded} {valid} {past} {self:?}"); }
         match ascending && ends && bounded && valid && past {
             true => Ok(()),
             false => Err(MessageError::Impossible),

@@ -7,7 +7,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use durable::Bugs;
 use world::World;
 
-const STEPS: usize = 1_500;
+const STEPS: usize = 2_500;
 
 fn seeds(from: u64, to: u64) {
     let mut failed = Vec::new();

@@ -121,6 +121,8 @@ impl Durable {
         let (view, clock) = (present.view.id, self.clock);
         let seen: Vec<_> = exchange::voters(&active.newest().1, &present.stated, self.settings.bugs)
             .filter_map(|stated| Some((stated.statement.store, present.acks.get(&stated.site)?.position)))
+            // Before it has adopted the view it says 0.
+            .filter(|(_, position)| *position > 0)
             .collect();
         for (store, position) in seen {
             let seen = self.meta.seen_mut(store);

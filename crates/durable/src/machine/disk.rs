@@ -35,6 +35,10 @@ enum Write {
         first: u64,
         bytes: usize,
     },
+    /// Of the log's end.
+    Cut {
+        from: u64,
+    },
     /// Of the log, in its middle.
     Repair {
         position: u64,
@@ -89,6 +93,7 @@ impl Disk {
     fn first_unwritten(&self) -> Option<u64> {
         let first = |write: &Write| match write {
             Write::Log { first, .. } => Some(*first),
+            Write::Cut { from } => Some(*from),
             Write::Repair { position, .. } => Some(*position),
             Write::Meta | Write::Compact | Write::Checkpoint | Write::Install => None,
         };
@@ -117,7 +122,7 @@ impl Disk {
     }
 
     pub(super) fn cut(&mut self, from: u64) {
-        self.write(Write::Log { first: from, bytes: 0 }, |token| StoreOp::Cut { token, from });
+        self.write(Write::Cut { from }, |token| StoreOp::Cut { token, from });
     }
 
     pub(super) fn append(&mut self, records: Vec<Record>) {
@@ -214,6 +219,8 @@ impl Durable {
                 }
             }
             Some(Write::Repair { position, .. }) => self.damage_found(position),
+            // It needs no room, and was refused only because it stood behind what did.
+            Some(Write::Cut { from }) => self.disk.cut(from),
             Some(Write::Meta) => {
                 // Asked for again under the same name: what waits for it goes on waiting.
                 let record = self.meta.encode();

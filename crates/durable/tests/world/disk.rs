@@ -44,6 +44,10 @@ pub struct Disk {
     /// The application's own checkpoint, being written.
     pub taking: Option<Checkpoint>,
     pub full: bool,
+    /// A write of the log has failed: what was written after it is out of reach.
+    broken: bool,
+    /// Where the log begins.
+    first: u64,
 }
 
 /// What the disk says.
@@ -73,6 +77,8 @@ impl Disk {
             reads: Vec::new(),
             taking: None,
             full: false,
+            broken: false,
+            first: 1,
         }
     }
 
@@ -109,8 +115,9 @@ impl Disk {
         }
         let kind = open[dice.below(open.len() as u64) as usize];
         if fail && kind < 3 {
-            let queue = [&mut self.metas, &mut self.logs, &mut self.parts][kind].pop_front()?;
-            return Some(Done::Failed(queue.token()));
+            let op = [&mut self.metas, &mut self.logs, &mut self.parts][kind].pop_front()?;
+            self.broken |= kind == 1;
+            return Some(Done::Failed(op.token()));
         }
         if self.full && kind == 1 && !matches!(self.logs.front(), Some(StoreOp::Cut { .. } | StoreOp::Compact { .. })) {
             return Some(Done::Full(self.logs.drain(..).map(|op| op.token()).collect()));
@@ -145,7 +152,8 @@ impl Disk {
                 self.log.values_mut().for_each(|kept| kept.proven = true);
                 for Record { position, bytes } in records {
                     let end = self.log.keys().next_back().copied();
-                    assert!(end.is_none_or(|end| end + 1 == position), "a gap in the log: {end:?} {position}");
+                    let follows = end.map_or(self.first, |end| end + 1) == position;
+                    assert!(follows || self.broken, "a gap in the log: {end:?} {position}");
                     self.log.insert(position, Kept { bytes, proven: false });
                 }
             }
@@ -154,7 +162,10 @@ impl Disk {
                 let kept = self.log.get_mut(&record.position).expect("what is repaired is there");
                 kept.bytes = record.bytes;
             }
-            StoreOp::Compact { before, .. } => self.log = self.log.split_off(&before),
+            StoreOp::Compact { before, .. } => {
+                self.log = self.log.split_off(&before);
+                self.first = self.first.max(before);
+            }
             StoreOp::WriteCheckpoint { number, at, bytes, .. } => {
                 if at == Locator::default() {
                     self.receiving = Some((number, Checkpoint::default()));
@@ -167,10 +178,12 @@ impl Disk {
                 let (of, mut received) = self.receiving.take().expect("parts came before");
                 assert_eq!(of, head.number);
                 received.head = head;
+                let received_at = of.position;
                 let window = received.window.clone();
                 self.checkpoint = Some(received);
                 self.taking = None;
                 self.log.clear();
+                self.first = received_at + 1;
                 return Done::Installed(token, window);
             }
             StoreOp::Read { from, to, bytes_max, .. } => {
@@ -201,7 +214,8 @@ impl Disk {
             }
             self.apply(op);
         }
-        for op in std::mem::take(&mut self.logs) {
+        let logs = std::mem::take(&mut self.logs);
+        for op in logs.into_iter().take(if self.broken { 0 } else { usize::MAX }) {
             match (dice.below(3), op) {
                 (0, op) => drop(self.apply(op)),
                 (1, StoreOp::Append { records, .. }) => {
@@ -244,9 +258,9 @@ impl Disk {
         let checkpoint = self.checkpoint.as_ref().map(|c| (c.head.clone(), Bytes::from(c.window.clone())));
         let mut recovery = Recovery::new(settings.clone(), self.meta.clone(), checkpoint);
         // The log ends where a position is not there at all: what lies behind is out of reach.
-        let first = self.log.keys().next().copied().unwrap_or(1);
-        let end = (first..).find(|position| !self.log.contains_key(position)).unwrap_or(first);
+        let end = (self.first..).find(|position| !self.log.contains_key(position)).unwrap_or(self.first);
         self.log.split_off(&end);
+        self.broken = false;
         for (position, kept) in &self.log {
             recovery.record(*position, kept.bytes.clone(), kept.proven)?;
         }

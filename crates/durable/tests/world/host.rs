@@ -6,7 +6,7 @@ use bytes::Bytes;
 use durable::{Durable, Entry, Event, ReadId, Request, StoreOp};
 use wire::{SiteId, Time};
 
-use super::World;
+use super::{Loss, World};
 use super::disk::{Checkpoint, Disk, Done};
 use super::groups::Membership;
 
@@ -66,6 +66,7 @@ impl World {
         let Some(host) = self.hosts.get_mut(&site) else { return };
         match host.disk.start(site, nonce, &self.settings) {
             Ok(machine) => {
+                if std::env::var("DBG").is_ok() { eprintln!("{site} START log {:?} ckpt {:?} {:?}", host.disk.log.iter().map(|(p,k)|(*p,k.proven)).collect::<Vec<_>>(), host.disk.checkpoint.as_ref().map(|c|c.head.number), machine.status()); }
                 host.machine = Some(machine);
                 host.state = State::load(&host.disk);
             }
@@ -109,6 +110,7 @@ impl World {
                 if let StoreOp::Append { records, .. } = &op {
                     records.iter().for_each(|record| self.history.written(site, record));
                 }
+                if std::env::var("DBG").is_ok() { eprintln!("{site} OP {:?} {}", op.token(), match &op { StoreOp::Append{records,..} => format!("append {:?}", records.iter().map(|r| r.position).collect::<Vec<_>>()), StoreOp::Cut{from,..} => format!("cut {from}"), StoreOp::Repair{record,..} => format!("repair {}", record.position), StoreOp::Compact{before,..}=>format!("compact {before}"), StoreOp::InstallCheckpoint{head,..}=>format!("install {:?}", head.number), StoreOp::Meta{..}=>"meta".into(), _ => "other".into()}); }
                 host.disk.ask(op);
             }
             while let Some(transmit) = machine.poll_transmit() {
@@ -159,7 +161,12 @@ impl World {
                         self.history.digest(site, head.number.position, host.state.map.get(&DIGEST).copied());
                     }
                     Event::Changed(outcome) => self.history.changes += u64::from(outcome.is_ok()),
-                    Event::Surpassed { .. } => self.history.surpassed.push((site, host.disk.store)),
+                    Event::Surpassed { store, seen } => {
+                        self.history.surpassed.push((site, store));
+                        if self.plan.loss != Loss::Copied {
+                            self.history.violation(format!("{site} is accused of being a copy: {seen:?}"));
+                        }
+                    }
                     Event::Fatal(durable::Fatal::Diverged) => {
                         self.history.violation(format!("{site} has diverged"));
                     }
@@ -186,6 +193,7 @@ impl World {
         let Some(host) = self.hosts.get_mut(&site) else { return };
         let Some(done) = host.disk.step(&mut self.dice, fail) else { return };
         let mut failed = false;
+        if std::env::var("DBG").is_ok() { match &done { Done::Stored(t)=>eprintln!("{site} STORED {t:?}"), Done::Full(t)=>eprintln!("{site} FULL {t:?}"), Done::Installed(t,_)=>eprintln!("{site} INSTALLED {t:?}"), Done::Taken(n)=>eprintln!("{site} TAKEN {n:?}"), _=>() } }
         self.with(site, |machine, now| match done {
             Done::Stored(token) => machine.handle_stored(now, token),
             Done::Failed(token) => {

@@ -189,13 +189,13 @@ impl World {
 
     fn step(&mut self) {
         self.now = self.now + std::time::Duration::from_micros(self.dice.below(3_000));
-        match self.dice.below(100) {
-            0..=19 => self.step_disk(),
-            20..=41 => self.step_net(),
-            42..=56 => self.step_groups(),
-            57..=76 => self.step_inbox(),
-            77..=89 => self.step_client(),
-            90..=95 => self.step_timers(),
+        match self.dice.below(200) {
+            0..=39 => self.step_disk(),
+            40..=84 => self.step_net(),
+            85..=119 => self.step_groups(),
+            120..=164 => self.step_inbox(),
+            165..=183 => self.step_client(),
+            184..=195 => self.step_timers(),
             _ => self.step_fault(),
         }
     }
