@@ -135,6 +135,12 @@ impl Log {
         self.guessed.contains(&number.position) || self.view(number.position) == Some(number.view)
     }
 
+    /// The number of a damaged position, if it is known.
+    pub(crate) fn lost(&self, position: u64) -> Option<Number> {
+        let known = self.holes.contains(&position) && !self.guessed.contains(&position);
+        known.then(|| self.view(position).map(|view| Number { view, position })).flatten()
+    }
+
     fn view(&self, position: u64) -> Option<ViewId> {
         let after = self.runs.partition_point(|run| run.first <= position);
         after.checked_sub(1).map(|place| self.runs[place].view)
@@ -192,8 +198,8 @@ impl Log {
     }
 
     /// The newest runs, for a statement.
-    pub(crate) fn newest_runs(&self) -> Vec<Run> {
-        self.runs.iter().skip(self.runs.len().saturating_sub(RUNS_MAX)).copied().collect()
+    pub(crate) fn newest_runs(&self, most: usize) -> Vec<Run> {
+        self.runs.iter().skip(self.runs.len().saturating_sub(most.min(RUNS_MAX))).copied().collect()
     }
 
     /// The lowest positions whose view is a guess, for a statement.
@@ -252,7 +258,7 @@ mod tests {
             life: crate::Life::default(),
             adopted: view(0),
             last: log.last(),
-            runs: log.newest_runs(),
+            runs: log.newest_runs(RUNS_MAX),
             guessed: log.lowest_guessed(),
             floor: None,
             configuration: (Number::default(), crate::Configuration::default()),

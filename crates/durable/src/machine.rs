@@ -290,6 +290,8 @@ impl Durable {
             Message::FetchCheckpoint { number, at, bytes_max, .. } => {
                 self.handle_fetch_checkpoint(from, number, at, bytes_max as usize);
             }
+            Message::Want { number, .. } => self.handle_want(from, number),
+            Message::Found { record, .. } => self.handle_found(record.into())?,
             Message::Part { head, at, next, bytes, .. } => {
                 self.handle_part(now, from, head, at, next, bytes);
             }
@@ -354,9 +356,7 @@ impl Durable {
     }
 
     /// Ends it: nothing leaves any more but the event that says so [D4].
-    #[track_caller]
     fn fail(&mut self, why: Fatal) {
-        if std::env::var("DBG").is_ok() { eprintln!("FAIL {:?} {} base {:?} end {} agreed {} committed {} applied {} active {:?}", why, std::panic::Location::caller(), self.log.base(), self.log.end(), self.agreed, self.committed, self.applied, self.active().map(|a|(a.base,a.next,a.winner))); }
         if !self.stopped {
             self.stopped = true;
             self.events.push_back(Event::Fatal(why));

@@ -112,7 +112,6 @@ impl Statement {
         let valid = self.configuration.1.stores.is_empty() || self.configuration.1.check().is_ok();
         // Who states late may follow the view already.
         let past = self.last.view <= self.view && self.last.position < u64::MAX / 2;
-        if std::env::var("DBG").is_ok() && !(ascending && ends && bounded && valid && past) { eprintln!("BAD {ascending} {ends} {bounded} {valid} {past} {self:?}"); }
         match ascending && ends && bounded && valid && past {
             true => Ok(()),
             false => Err(MessageError::Impossible),
@@ -289,6 +288,22 @@ pub(crate) enum Message {
         #[cbor(n(4), with = "minicbor::bytes")]
         bytes: Vec<u8>,
     },
+    /// Do you have the entry of this number? Mine is damaged [D14].
+    #[n(8)]
+    Want {
+        #[n(0)]
+        view: ViewId,
+        #[n(1)]
+        number: Number,
+    },
+    /// Here it is.
+    #[n(9)]
+    Found {
+        #[n(0)]
+        view: ViewId,
+        #[cbor(n(1), with = "minicbor::bytes")]
+        record: Vec<u8>,
+    },
 }
 
 /// What a store has on its disk in a view.
@@ -348,7 +363,9 @@ impl Message {
             | Message::Tail { view, .. }
             | Message::Refuse { view, .. }
             | Message::FetchCheckpoint { view, .. }
-            | Message::Part { view, .. } => *view,
+            | Message::Part { view, .. }
+            | Message::Want { view, .. }
+            | Message::Found { view, .. } => *view,
         }
     }
 }

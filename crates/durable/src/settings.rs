@@ -22,6 +22,9 @@ pub struct Settings {
     pub waiting_bytes_max: usize,
     /// Bytes of the newest entries that are kept in memory, for applying and for others.
     pub recent_bytes_max: usize,
+    /// The most runs of its log (a run: what one view numbered) that a store states in a new view, the newest; at most
+    /// 64. Who has none of them in common compares entry by entry.
+    pub statement_runs: usize,
     /// Bytes of one chunk of a tail or of a checkpoint.
     pub chunk_bytes: usize,
     /// Chunks that this site reads for others at once. Beyond: they are refused, and ask elsewhere.
@@ -60,6 +63,7 @@ impl Default for Settings {
             unwritten_bytes_max: 32 << 20,
             waiting_bytes_max: 16 << 20,
             recent_bytes_max: 8 << 20,
+            statement_runs: 64,
             chunk_bytes: 1 << 20,
             serving_max: 4,
             catch_up_bytes_per_second: 64 << 20,

@@ -34,7 +34,9 @@ fn seeds(from: u64, to: u64) {
             failed.push(seed);
         }
     }
-    println!("{positions} requests applied, {answers} answered, {reads} reads, {changes} changes, {restored} checkpoints received, {losses} losses");
+    println!(
+        "{positions} requests applied, {answers} answered, {reads} reads, {changes} changes, {restored} checkpoints received, {losses} losses"
+    );
     println!("{} passed, {} failed", to - from - failed.len() as u64, failed.len());
     assert!(failed.is_empty(), "seeds {failed:?}");
 }

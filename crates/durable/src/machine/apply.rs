@@ -121,7 +121,6 @@ impl Durable {
     /// A record that should be there cannot be read: it is fetched from others [D14].
     pub(super) fn damage_found(&mut self, position: u64) {
         self.log.damaged(position);
-        if std::env::var("DBG").is_ok() { eprintln!("{} DAMAGE {}", self.me, position); }
         self.agreed = self.agreed.min(position - 1);
     }
 

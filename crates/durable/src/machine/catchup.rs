@@ -50,13 +50,35 @@ impl Durable {
             (donors.get(self.fetch.turns % donors.len().max(1)).copied(), &self.present)
         else {
             self.fetch.not_before = Some(now + self.settings.retry);
-            return;
+            return self.want();
         };
         self.fetch.not_before = None;
         self.fetch.asked = Some((donor, after, now + self.settings.retry));
         let bytes_max = u32::try_from(self.settings.chunk_bytes).unwrap_or(u32::MAX);
         let fetch = Message::Fetch { view: present.view.id, after, bytes_max };
         self.send(vec![donor], &fetch);
+    }
+
+    /// Nobody is known to have the view's log here. If it is because the store that it comes from has a damaged record
+    /// there, somebody may have that entry without knowing that it is of this log [D14].
+    fn want(&mut self) {
+        let Some(view) = self.present.as_ref().map(|present| present.view.id) else { return };
+        let matched = self.active().map_or(0, |active| active.matched);
+        let lost = self.log.lost(self.agreed + 1).filter(|number| number.position <= matched);
+        if let Some(number) = lost {
+            self.send_others(&Message::Want { view, number });
+        }
+    }
+
+    /// A record that may be of a damaged position.
+    pub(super) fn handle_found(&mut self, record: bytes::Bytes) -> Result<(), MessageError> {
+        let entry = crate::Entry::from_record(record.clone()).map_err(|_| MessageError::Malformed)?;
+        let position = entry.number.position;
+        if self.log.lost(position) == Some(entry.number) {
+            self.disk.repair(crate::Record { position, bytes: record });
+            self.log.repaired(entry.number);
+        }
+        Ok(())
     }
 
     /// Whether the next position is neither here nor on its way.

@@ -57,8 +57,9 @@ impl Durable {
         }
         let own = self.log.number(ack.position);
         if self.active().is_some()
-            && ack.position <= self.agreed && own.zip(ack.entry).is_some_and(|(own, theirs)| own.view != theirs) {
-            if std::env::var("DBG").is_ok() { eprintln!("{} own {own:?} from {from} {ack:?}", self.me);}
+            && ack.position <= self.agreed
+            && own.zip(ack.entry).is_some_and(|(own, theirs)| own.view != theirs)
+        {
             // Both say that they have this view's log there.
             self.fail(Fatal::Diverged);
             return Ok(());

@@ -26,12 +26,13 @@ impl Serving {
 pub(super) enum Wanted {
     Tail { to: SiteId, view: ViewId, after: Number, bytes_max: usize },
     Part { to: SiteId, view: ViewId, number: Number, at: Locator },
+    One { to: SiteId, view: ViewId, number: Number },
 }
 
 impl Wanted {
     fn view(&self) -> ViewId {
         match self {
-            Wanted::Tail { view, .. } | Wanted::Part { view, .. } => *view,
+            Wanted::Tail { view, .. } | Wanted::Part { view, .. } | Wanted::One { view, .. } => *view,
         }
     }
 }
@@ -100,10 +101,23 @@ impl Durable {
 
     /// Records that were read for another site.
     pub(super) fn serve_read(&mut self, wanted: Wanted, records: &[Record]) {
-        let Wanted::Tail { to, view, after, bytes_max } = wanted.clone() else { return };
         if !self.served(&wanted) {
             return;
         }
+        let (to, view, after, bytes_max) = match wanted {
+            Wanted::Tail { to, view, after, bytes_max } => (to, view, after, bytes_max),
+            Wanted::One { to, view, number } => {
+                match records.first().filter(|record| self.checked(record).is_some()) {
+                    Some(Record { bytes, .. }) => {
+                        self.send(vec![to], &Message::Found { view, record: bytes.to_vec() });
+                    }
+                    None if self.is_readable(number.position) => self.damage_found(number.position),
+                    None => {}
+                }
+                return;
+            }
+            Wanted::Part { .. } => return,
+        };
         let mut chunk = Vec::new();
         for (record, position) in records.iter().zip(after.position + 1..) {
             if record.position != position || self.checked(record).is_none() {
@@ -121,6 +135,20 @@ impl Durable {
             self.damage_found(after.position + 1);
         }
         self.refuse(to, NoTail::Lacking);
+    }
+
+    /// "Do you have it?" A number names one content, so whoever has it may send it, whatever its log is otherwise
+    /// [D14]. Who has not says nothing.
+    pub(super) fn handle_want(&mut self, from: SiteId, number: Number) {
+        let Some(view) = self.present.as_ref().map(|present| present.view.id) else { return };
+        let position = number.position;
+        let has = self.log.number(position) == Some(number) && self.is_readable(position);
+        if !has || self.serving.now >= self.settings.serving_max {
+            return;
+        }
+        self.serving.now += 1;
+        let op = |token| StoreOp::Read { token, from: position, to: position, bytes_max: 1 };
+        self.disk.read(ReadFor::Other(Wanted::One { to: from, view, number }), op);
     }
 
     pub(super) fn handle_fetch_checkpoint(

@@ -76,7 +76,7 @@ impl Durable {
             life: self.life,
             adopted: self.meta.adopted,
             last: self.log.last(),
-            runs: self.log.newest_runs(),
+            runs: self.log.newest_runs(self.settings.statement_runs),
             guessed: self.log.lowest_guessed(),
             floor: self.meta.floor.filter(|floor| *floor > self.log.last()),
             configuration: self.newest_configuration(),
@@ -125,7 +125,6 @@ impl Durable {
         let sound = self.agreed.min(self.committed).max(self.log.base().position);
         self.agreed = sound;
         self.meta.adopted = view; // [D8]
-        if std::env::var("DBG").is_ok() { eprintln!("{} ACTIVE {} winner {} agreed {} common {common} sound {sound} holes {:?} log {:?} stm {:?}", self.me, view, winner, self.agreed, self.log.holes(), self.log.newest_runs(), statement); }
         self.note_lives(&statement.configuration.1);
         let adopting = self.save_meta();
         self.disk.gate(adopting);
@@ -175,7 +174,6 @@ impl Durable {
         if let Some(seen) = seen
             && !self.told_surpassed
         {
-            if std::env::var("DBG").is_ok() { eprintln!("{} SURPASSED {:?} {:?}", self.me, seen, self.present.as_ref().unwrap().stated); }
             self.told_surpassed = true;
             self.events.push_back(Event::Surpassed { store: self.store, seen });
         }

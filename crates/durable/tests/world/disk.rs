@@ -119,7 +119,10 @@ impl Disk {
             self.broken |= kind == 1;
             return Some(Done::Failed(op.token()));
         }
-        if self.full && kind == 1 && !matches!(self.logs.front(), Some(StoreOp::Cut { .. } | StoreOp::Compact { .. })) {
+        if self.full
+            && kind == 1
+            && !matches!(self.logs.front(), Some(StoreOp::Cut { .. } | StoreOp::Compact { .. }))
+        {
             return Some(Done::Full(self.logs.drain(..).map(|op| op.token()).collect()));
         }
         if self.full && kind == 2 {

@@ -18,7 +18,8 @@ impl World {
         let word = self.dice.number();
         let client = &mut self.history.clients[place];
         let known = self.history.known;
-        let fresh = client.open.len() < 3 && client.next < client.open.keys().next().map_or(u64::MAX, |s| s + 4);
+        let fresh =
+            client.open.len() < 3 && client.next < client.open.keys().next().map_or(u64::MAX, |s| s + 4);
         let sequence = match fresh && self.dice.once_in(2) {
             true => {
                 let length = 1 + word as usize % 40;
@@ -133,8 +134,8 @@ impl World {
         };
         if let Some(change) = change {
             self.with(site, |machine, now| {
-            let _refused = machine.change(now, change);
-        });
+                let _refused = machine.change(now, change);
+            });
         }
     }
 
@@ -180,9 +181,10 @@ impl World {
                     self.history.founding.stores.contains_key(&host.disk.store) && host.site != of
                 });
                 let known = founders.all(|host| {
-                    host.disk.meta.as_ref().is_some_and(|meta| {
-                        knows_later_life(meta, disk.store, disk.incarnation + 1)
-                    })
+                    host.disk
+                        .meta
+                        .as_ref()
+                        .is_some_and(|meta| knows_later_life(meta, disk.store, disk.incarnation + 1))
                 });
                 if later && known {
                     self.losses += 1;
@@ -214,8 +216,7 @@ impl World {
         let record = &host.disk.log[&position].bytes;
         let whole = durable::Entry::from_record(record.clone()).is_ok();
         let elsewhere = self.hosts.values().filter(|other| {
-            other.site != site
-                && other.disk.log.get(&position).is_some_and(|kept| kept.bytes == *record)
+            other.site != site && other.disk.log.get(&position).is_some_and(|kept| kept.bytes == *record)
         });
         if whole && elsewhere.count() >= 1 && !self.rotten.contains(&position) {
             self.rotten.insert(position);

@@ -102,9 +102,17 @@ impl World {
         if self.dice.once_in(3) {
             sites.rotate_left(turn);
         }
-        self.epoch += 1;
-        let coordinator = SiteIncarnation { site: sites[0], incarnation: Incarnation(1) };
-        let id = ViewId { epoch: self.epoch, attempt: 0, coordinator };
+        // Above every view of its members; not always above what a restarted member was in before, or the other sides.
+        self.made += 1;
+        let newest = |site: &SiteId| {
+            let group = &self.hosts[site].group;
+            group.flushing.map(|(view, _)| view).max(group.view).map_or(0, |view| view.epoch)
+        };
+        let above = sites.iter().map(newest).max().unwrap_or(0);
+        let all = self.groups.keys().map(|view| view.epoch).max().unwrap_or(0);
+        let epoch = 1 + if self.healing || self.dice.once_in(2) { all } else { above };
+        let coordinator = SiteIncarnation { site: sites[0], incarnation: Incarnation(self.made) };
+        let id = ViewId { epoch, attempt: 0, coordinator };
         let primary = self.healing || !self.dice.once_in(8);
         for site in &sites {
             let host = self.hosts.get_mut(site).expect("a host");
@@ -166,7 +174,9 @@ impl World {
     }
 
     pub fn tell(&mut self, site: SiteId) {
-        let Some(told) = self.hosts.get_mut(&site).and_then(|host| host.group.inbox.pop_front()) else { return };
+        let Some(told) = self.hosts.get_mut(&site).and_then(|host| host.group.inbox.pop_front()) else {
+            return;
+        };
         self.with(site, |machine, now| match told {
             Told::Blocked => machine.handle_blocked(now),
             Told::View(view) => machine.handle_view(now, view),

@@ -6,9 +6,9 @@ use std::time::Duration;
 use durable::{Change, Mode};
 use wire::{SiteId, StoreId};
 
+use super::World;
 use super::disk::Disk;
 use super::host::DIGEST;
-use super::World;
 
 /// Rounds until a healed world must be at rest.
 const ROUNDS: usize = 400;
@@ -129,8 +129,8 @@ impl World {
         let configuration = machine.status().configuration;
         if let Some(gone) = configuration.stores.keys().find(|store| !there.contains(store)).copied() {
             self.with(site, |machine, now| {
-            let _refused = machine.change(now, Change::Remove { store: gone });
-        });
+                let _refused = machine.change(now, Change::Remove { store: gone });
+            });
         }
     }
 
@@ -152,7 +152,8 @@ impl World {
 
     /// Whether the stores that are left are enough by the rules.
     fn is_recoverable(&self) -> bool {
-        let statuses = || self.hosts.values().filter_map(|host| Some((host, host.machine.as_ref()?.status())));
+        let statuses =
+            || self.hosts.values().filter_map(|host| Some((host, host.machine.as_ref()?.status())));
         let Some((_, newest)) = statuses().max_by_key(|(_, status)| status.last) else { return false };
         let configuration = newest.configuration;
         let votes = |host: &super::host::Host, status: &durable::Status| {
@@ -170,16 +171,16 @@ impl World {
             self.history.violation(format!("different states at the end: {digests:?}"));
         }
         let applied: BTreeSet<_> = self.history.positions.values().map(|(key, ..)| *key).collect();
-        let lost: Vec<_> = self.history.answers.keys().filter(|key| !applied.contains(key)).copied().collect();
+        let lost: Vec<_> =
+            self.history.answers.keys().filter(|key| !applied.contains(key)).copied().collect();
         if !lost.is_empty() {
             self.history.violation(format!("acknowledged and lost: {lost:?}"));
         }
         // The state says how often each was applied: as often as there are positions.
-        let sum: u64 = self
-            .hosts
-            .values()
-            .next()
-            .map_or(0, |host| host.state.map.iter().filter(|(k, _)| **k != DIGEST).map(|(_, v)| *v).sum());
+        let sum: u64 =
+            self.hosts.values().next().map_or(0, |host| {
+                host.state.map.iter().filter(|(k, _)| **k != DIGEST).map(|(_, v)| *v).sum()
+            });
         let count = self.history.positions.len() as u64;
         if sum != count {
             self.history.violation(format!("{count} requests applied somewhere, {sum} in the end"));

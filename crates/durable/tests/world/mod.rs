@@ -64,6 +64,8 @@ pub struct Plan {
     /// At most one of the three in a seed: each may cost a copy of what was acknowledged.
     pub loss: Loss,
     pub slow: Option<SiteId>,
+    /// Faults and changes come thick and fast.
+    pub eager: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -93,6 +95,7 @@ impl Plan {
             full: dice.once_in(4),
             errors: dice.once_in(3),
             loss: [Loss::None, Loss::Emptied, Loss::Copied, Loss::Rot][dice.below(4) as usize],
+            eager: dice.once_in(4),
             slow: dice.once_in(3).then(|| SiteId(1 + dice.below(stores.into()) as u32)),
         }
     }
@@ -107,7 +110,8 @@ pub struct World {
     /// Who can talk to whom: the same number.
     pub side: BTreeMap<SiteId, u64>,
     pub groups: BTreeMap<ViewId, GroupView>,
-    pub epoch: u64,
+    /// Views made so far.
+    pub made: u64,
     pub net: BTreeMap<(SiteId, SiteId), VecDeque<Bytes>>,
     pub history: History,
     pub losses: u32,
@@ -135,6 +139,7 @@ impl World {
             far_entries: [8, 1_000][dice.below(2) as usize],
             checkpoint_bytes: [1_200, 1 << 20][dice.below(2) as usize],
             retain_entries: dice.below(8),
+            statement_runs: [0, 1, 64][dice.below(3) as usize],
             window_clients: 8,
             window_answers: 4,
             bugs,
@@ -155,7 +160,7 @@ impl World {
             plan,
             settings,
             groups: BTreeMap::new(),
-            epoch: 0,
+            made: 0,
             net: BTreeMap::new(),
             history: History::new(founding),
             losses: 0,
@@ -195,7 +200,9 @@ impl World {
             85..=119 => self.step_groups(),
             120..=164 => self.step_inbox(),
             165..=183 => self.step_client(),
-            184..=195 => self.step_timers(),
+            184..=193 => self.step_timers(),
+            194..=195 if !self.plan.eager => self.step_timers(),
+            196 if !self.plan.eager => self.step_timers(),
             _ => self.step_fault(),
         }
     }
