@@ -12,7 +12,8 @@ pub struct Settings {
     pub open_max: usize,
     /// Their bytes.
     pub open_bytes_max: usize,
-    /// The largest payload of a request.
+    /// The largest payload of a request. A record travels whole when another store fetches it, so at most what a message
+    /// from site to site may carry (4 MiB).
     pub payload_bytes_max: usize,
     /// Reads that are not answered. Beyond: [`ProposeError::Busy`](crate::ProposeError).
     pub reads_max: usize,
@@ -58,7 +59,7 @@ impl Default for Settings {
         Settings {
             open_max: 65_536,
             open_bytes_max: 16 << 20,
-            payload_bytes_max: 64 << 20,
+            payload_bytes_max: 3 << 20,
             reads_max: 65_536,
             unwritten_bytes_max: 32 << 20,
             waiting_bytes_max: 16 << 20,
