@@ -135,10 +135,17 @@ impl Log {
         self.guessed.contains(&number.position) || self.view(number.position) == Some(number.view)
     }
 
-    /// The number of a damaged position, if it is known.
-    pub(crate) fn lost(&self, position: u64) -> Option<Number> {
-        let known = self.holes.contains(&position) && !self.guessed.contains(&position);
-        known.then(|| self.view(position).map(|view| Number { view, position })).flatten()
+    /// The number of a position, if it is known, damaged or not.
+    pub(crate) fn known(&self, position: u64) -> Option<Number> {
+        if position <= self.base.position || position > self.end || self.guessed.contains(&position) {
+            return self.number(position);
+        }
+        self.view(position).map(|view| Number { view, position })
+    }
+
+    /// A number whose log has the same at this position: the first that is known from there on [D1].
+    pub(crate) fn proof(&self, position: u64) -> Option<Number> {
+        (position..=self.end).find_map(|position| self.known(position))
     }
 
     fn view(&self, position: u64) -> Option<ViewId> {

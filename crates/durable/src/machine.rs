@@ -290,7 +290,7 @@ impl Durable {
             Message::FetchCheckpoint { number, at, bytes_max, .. } => {
                 self.handle_fetch_checkpoint(from, number, at, bytes_max as usize);
             }
-            Message::Want { number, .. } => self.handle_want(from, number),
+            Message::Want { position, proof, .. } => self.handle_want(from, position, proof),
             Message::Found { record, .. } => self.handle_found(record.into())?,
             Message::Part { head, at, next, bytes, .. } => {
                 self.handle_part(now, from, head, at, next, bytes);

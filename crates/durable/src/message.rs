@@ -288,13 +288,15 @@ pub(crate) enum Message {
         #[cbor(n(4), with = "minicbor::bytes")]
         bytes: Vec<u8>,
     },
-    /// Do you have the entry of this number? Mine is damaged [D14].
+    /// Do you have the entry at this position? Mine is damaged [D14]. Who has the number in `proof` has the same log up to it.
     #[n(8)]
     Want {
         #[n(0)]
         view: ViewId,
         #[n(1)]
-        number: Number,
+        position: u64,
+        #[n(2)]
+        proof: Number,
     },
     /// Here it is.
     #[n(9)]

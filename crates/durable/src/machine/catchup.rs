@@ -17,6 +17,8 @@ pub(super) struct Fetch {
     turns: usize,
     /// Not before, so that catching up takes its share of the links and no more; or since nobody could help.
     not_before: Option<Time>,
+    /// A damaged position that everybody was asked for.
+    wanted: Option<u64>,
 }
 
 impl Fetch {
@@ -64,17 +66,20 @@ impl Durable {
     fn want(&mut self) {
         let Some(view) = self.present.as_ref().map(|present| present.view.id) else { return };
         let matched = self.active().map_or(0, |active| active.matched);
-        let lost = self.log.lost(self.agreed + 1).filter(|number| number.position <= matched);
-        if let Some(number) = lost {
-            self.send_others(&Message::Want { view, number });
+        let position = self.agreed + 1;
+        let proof = self.log.proof(position).filter(|proof| proof.position <= matched);
+        if let Some(proof) = proof.filter(|_| self.log.holes().contains(&position)) {
+            self.fetch.wanted = Some(position);
+            self.send_others(&Message::Want { view, position, proof });
         }
     }
 
-    /// A record that may be of a damaged position.
+    /// A record for the damaged position that everybody was asked for.
     pub(super) fn handle_found(&mut self, record: bytes::Bytes) -> Result<(), MessageError> {
         let entry = crate::Entry::from_record(record.clone()).map_err(|_| MessageError::Malformed)?;
         let position = entry.number.position;
-        if self.log.lost(position) == Some(entry.number) {
+        let is_hole = self.log.holes().contains(&position) && self.log.may_be(entry.number);
+        if is_hole && self.fetch.wanted.take_if(|wanted| *wanted == position).is_some() {
             self.disk.repair(crate::Record { position, bytes: record });
             self.log.repaired(entry.number);
         }

@@ -3,7 +3,6 @@
 use wire::SiteId;
 
 use super::Durable;
-use crate::bugs::Bug;
 use crate::configuration::{Change, ChangeError};
 use crate::entry::{Body, Number};
 use crate::event::Event;
@@ -45,7 +44,7 @@ impl Durable {
     /// Whether who knew so much to be committed may change the configuration now [D11].
     fn confirmed(&self, committed: u64) -> bool {
         let Some(active) = self.active() else { return false };
-        committed >= active.start().max(active.newest().0) || self.settings.bugs.has(Bug::ChangeUnconfirmed)
+        committed >= active.start().max(active.newest().0)
     }
 
     /// A change is delivered: it becomes an entry, or not, at every member alike.

@@ -26,7 +26,7 @@ impl Serving {
 pub(super) enum Wanted {
     Tail { to: SiteId, view: ViewId, after: Number, bytes_max: usize },
     Part { to: SiteId, view: ViewId, number: Number, at: Locator },
-    One { to: SiteId, view: ViewId, number: Number },
+    One { to: SiteId, view: ViewId, position: u64 },
 }
 
 impl Wanted {
@@ -106,12 +106,12 @@ impl Durable {
         }
         let (to, view, after, bytes_max) = match wanted {
             Wanted::Tail { to, view, after, bytes_max } => (to, view, after, bytes_max),
-            Wanted::One { to, view, number } => {
+            Wanted::One { to, view, position } => {
                 match records.first().filter(|record| self.checked(record).is_some()) {
                     Some(Record { bytes, .. }) => {
                         self.send(vec![to], &Message::Found { view, record: bytes.to_vec() });
                     }
-                    None if self.is_readable(number.position) => self.damage_found(number.position),
+                    None if self.is_readable(position) => self.damage_found(position),
                     None => {}
                 }
                 return;
@@ -137,18 +137,19 @@ impl Durable {
         self.refuse(to, NoTail::Lacking);
     }
 
-    /// "Do you have it?" A number names one content, so whoever has it may send it, whatever its log is otherwise
-    /// [D14]. Who has not says nothing.
-    pub(super) fn handle_want(&mut self, from: SiteId, number: Number) {
+    /// "Do you have it?" Logs with one number in common are the same up to it, so whoever has the number may send what
+    /// is before it, whatever its log is behind [D14]. Who has not says nothing.
+    pub(super) fn handle_want(&mut self, from: SiteId, position: u64, proof: Number) {
         let Some(view) = self.present.as_ref().map(|present| present.view.id) else { return };
-        let position = number.position;
-        let has = self.log.number(position) == Some(number) && self.is_readable(position);
+        let has = position <= proof.position
+            && self.log.known(proof.position) == Some(proof)
+            && self.is_readable(position);
         if !has || self.serving.now >= self.settings.serving_max {
             return;
         }
         self.serving.now += 1;
         let op = |token| StoreOp::Read { token, from: position, to: position, bytes_max: 1 };
-        self.disk.read(ReadFor::Other(Wanted::One { to: from, view, number }), op);
+        self.disk.read(ReadFor::Other(Wanted::One { to: from, view, position }), op);
     }
 
     pub(super) fn handle_fetch_checkpoint(

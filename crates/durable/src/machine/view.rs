@@ -38,11 +38,7 @@ impl Durable {
         self.present = Some(Present { view, stated: Vec::new(), blocked: false, acks, active: None });
         if votes {
             self.save_meta();
-            let statement = AfterWrite::new(self.disk.newest(), id);
-            match self.settings.bugs.has(Bug::PromiseBeforeDisk) {
-                true => self.state(),
-                false => self.statement = Some(statement),
-            }
+            self.statement = Some(AfterWrite::new(self.disk.newest(), id));
         }
         self.tell_mode();
         self.settle(now);
