@@ -123,7 +123,11 @@ pub struct Init {
     /// The folder to write; must not exist
     #[arg(long, value_name = "DIR")]
     pub out: PathBuf,
-    /// The founders, in order of seniority: NAME=HOST:PORT
+    /// How many of the sites, the first, have an mserver and found the cluster; the others attach to them. By
+    /// default all of up to seven, and seven of more
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
+    pub mservers: Option<u32>,
+    /// The sites, in order of seniority: NAME=HOST:PORT
     #[arg(required = true, value_name = "NAME=HOST:PORT")]
     pub founders: Vec<String>,
 }
@@ -448,4 +452,16 @@ pub struct Sim {
     /// Print every event of the run
     #[arg(long)]
     pub trace: bool,
+    /// Measure one large cluster without chance faults instead: what a view change costs
+    #[arg(long, conflicts_with_all = ["seeds", "trace"])]
+    pub scale: bool,
+    /// With --scale: how many sites
+    #[arg(long, default_value_t = 255, value_parser = clap::value_parser!(u32).range(5..=512), requires = "scale")]
+    pub sites: u32,
+    /// With --scale: at how many sites the group has a member [default: half of them]
+    #[arg(long, value_parser = clap::value_parser!(u32).range(4..=511), requires = "scale")]
+    pub group: Option<u32>,
+    /// With --scale: how many of the sites have an mserver; the others attach to one of them [default: as `init`]
+    #[arg(long, value_parser = clap::value_parser!(u32).range(3..=512), requires = "scale")]
+    pub mservers: Option<u32>,
 }

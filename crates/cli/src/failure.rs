@@ -41,7 +41,10 @@ impl From<SessionError> for Failure {
         let status = match &error {
             SessionError::Unreachable { .. } | SessionError::Ended(_) => 3,
             SessionError::Address(_) => 2,
-            SessionError::Refused(_) | SessionError::Untrusted { .. } | SessionError::Protocol(_) => 1,
+            SessionError::Refused(_)
+            | SessionError::Expelled(_)
+            | SessionError::Untrusted { .. }
+            | SessionError::Protocol(_) => 1,
         };
         Failure { status, message: error.to_string() }
     }

@@ -60,6 +60,55 @@ async fn until_members(events: &mut Events, members: usize) -> usize {
     tokio::time::timeout(GAVE_UP, wait).await.expect("the view comes")
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_program_that_holds_back_nobody_but_its_own_site_is_asked_to_leave() {
+    let mut cluster = Cluster::new(&["a", "b", "c"], |_, config| config.limits.slow_member_s = 3);
+    (0..3).for_each(|site| cluster.start(site));
+    cluster.until_up(0, &["a", "b", "c"]);
+    let (caster, elsewhere) = (process(&cluster, 0).await, process(&cluster, 1).await);
+    let (group, events) = caster.join("chat", JoinOptions::default()).await.expect("joins");
+    let (_there, there) = elsewhere.join("chat", JoinOptions::default()).await.expect("joins");
+    // It is a member, beside the only caster, and takes nothing.
+    let slow = process(&cluster, 0).await;
+    let (_member, mut forgotten) = slow.join("chat", JoinOptions::default()).await.expect("joins");
+    let taking = [events, there].map(|mut events| {
+        tokio::spawn(async move {
+            let mut last = 0;
+            while let Some(event) = events.next().await {
+                match event {
+                    Event::View(view) => last = view.members.len(),
+                    Event::Message(message) if message.payload == "the end" => return last,
+                    Event::Left { why } => panic!("taken out itself: {why}"),
+                    _ => {}
+                }
+            }
+            panic!("still a member")
+        })
+    });
+    let payload = vec![7; 64 * 1024];
+    let casting = async {
+        // Far more than is kept anywhere for a program that takes nothing.
+        for _ in 0..1_000 {
+            group.cast(payload.clone()).send().await.expect("taken in the end");
+        }
+        group.cast("the end").send().await.expect("taken");
+    };
+    tokio::time::timeout(GAVE_UP, casting).await.expect("nobody waits for ever");
+    for taking in taking {
+        let members = tokio::time::timeout(GAVE_UP, taking).await.expect("in time").expect("no panic");
+        assert_eq!(members, 2, "the others stay, at its site too");
+    }
+    let told = async {
+        loop {
+            if let Event::Left { why } = forgotten.next().await.expect("it is told") {
+                return why;
+            }
+        }
+    };
+    let why = tokio::time::timeout(GAVE_UP, told).await.expect("in time");
+    assert_eq!(why, "asked to leave: it held others back for 3 s");
+}
+
 #[tokio::test]
 async fn a_program_that_hangs_is_out_of_the_groups_that_ask_and_in_those_that_do_not() {
     let mut cluster = Cluster::new(&["a", "b", "c"], |_, _| {});

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
 use tokio::sync::{mpsc, watch};
-use wire::session::{Event as Line, MESSAGE_COST_BYTES, Op, Request, View};
+use wire::session::{ErrorCode, Event as Line, MESSAGE_COST_BYTES, Op, Request, View};
 
 use crate::session::line_of;
 
@@ -69,6 +69,8 @@ pub enum Event {
     Ended {
         /// Why.
         why: String,
+        /// Set if the site has ended it for a reason for which any other site would, too.
+        error: Option<ErrorCode>,
     },
 }
 
@@ -147,7 +149,7 @@ impl Incoming {
                 self.probes.send_replace(Some(Probe { id, groups }));
                 return Ok(());
             }
-            Line::Going { why } => Event::Ended { why },
+            Line::Going { why, error } => Event::Ended { why, error },
         };
         let untaken = self.control.fetch_add(1, Ordering::AcqRel);
         let listened_to = self.events.send(event).is_ok();
@@ -157,7 +159,7 @@ impl Incoming {
     /// The last event.
     pub(crate) fn end(self, why: String) {
         self.control.fetch_add(1, Ordering::AcqRel);
-        let _ = self.events.send(Event::Ended { why });
+        let _ = self.events.send(Event::Ended { why, error: None });
     }
 }
 

@@ -49,6 +49,9 @@ pub enum Error {
     /// The session is over; whether the last requests were done is not known.
     #[error("the session has ended: {0}")]
     Ended(String),
+    /// The site has ended the session for good; any other would, too. Whether the last requests were done is not known.
+    #[error("{}", .0.message)]
+    Expelled(Failure),
     /// The peer does not speak this protocol, or no common version of it.
     #[error("the peer speaks no session protocol of ours: {0}")]
     Protocol(String),
@@ -109,7 +112,23 @@ struct Shared {
 struct Waiting {
     next_id: u64,
     answers: BTreeMap<u64, oneshot::Sender<(Answer, Bytes)>>,
-    ended: Option<String>,
+    ended: Option<Over>,
+}
+
+/// How a session ended.
+#[derive(Clone, Debug)]
+enum Over {
+    Lost(String),
+    Expelled(Failure),
+}
+
+impl From<Over> for Error {
+    fn from(over: Over) -> Error {
+        match over {
+            Over::Lost(why) => Error::Ended(why),
+            Over::Expelled(failure) => Error::Expelled(failure),
+        }
+    }
 }
 
 /// Connects to a site. `client` names the program, for people.
@@ -266,6 +285,9 @@ async fn read_all<R: AsyncRead + Unpin>(
                 }
             }
             Ok(FromSite::Event(line)) => {
+                if let Line::Going { why, error: Some(error) } = &line {
+                    shared.end(Over::Expelled(Failure { error: *error, message: why.clone() }));
+                }
                 if incoming.push(line, item.body).is_err() {
                     break "the program does not take its events".to_owned();
                 }
@@ -274,7 +296,7 @@ async fn read_all<R: AsyncRead + Unpin>(
             Err(_) => continue,
         }
     };
-    shared.end(&why);
+    shared.end(Over::Lost(why.clone()));
     incoming.end(why);
 }
 
@@ -284,9 +306,10 @@ impl Shared {
         self.waiting.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
-    fn end(&self, why: &str) {
+    /// What was said first stays.
+    fn end(&self, over: Over) {
         let mut waiting = self.lock();
-        waiting.ended = Some(why.to_owned());
+        waiting.ended.get_or_insert(over);
         waiting.answers.clear();
     }
 }
@@ -323,13 +346,13 @@ impl Session {
     ///
     /// # Errors
     ///
-    /// [`Error::Refused`]: nothing was done. [`Error::Ended`]: it may or may not have been done.
+    /// [`Error::Refused`]: nothing was done. [`Error::Ended`], [`Error::Expelled`]: it may or may not have been done.
     pub async fn request(&self, op: Op, body: Bytes) -> Result<(Map<String, Value>, Bytes), Error> {
         let (waiter, answer) = oneshot::channel();
         let id = {
             let mut waiting = self.shared.lock();
-            if let Some(why) = &waiting.ended {
-                return Err(Error::Ended(why.clone()));
+            if let Some(over) = &waiting.ended {
+                return Err(over.clone().into());
             }
             let id = waiting.next_id;
             waiting.next_id += 1;
@@ -339,7 +362,8 @@ impl Session {
         let _forget = Forget { shared: &self.shared, id };
         let line = line_of(&Request { id, op, body_len: body.len() });
         let pieces = if body.is_empty() { vec![line] } else { vec![line, body] };
-        let ended = || Error::Ended(self.shared.lock().ended.clone().unwrap_or_else(|| "closed".to_owned()));
+        let closed = || Over::Lost("closed".to_owned());
+        let ended = || Error::from(self.shared.lock().ended.clone().unwrap_or_else(closed));
         self.out.send(pieces).await.map_err(|_| ended())?;
         let (answer, body) = answer.await.map_err(|_| ended())?;
         match answer.failure {

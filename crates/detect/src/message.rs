@@ -81,9 +81,13 @@ pub(crate) enum Body {
         #[n(1)]
         direct: bool,
     },
-    /// The sender shuts down as scheduled [Ravindran & Chanson 85, 7.0].
+    /// The sender shuts down as scheduled [Ravindran & Chanson 85, 7.0]. The life is named, since the message may be
+    /// overtaken by the next one.
     #[n(7)]
-    Leaving {},
+    Leaving {
+        #[n(0)]
+        life: Incarnation,
+    },
 }
 
 /// Why a detector's message was not taken.
@@ -133,6 +137,7 @@ mod tests {
             Body::Suspect { who, sign: Sign::Refused },
             Body::Alive {},
             Body::Hear { who, direct: true },
+            Body::Leaving { life: Incarnation(3) },
         ] {
             assert_eq!(Body::decode(&body.encode()), Ok(body));
         }

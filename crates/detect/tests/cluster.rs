@@ -404,7 +404,7 @@ fn a_restarted_site_is_watched_in_its_new_life() {
     for at in [1, 2] {
         cluster.call(at, |detector, now| detector.handle_members(now, &[life(1), life(2), again]));
         let now = cluster.now;
-        assert!(cluster.detector(at).heard(now).contains(&again));
+        assert!(cluster.detector(at).heard(now).any(|life| life == again));
     }
     cluster.darken(3);
     cluster.run(ms(1_500));

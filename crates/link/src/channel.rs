@@ -4,7 +4,7 @@ use bytes::Bytes;
 use wire::{SiteId, SiteIncarnation, Time};
 
 use crate::config::{Config, Counters};
-use crate::packet::{HEADER_BYTES, Header, Life, Packet, PacketError};
+use crate::packet::{FrameHeader, HEADER_BYTES, Header, Life, Packet, PacketError};
 use crate::receiver::Receiver;
 use crate::sender::{Class, SendError, Sender, Sending};
 
@@ -103,11 +103,21 @@ impl Link {
 
     /// Takes a frame to send: whole, or not at all.
     pub fn send(&mut self, frame: Bytes, class: Class) -> Result<(), SendError> {
-        if frame.len() > self.config.frame_bytes_max {
-            return Err(SendError::TooLong { bytes: frame.len(), max: self.config.frame_bytes_max });
+        self.push(None, frame, class)
+    }
+
+    /// Takes a frame in two parts: a body that goes to several sites is shared by them, and never copied.
+    pub fn send_parts(&mut self, header: FrameHeader, body: Bytes, class: Class) -> Result<(), SendError> {
+        self.push(Some(header), body, class)
+    }
+
+    fn push(&mut self, lead: Option<FrameHeader>, frame: Bytes, class: Class) -> Result<(), SendError> {
+        let bytes = frame.len() + lead.map_or(0, |lead| lead.len());
+        if bytes > self.config.frame_bytes_max {
+            return Err(SendError::TooLong { bytes, max: self.config.frame_bytes_max });
         }
         self.sender
-            .push(&self.config, frame, class)
+            .push(&self.config, lead, frame, class)
             .map_err(|pending| SendError::Full { peer: self.peer, pending })
     }
 
@@ -148,7 +158,7 @@ impl Link {
             return Err(PacketError::NotALinkPacket);
         };
         let header = *header;
-        self.handle(now, Packet { header, frame: packet.slice(HEADER_BYTES..) })
+        self.handle(now, Packet { header, lead: None, frame: packet.slice(HEADER_BYTES..) })
     }
 
     /// Takes a packet that has arrived, by whatever path, in two pieces.
@@ -262,7 +272,7 @@ impl Link {
             return Ok(());
         }
         let Link { config, counters, receiver, .. } = self;
-        receiver.accept(config, counters, now, header.seq, packet.frame, header.more)
+        receiver.accept(config, counters, now, header.seq, packet.into_piece(), header.more)
     }
 
     /// Learns the peer's life from a packet, or refuses the packet for a life that cannot be.
@@ -301,13 +311,13 @@ impl Link {
     }
 
     fn packet(&mut self, sending: Sending) -> Packet {
-        let header = self.header(sending.seq, sending.more).to_bytes(sending.piece.len());
-        Packet { header, frame: sending.piece }
+        let header = self.header(sending.seq, sending.more).to_bytes(sending.piece.bytes());
+        Packet { header, lead: sending.piece.lead, frame: sending.piece.rest }
     }
 
     fn acknowledgement(&mut self) -> Packet {
         self.counters.acks_sent += 1;
-        Packet { header: self.header(0, false).to_bytes(0), frame: Bytes::new() }
+        Packet { header: self.header(0, false).to_bytes(0), lead: None, frame: Bytes::new() }
     }
 
     fn header(&mut self, seq: u64, more: bool) -> Header {

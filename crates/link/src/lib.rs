@@ -17,5 +17,5 @@ mod sender;
 
 pub use channel::{Event, Link, StalePeer};
 pub use config::{Config, Counters};
-pub use packet::{HEADER_BYTES, Packet, PacketError};
+pub use packet::{FrameHeader, HEADER_BYTES, Packet, PacketError};
 pub use sender::{Class, SendError};

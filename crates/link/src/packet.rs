@@ -29,27 +29,68 @@ const FLAG_GAP: u8 = 1;
 /// The frame goes on in the next packet.
 const FLAG_MORE: u8 = 2;
 
+/// The header of a frame whose body is elsewhere, shared with the packets for other sites.
+pub type FrameHeader = [u8; frame::HEADER_BYTES];
+
 /// A packet to transmit: the header and, shared and uncopied, the piece of a frame.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Packet {
     /// The header.
     pub header: [u8; HEADER_BYTES],
-    /// What follows it; empty for a mere acknowledgement.
+    /// The first bytes of the piece, if the frame was given in two parts and begins here.
+    pub lead: Option<FrameHeader>,
+    /// The piece, or the rest of it; empty for a mere acknowledgement.
     pub frame: Bytes,
 }
 
 impl Packet {
     /// The whole packet's length.
     pub fn bytes(&self) -> usize {
-        HEADER_BYTES + self.frame.len()
+        HEADER_BYTES + self.lead().len() + self.frame.len()
+    }
+
+    /// What goes between the header and the rest, perhaps nothing.
+    pub fn lead(&self) -> &[u8] {
+        self.lead.as_ref().map_or(&[], |lead| lead)
     }
 
     /// The whole packet in one piece, by copying.
     pub fn to_bytes(&self) -> Bytes {
         let mut out = Vec::with_capacity(self.bytes());
         out.extend_from_slice(&self.header);
+        out.extend_from_slice(self.lead());
         out.extend_from_slice(&self.frame);
         Bytes::from(out)
+    }
+}
+
+impl Packet {
+    /// The piece as a whole. What arrives is whole already.
+    pub(crate) fn into_piece(self) -> Bytes {
+        match self.lead {
+            None => self.frame,
+            Some(lead) => [&lead[..], &self.frame].concat().into(),
+        }
+    }
+}
+
+/// A piece of a frame that is to be sent.
+#[derive(Clone, Debug)]
+pub(crate) struct Piece {
+    pub lead: Option<FrameHeader>,
+    pub rest: Bytes,
+}
+
+impl Piece {
+    pub fn bytes(&self) -> usize {
+        self.lead.map_or(0, |lead| lead.len()) + self.rest.len()
+    }
+
+    /// Cuts off the first `bytes` of it, which is more than the lead has.
+    pub fn split_to(&mut self, bytes: usize) -> Piece {
+        let lead = self.lead.take();
+        let rest = self.rest.split_to(bytes - lead.map_or(0, |lead| lead.len()));
+        Piece { lead, rest }
     }
 }
 

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use wire::Time;
 
 use crate::config::Config;
-use crate::packet::{HEADER_BYTES, PIECE_BYTES_MAX};
+use crate::packet::{FrameHeader, HEADER_BYTES, PIECE_BYTES_MAX, Piece};
 use crate::rtt::Estimate;
 
 /// What a frame is for: it decides only how full the queue may be. All frames share one order.
@@ -45,7 +45,7 @@ pub enum SendError {
 /// A piece of a frame under its number.
 #[derive(Clone, Debug)]
 struct Slot {
-    piece: Bytes,
+    piece: Piece,
     /// The frame goes on in the next slot.
     more: bool,
     /// Sent more than once: its acknowledgement measures nothing.
@@ -56,7 +56,7 @@ struct Slot {
 /// A piece to transmit.
 pub(crate) struct Sending {
     pub seq: u64,
-    pub piece: Bytes,
+    pub piece: Piece,
     pub more: bool,
     pub again: bool,
 }
@@ -102,16 +102,22 @@ impl Sender {
     }
 
     /// Takes a frame whole or not at all: `Err` is the bytes that wait.
-    pub fn push(&mut self, config: &Config, frame: Bytes, class: Class) -> Result<(), usize> {
-        let pieces = frame.len().div_ceil(PIECE_BYTES_MAX).max(1);
-        let cost = frame.len() + pieces * HEADER_BYTES;
+    pub fn push(
+        &mut self,
+        config: &Config,
+        lead: Option<FrameHeader>,
+        frame: Bytes,
+        class: Class,
+    ) -> Result<(), usize> {
+        let mut rest = Piece { lead, rest: frame };
+        let pieces = rest.bytes().div_ceil(PIECE_BYTES_MAX).max(1);
+        let cost = rest.bytes() + pieces * HEADER_BYTES;
         if self.pending + cost > limit(config, class) {
             self.blocked = true;
             return Err(self.pending);
         }
         self.pending += cost;
-        let mut rest = frame;
-        while rest.len() > PIECE_BYTES_MAX {
+        while rest.bytes() > PIECE_BYTES_MAX {
             let piece = rest.split_to(PIECE_BYTES_MAX);
             self.slots.push_back(Slot { piece, more: true, again: false, sent: Time::ZERO });
         }
@@ -232,7 +238,7 @@ impl Sender {
         let slot =
             self.slots.pop_front().expect("only what was sent is acknowledged, and it is kept until then");
         self.base += 1;
-        self.pending -= slot.piece.len() + HEADER_BYTES;
+        self.pending -= slot.piece.bytes() + HEADER_BYTES;
         slot
     }
 

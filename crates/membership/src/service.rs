@@ -11,7 +11,8 @@ use wire::{Incarnation, SiteId, SiteIncarnation, Time, ViewId};
 
 use crate::group::Outcome;
 use crate::kernel::{
-    Busy, Config, Delay, Kernel, Learned, Message, Output, Record, Refused, Tables, Ticket, Timer, Transition,
+    Busy, Config, Delay, Kernel, Learned, Message, Output, Record, RecordWriter, Refused, Tables, Ticket,
+    Timer, Transition,
 };
 use crate::step::{Peer, Request, RequestId, RequestKind, Step, Why};
 
@@ -123,8 +124,10 @@ pub struct Service<T: Tables> {
     timers: [Option<(Time, Timer)>; TIMER_KINDS],
     search: Time,
     search_pause: Duration,
+    searches: u32,
     transmits: VecDeque<Packet>,
     writes: VecDeque<Write>,
+    record_writer: RecordWriter,
     events: VecDeque<Event<T::View>>,
 }
 
@@ -165,8 +168,10 @@ impl<T: Tables> Service<T> {
             timers: [None; TIMER_KINDS],
             search: now,
             search_pause: ROUND_TRIP_BOUND_DEFAULT * 10,
+            searches: 0,
             transmits: VecDeque::new(),
             writes: VecDeque::new(),
+            record_writer: RecordWriter::default(),
             events: VecDeque::new(),
         };
         service.drain(now);
@@ -285,8 +290,8 @@ impl<T: Tables> Service<T> {
     }
 
     fn search_now(&mut self, now: Time) {
-        let strangers: Vec<SiteId> = self.known.clone();
-        self.kernel.search(&strangers);
+        self.kernel.search(&self.known, self.searches);
+        self.searches = self.searches.wrapping_add(1);
         let floor = self.round_trip * 10;
         self.search_pause = (self.search_pause * 2).clamp(floor, SEARCH_MAX.max(floor));
         self.search = now + self.search_pause;
@@ -297,7 +302,7 @@ impl<T: Tables> Service<T> {
         while let Some(output) = self.kernel.poll_output() {
             match output {
                 Output::Store { ticket, record } => {
-                    let bytes = minicbor::to_vec(&*record).expect("writing to memory does not fail");
+                    let bytes = self.record_writer.write(&record);
                     self.writes.push_back(Write { ticket, bytes });
                 }
                 Output::Send { to, message } => {

@@ -165,7 +165,7 @@ fn a_branch_makes_one_step_for_a_request_that_only_the_line_can_settle() {
     sites.hear();
     for n in 1..=3 {
         let others: Vec<SiteId> = (1..=3).filter(|other| *other != n).map(SiteId).collect();
-        sites.with(n, |kernel| kernel.search(&others));
+        sites.with(n, |kernel| kernel.search(&others, 0));
     }
     sites.settle();
     assert!(sites.kernels.values().all(Kernel::is_primary), "the sides have met");

@@ -289,6 +289,22 @@ fn an_attached_site_that_falls_silent_is_removed_with_its_members() {
 }
 
 #[test]
+fn a_site_whose_machine_says_that_it_is_gone_is_removed_sooner_unless_it_shows_that_it_lives() {
+    let mut world = World::new();
+    world.attach();
+    world.guest.handle_born();
+    world.hosts[0].handle_refused(world.now, SiteId(9));
+    world.pass(Duration::from_secs(2));
+    assert_eq!(world.side.tables.attached().count(), 1, "it lives");
+    world.cut.extend([1, 2]);
+    world.hosts[0].handle_refused(world.now, SiteId(9));
+    world.pass(Duration::from_millis(300));
+    assert_eq!(world.side.tables.attached().count(), 1, "it has two beats");
+    world.pass(Duration::from_millis(400));
+    assert_eq!(world.side.tables.attached().count(), 0);
+}
+
+#[test]
 fn weak_groups_may_skip_views_and_strong_ones_never_do() {
     for (consistency, told) in [(Consistency::Weak, 1), (Consistency::Strong, 4)] {
         let mut side = Side::found(&[1, 2]);
@@ -338,6 +354,50 @@ fn members_of_a_side_that_died_join_again_when_the_line_is_back() {
     assert!(world.events.contains(&Event::Rejoining { was: m, member: members[1], group: name("g") }));
     let last = views(&world.events).last().map(|v| v.0.clone()).expect("a view");
     assert_eq!(last.members[1].previous, None, "it is given the state");
+}
+
+/// The join is granted by the side, which founds the group, and by the line, which founds another of that name.
+#[test]
+fn a_member_does_not_go_from_a_sides_group_to_the_lines() {
+    for side_is_ahead in [true, false] {
+        let mut world = World::new();
+        let process = world.own.handle_born();
+        let m = world.own.join(world.now, process, name("g"), all()).expect("taken");
+        let asked = |member| join("g", member, None, all().options);
+        let mut branch = world.side.clone();
+        branch.epoch += if side_is_ahead { 5 } else { 0 };
+        let on_side = branch.step(false, &[1], vec![asked(m)]);
+        world.own.handle_step(world.now, &on_side.views, &branch.tables);
+        if !side_is_ahead {
+            world.side.epoch += 5;
+        }
+        let on_line = world.side.step(true, &[2, 1], vec![asked(member(2)), asked(m)]);
+        world.install(&on_line);
+        world.settle();
+        let members = world.side.members("g").expect("the line's group");
+        assert_eq!(members[0], member(2));
+        assert!(members.len() == 2 && members[1].process == process && members[1] != m, "{members:?}");
+        assert!(world.events.contains(&Event::Rejoining { was: m, member: members[1], group: name("g") }));
+        let seen = views(&world.events);
+        let of_m = seen.iter().filter(|(_, here)| here.contains(&m));
+        assert_eq!(of_m.count(), 1, "the member was shown the side's group only");
+    }
+}
+
+#[test]
+fn an_attached_site_is_told_how_a_group_ends_that_it_left() {
+    let mut world = World::new();
+    world.attach();
+    let process = world.guest.handle_born();
+    let m = world.guest.join(world.now, process, name("g"), all()).expect("taken");
+    world.settle();
+    let over = |events: &[Event]| {
+        events.iter().any(|e| matches!(e, Event::Over { view } if !view.members.iter().any(|l| l.id == m)))
+    };
+    assert!(!over(&world.guest_events));
+    world.guest.leave(world.now, m).expect("it is a member");
+    world.settle();
+    assert!(over(&world.guest_events));
 }
 
 #[test]
@@ -407,4 +467,27 @@ fn bytes_from_strangers_are_an_error_and_never_a_panic() {
         let _ = world.guest.handle_bytes(world.now, SiteId(1), &bytes);
         let _ = world.hosts[0].handle_bytes(world.now, SiteId(9), &bytes, &world.side.tables);
     }
+}
+
+#[test]
+fn a_member_that_is_split_off_or_merged_moves_as_it_is() {
+    let mut world = World::new();
+    let process = world.own.handle_born();
+    let m = world.own.join(world.now, process, name("g"), all()).expect("taken");
+    world.settle();
+    let applied = world.side.step(true, &[1, 2], vec![join("g", member(2), None, GroupOptions::default())]);
+    world.install(&applied);
+    let group = |world: &World, of: &str| world.side.tables.group_named(&name(of)).expect("it is there");
+    let g = group(&world, "g");
+    let split = GroupRequest::Split { group: g, members: vec![m], into: name("h") };
+    let applied = world.side.step(true, &[1, 2], vec![split]);
+    world.install(&applied);
+    world.settle();
+    assert_eq!(world.side.members("h"), Some(vec![m]), "{:?}", world.events);
+    let merge = GroupRequest::Merge { from: group(&world, "h"), into: g };
+    let applied = world.side.step(true, &[1, 2], vec![merge]);
+    world.install(&applied);
+    world.settle();
+    assert_eq!(world.side.members("g"), Some(vec![member(2), m]), "{:?}", world.events);
+    assert!(!world.events.iter().any(|e| matches!(e, Event::Rejoining { .. })));
 }

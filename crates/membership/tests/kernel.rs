@@ -3,7 +3,7 @@
 mod common;
 
 use common::world::{Told, World};
-use membership::kernel::Timer;
+use membership::kernel::{ASKED_AT_ONCE_MAX, Timer};
 use membership::step::{RequestKind, Why};
 use wire::{Bugs, SiteId};
 
@@ -106,7 +106,7 @@ fn a_minority_goes_on_off_the_line_and_merges_when_it_is_heard() {
     }
     world.lose(|_| true);
     world.hear_all();
-    world.with(2, |k| k.search(&[SiteId(1)]));
+    world.with(2, |k| k.search(&[SiteId(1)], 0));
     world.settle();
     for n in 1..=3 {
         assert_eq!(world.members(n), vec![2, 3, 1], "{world}");
@@ -234,7 +234,7 @@ fn an_old_copy_of_a_disk_is_silenced() {
     node.incarnation = 10;
     world.start(3);
     world.hear_all();
-    world.with(3, |k| k.search(&[]));
+    world.with(3, |k| k.search(&[], 0));
     world.settle();
     assert!(world.told.contains(&(3, Told::Surpassed)), "{world}");
     world.assert_sound();
@@ -251,5 +251,134 @@ fn what_one_site_asks_is_bounded() {
     world.hear_all();
     world.settle();
     assert_eq!(world.kernel(3).pending().count(), 0);
+    world.assert_sound();
+}
+
+#[test]
+fn who_may_act_at_once_does_so_when_detection_says_what_another_site_has_said_before() {
+    let mut world = World::founded(3, Bugs::NONE);
+    world.crash(1, 0);
+    world.fail(3, 1);
+    world.deliver(3, 2, "Submit");
+    assert!(
+        world.find(2, 3, "CoordFail").is_none(),
+        "site 1 is still heard here, and before it in the order"
+    );
+    world.fail(2, 1);
+    assert!(world.find(2, 3, "CoordFail").is_some(), "{world}");
+    world.quiesce();
+    assert_eq!(world.members(3), vec![2, 3], "no timer had to run out: {world}");
+    world.assert_sound();
+}
+
+/// Five sites: 3, 4 and 5 hold the line, 1 and 2 are cut off; and then all hear each other again, but for site 2.
+fn a_side_heard_in_part() -> World {
+    let mut world = World::founded(5, Bugs::NONE);
+    let sides: [&[u32]; 2] = [&[1, 2], &[3, 4, 5]];
+    for (side, others) in [(sides[0], sides[1]), (sides[1], sides[0])] {
+        for n in side {
+            world.hear(*n, side);
+            others.iter().for_each(|gone| world.fail(*n, *gone));
+        }
+    }
+    loop {
+        world.lose(|p| (p.from <= 2) != (p.to <= 2));
+        if !world.net.is_empty() {
+            world.deliver_at(0);
+        } else if !(1..=5).any(|n| world.fire(n, |_| true)) {
+            break;
+        }
+    }
+    assert_eq!((world.members(1), world.members(3)), (vec![1, 2], vec![3, 4, 5]), "{world}");
+    for (n, heard) in [(1, [2, 3, 4, 5]), (3, [1, 4, 5, 5]), (4, [1, 3, 5, 5]), (5, [1, 3, 4, 4])] {
+        world.hear(n, &heard);
+    }
+    world.with(3, |k| k.search(&[SiteId(1)], 0));
+    quiesce_without_2(&mut world);
+    world.told.clear();
+    world
+}
+
+fn quiesce_without_2(world: &mut World) {
+    loop {
+        world.lose(|p| p.from == 2 || p.to == 2);
+        if world.net.is_empty() {
+            return;
+        }
+        world.deliver_at(0);
+    }
+}
+
+#[test]
+fn changes_that_follow_each_other_do_not_merge_a_part_of_a_side() {
+    let mut world = a_side_heard_in_part();
+    let before = world.position(3);
+    for _ in 0..10 {
+        world.submit(3, anything());
+        quiesce_without_2(&mut world);
+    }
+    assert_eq!((world.position(3), world.members(3)), (before + 10, vec![3, 4, 5]), "{world}");
+    world.hear_all();
+    world.with(3, |k| k.search(&[SiteId(2)], 0));
+    world.settle();
+    assert_eq!(world.members(3).len(), 5, "{world}");
+    for (_, told) in &world.told {
+        if let Told::Installed(step) = told {
+            let lists = |n| step.members.iter().any(|m| m.peer.site == SiteId(n));
+            assert!(lists(1) == lists(2) || !step.primary, "together: {step:?}");
+        }
+    }
+    world.assert_sound();
+}
+
+#[test]
+fn a_side_that_is_never_heard_in_whole_is_merged_in_part_in_the_end() {
+    let mut world = a_side_heard_in_part();
+    for _ in 0..6 {
+        assert!(world.fire(3, |t| *t == Timer::Backoff), "{world}");
+        quiesce_without_2(&mut world);
+        assert_eq!(world.members(3), vec![3, 4, 5], "{world}");
+    }
+    assert!(world.fire(3, |t| *t == Timer::Backoff), "{world}");
+    quiesce_without_2(&mut world);
+    // Site 2 acknowledges nothing and is no member: nobody waits for it.
+    assert_eq!(world.members(3), vec![3, 4, 5, 1], "{world}");
+    world.assert_sound();
+}
+
+#[test]
+fn a_round_of_the_search_asks_a_few_members_and_all_rounds_ask_all() {
+    let mut world = World::founded(20, Bugs::NONE);
+    world.lose(|_| true);
+    let mut asked_of = std::collections::BTreeMap::new();
+    for round in 0..3 {
+        for n in 1..=20 {
+            world.with(n, |k| k.search(&[SiteId(99)], round));
+            let asked: Vec<u32> = (1..=20).filter(|to| world.find(n, *to, "Query").is_some()).collect();
+            assert_eq!(asked.len(), ASKED_AT_ONCE_MAX, "{n} in round {round}: {asked:?}");
+            assert!(world.find(n, 99, "Query").is_some(), "a site outside the view is asked in each");
+            asked.into_iter().for_each(|to| *asked_of.entry((n, to)).or_insert(0) += 1);
+            world.lose(|_| true);
+        }
+    }
+    assert_eq!(asked_of.len(), 20 * 19, "three rounds of eight reach all nineteen others");
+}
+
+#[test]
+fn a_member_that_missed_a_step_is_found_by_the_few_that_ask_it() {
+    let mut world = World::founded(20, Bugs::NONE);
+    world.submit(1, anything());
+    while world.position(2) == 1 {
+        world.lose(|p| p.to == 20 && p.message.body.name() == "Commit");
+        world.deliver_at(0);
+    }
+    world.lose(|p| p.to == 20);
+    world.quiesce();
+    assert_eq!((world.position(2), world.position(20)), (2, 1));
+    for n in 1..20 {
+        world.with(n, |k| k.search(&[], 0));
+    }
+    world.quiesce();
+    assert_eq!(world.position(20), 2, "{world}");
     world.assert_sound();
 }

@@ -507,7 +507,7 @@ fn schedule_15_merged_views_are_above_both_sides_and_have_one_name() {
     world.lose(|_| true);
     let highest = (1..=4).map(|n| world.kernel(n).promised()).max();
     world.hear_all();
-    world.with(1, |k| k.search(&[SiteId(3), SiteId(4)]));
+    world.with(1, |k| k.search(&[SiteId(3), SiteId(4)], 0));
     world.settle();
     assert_one_view(&world, &[1, 2, 3, 4]);
     assert!(Some(world.view(1).id) > highest);

@@ -79,7 +79,7 @@ fn bugs_of_the_line_are_caught() {
     ];
     let hook = std::panic::take_hook();
     std::panic::set_hook(Box::new(|_| {}));
-    let found: Vec<_> = bugs.iter().map(|bug| (*bug, caught(*bug, 5000))).collect();
+    let found: Vec<_> = bugs.iter().map(|bug| (*bug, caught(*bug, 2000))).collect();
     std::panic::set_hook(hook);
     for (bug, found) in &found {
         println!("{bug:?}: {found:?}");

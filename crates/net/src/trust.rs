@@ -18,6 +18,7 @@ use rustls::{
     CertificateError, DigitallySignedStruct, DistinguishedName, Error, OtherError, RootCertStore,
     SignatureScheme,
 };
+use tokio::sync::watch;
 use wire::{ClusterId, SiteId};
 
 use crate::Refusal;
@@ -51,6 +52,8 @@ pub struct Trust {
     cluster: ClusterId,
     provider: Arc<CryptoProvider>,
     state: RwLock<Arc<State>>,
+    /// Counts the lists of revocations.
+    lists: watch::Sender<u64>,
 }
 
 struct State {
@@ -65,7 +68,7 @@ impl Trust {
         let provider = Arc::new(crate::tls::provider());
         let (roots, chain) = build(&provider, roots)?;
         let state = RwLock::new(Arc::new(State { roots, chain, revoked: BTreeSet::new() }));
-        Ok(Arc::new(Trust { cluster, provider, state }))
+        Ok(Arc::new(Trust { cluster, provider, state, lists: watch::Sender::new(0) }))
     }
 
     /// Replaces the roots. An error leaves the old ones.
@@ -75,11 +78,21 @@ impl Trust {
         Ok(())
     }
 
-    /// Replaces the list of revoked serials. Connections that are up are cut by
-    /// [`Links::drop_revoked`](crate::Links::drop_revoked).
+    /// Replaces the list of revoked serials. Links that are up are cut by
+    /// [`Links::drop_revoked`](crate::Links::drop_revoked); sessions wait for [`Trust::until_revoked`].
     pub fn set_revoked(&self, revoked: impl IntoIterator<Item = Serial>) {
         let revoked = revoked.into_iter().collect();
         self.change(|state| State { roots: state.roots.clone(), chain: state.chain.clone(), revoked });
+        self.lists.send_modify(|count| *count += 1);
+    }
+
+    /// Returns when this serial is revoked. Cancel-safe.
+    pub async fn until_revoked(&self, serial: &Serial) {
+        let mut lists = self.lists.subscribe();
+        while !self.is_revoked(serial) {
+            // The sender is here: it does not go away.
+            let _ = lists.changed().await;
+        }
     }
 
     /// Whether this serial is revoked.

@@ -88,7 +88,9 @@ async fn a_site_that_dies_is_refused_at_once_and_its_next_life_connects() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_connection_found_silent_is_broken_and_made_again() {
     let (mut a, mut b) = pair(&Cluster::new()).await;
-    a.links.disconnect(SiteId(2));
+    a.links.disconnect(SiteId(2), Incarnation(0));
+    assert!(a.links.is_up(SiteId(2)), "an earlier life is not meant");
+    a.links.disconnect(SiteId(2), Incarnation(1));
     assert_eq!(down(&mut a).await, Down::Silent);
     a.until_up(SiteId(2)).await;
     b.until_up(SiteId(1)).await;

@@ -32,7 +32,10 @@ impl Kind {
 /// Every fault that can make a difference, by name.
 pub const FAULTS: &[&str] = &[
     "break",
+    "clock drift",
     "connection broken",
+    "connection dialled in vain",
+    "connection refused",
     "crash",
     "crash in the middle of sending",
     "crash kept a write under way",
@@ -41,6 +44,7 @@ pub const FAULTS: &[&str] = &[
     "crash while sending, armed",
     "datagram doubled",
     "datagram lost",
+    "datagram overtaken",
     "deaf site",
     "disk emptied",
     "fsync error",
@@ -50,9 +54,29 @@ pub const FAULTS: &[&str] = &[
     "partition",
     "pause",
     "power cut",
+    "row",
     "slow link",
+    "slow write",
     "stream packet lost with its connection",
     "stream stalled",
+];
+
+/// All that the application does, by name.
+pub const WORKLOAD: &[&str] = &[
+    "abcast",
+    "call complete",
+    "call short",
+    "cast held back",
+    "cbcast",
+    "fbcast",
+    "flush",
+    "gbcast",
+    "join",
+    "leave",
+    "mbcast",
+    "outsider's cast",
+    "process death",
+    "transitional signal",
 ];
 
 /// What one seed reached.

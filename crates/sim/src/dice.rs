@@ -22,6 +22,8 @@ pub enum Concern {
     Workload = 6,
     /// Which transition is a site's last.
     Doom = 7,
+    /// Which profile a seed has.
+    Profile = 8,
 }
 
 /// Seeded dice.

@@ -39,6 +39,9 @@ pub struct Faults {
     over: bool,
 }
 
+/// However long other faults last, a site that died is back in about this time: the healing counts on it.
+const DOWN_MEAN_MAX: Duration = Duration::from_secs(9);
+
 impl Faults {
     /// The faults that a seed chose.
     pub fn new(seed: u64, swarm: &Swarm) -> Faults {
@@ -86,6 +89,13 @@ impl Faults {
                 let sides: Vec<bool> = (0..world.sites()).map(|_| self.dice.chance(500)).collect();
                 return self.cut(world, |way, _, _| sides[way.from] != sides[way.to], site);
             }
+            Fault::Row => {
+                let mut row: Vec<usize> = (0..world.sites()).collect();
+                (1..row.len()).rev().for_each(|last| row.swap(last, self.dice.index(last + 1)));
+                let places: Vec<usize> =
+                    (0..row.len()).map(|site| row.iter().position(|s| *s == site).unwrap_or(0)).collect();
+                return self.cut(world, |way, _, _| places[way.from].abs_diff(places[way.to]) > 1, site);
+            }
             Fault::Deaf => return self.cut(world, |way, site, _| way.to == site, site),
             Fault::SlowLink => return self.slow(world, site),
             Fault::BreakConnection => world.break_connection(site, self.other(world, site)),
@@ -106,7 +116,7 @@ impl Faults {
     /// A site died: when it starts again.
     pub fn died(&mut self, site: usize) -> (Duration, Later) {
         self.stopping.remove(&site);
-        let mean = if self.over { Duration::from_millis(100) } else { self.lasts };
+        let mean = if self.over { Duration::from_millis(100) } else { self.lasts.min(DOWN_MEAN_MAX) };
         (Duration::from_millis(5) + self.dice.wait(mean), Later::Restart(site))
     }
 

@@ -69,6 +69,9 @@ pub enum What {
         exclude_self: bool,
         /// Who it is for; empty: all.
         only: Arc<[MemberId]>,
+        /// Whether it may travel in fragments: then it has the place of its last one, and what is cast after it may
+        /// pass it.
+        large: bool,
     },
     /// A member was delivered a message.
     Deliver {
@@ -237,6 +240,8 @@ pub struct CastRecord {
     pub exclude_self: bool,
     /// Who it is for; empty: all.
     pub only: Arc<[MemberId]>,
+    /// Whether what is cast after it may pass it.
+    pub large: bool,
 }
 
 impl CastRecord {
@@ -319,7 +324,7 @@ impl History {
                 self.member(*member).stays.push(stay);
             }
             What::Left(member) => self.member(*member).end = End::Left,
-            What::Cast { message, member, group, order, safe, exclude_self, only } => {
+            What::Cast { message, member, group, order, safe, exclude_self, only, large } => {
                 let stay = self.members.get_mut(member).and_then(|m| m.stays.last_mut());
                 let view = stay.map(|stay| {
                     stay.casts.push(*message);
@@ -333,6 +338,7 @@ impl History {
                     order: *order,
                     safe: *safe,
                     exclude_self: *exclude_self,
+                    large: *large,
                     only: only.clone(),
                 };
                 if self.casts.len() <= *message {

@@ -45,6 +45,10 @@ pub struct Boot {
     pub sites: Vec<SiteId>,
     /// How many of them are founders.
     pub founders: usize,
+    /// How many bytes may wait for one other site before data is held back; none: as many as the host likes.
+    pub link_bytes_max: Option<usize>,
+    /// How many of them, the first, have an mserver; the others attach to one elsewhere.
+    pub mservers: usize,
     /// For the host's own generator.
     pub seed: u64,
 }
@@ -234,5 +238,9 @@ pub trait Host: Sized {
     /// A packet in words, for traces.
     fn describe(_bytes: &[u8]) -> String {
         String::new()
+    }
+    /// What a packet is about, to be counted by.
+    fn about(_bytes: &[u8]) -> &'static str {
+        "packets"
     }
 }

@@ -10,8 +10,9 @@ use stack::{CastError, CastOptions, Casted, Config, JoinOptions, LocalMembers, N
 use wire::frame::Kind;
 use wire::{Bugs, ClusterId, ProcessId, SiteId, Time};
 
-use crate::coverage::{self, FAULTS};
+use crate::coverage::{self, FAULTS, WORKLOAD};
 use crate::host::{Answer, Boot, Cast, Channel, Connection, Event, Host, Request, Transmit, Write};
+use crate::world::index;
 
 /// What all nodes of a run are told.
 #[derive(Clone, Debug)]
@@ -27,6 +28,17 @@ pub struct Settings {
 impl Default for Settings {
     fn default() -> Settings {
         Settings { detection_max: Duration::from_millis(1000), window_bytes_max: 64 << 10, bugs: Bugs::NONE }
+    }
+}
+
+/// Links as the program has them, or with room for so many bytes, so that a stalled one is full within a seed.
+fn links(bytes_max: Option<usize>) -> link::Config {
+    let usual = link::Config::default();
+    match bytes_max {
+        Some(send_bytes_max) => {
+            link::Config { send_bytes_max, frame_bytes_max: send_bytes_max - send_bytes_max / 16, ..usual }
+        }
+        None => usual,
     }
 }
 
@@ -93,10 +105,12 @@ impl Host for Site {
             name: name(&me.site),
             founders: boot.sites[..boot.founders].to_vec(),
             known: others.map(|site| (*site, name(site))).collect(),
+            mservers: boot.sites[..boot.mservers].iter().copied().filter(|site| *site != me.site).collect(),
             addresses: Vec::new(),
-            mserver: true,
+            mserver: index(me.site) < boot.mservers,
             window_bytes_max: settings.window_bytes_max,
             slow_member_after: Duration::from_secs(30),
+            link: links(boot.link_bytes_max),
             detection_max: settings.detection_max,
             bugs: settings.bugs,
             trace: true,
@@ -193,6 +207,28 @@ impl Host for Site {
             _ => format!("{kind:?}, {} bytes", bytes.len()),
         }
     }
+
+    fn about(bytes: &[u8]) -> &'static str {
+        let kind = |at: usize| bytes.get(at).and_then(|byte| Kind::from_byte(*byte));
+        match kind(KIND_AT) {
+            Some(Kind::LinkData) => subject(kind(link::HEADER_BYTES + KIND_AT)),
+            direct => subject(direct),
+        }
+    }
+}
+
+/// What frames of a kind are about. The second and later packets of a frame that is too long for one begin with
+/// anything: they are few, and counted as what they look like.
+fn subject(kind: Option<Kind>) -> &'static str {
+    match kind {
+        Some(Kind::Control) => "agreement",
+        Some(Kind::Interface) => "interface",
+        Some(Kind::Multicast) => "multicast",
+        Some(Kind::Call) => "calls",
+        Some(Kind::Detect) => "probes",
+        Some(Kind::LinkAck) => "acknowledgements",
+        Some(Kind::Acquire | Kind::Hello | Kind::LinkData | Kind::Relay | Kind::Session) | None => "other",
+    }
 }
 
 /// Where a frame's header says what the frame is.
@@ -250,7 +286,8 @@ fn translate(event: stack::Event) -> Option<Event> {
         | stack::Event::Looked { .. }
         | stack::Event::Changed { .. }
         | stack::Event::Writable { .. }
-        | stack::Event::Reconnect(_) => return None,
+        | stack::Event::Reconnect(_)
+        | stack::Event::Disconnect(_) => return None,
     })
 }
 
@@ -264,7 +301,7 @@ pub const PHASES: &[&str] = &[
     "committing (C12)",
 ];
 
-/// What many seeds must reach: every fault, phase and transition that a cluster without an intruder can get to.
+/// What many seeds must reach: every fault, act, phase and transition that a cluster without an intruder can get to.
 pub fn expected() -> Vec<(coverage::Kind, &'static str)> {
     // An old copy of a store has to be put back by hand, and a member of the core-set moves by command.
     let by_hand = [kernel::Transition::OldStore, kernel::Transition::Reorder];
@@ -272,7 +309,8 @@ pub fn expected() -> Vec<(coverage::Kind, &'static str)> {
     let transitions = agreement.chain(JOINED.iter().copied()).map(|name| (coverage::Kind::Transition, name));
     let faults = FAULTS.iter().map(|name| (coverage::Kind::Fault, *name));
     let phases = PHASES.iter().map(|name| (coverage::Kind::CrashedIn, *name));
-    transitions.chain(faults).chain(phases).collect()
+    let workload = WORKLOAD.iter().map(|name| (coverage::Kind::Workload, *name));
+    transitions.chain(faults).chain(phases).chain(workload).collect()
 }
 
 /// What the node calls the transitions of detection and multicast.

@@ -1,199 +1,159 @@
-//! One large cluster without faults: how many packets and how much time a view change costs at full size.
+//! One large cluster without faults but those it is measured by: what a view change costs at full size, in time
+//! and in frames, and whether every property holds there too.
 
-use std::collections::BTreeMap;
-use std::fmt;
+mod cluster;
+mod table;
+
 use std::time::Duration;
 
-use membership::group::GroupOptions;
-use wire::{GroupName, ProcessId, Time, ViewId};
+use wire::GroupName;
 
-use crate::host::{Event, Host, Request};
-use crate::trace::Keep;
-use crate::world::{self, Death, Happening, World, disk, index, network};
+use crate::history::History;
+use crate::host::Order;
+use crate::node::Settings;
+use crate::property;
+use crate::world::Death;
+use cluster::Cluster;
+pub use table::{Row, Table};
 
-/// What a change cost.
+/// What is measured.
 #[derive(Clone, Debug)]
-pub struct Row {
-    /// Which change.
-    pub change: &'static str,
-    /// From the request or the fault to the last site that has seen it.
-    pub took: Duration,
-    /// Packets that all sites sent meanwhile, probes included.
-    pub packets: u64,
-    /// Packets that they send in as much time when nothing changes.
-    pub idle_packets: u64,
-    /// Views of the core-set that were installed on the way.
-    pub views: usize,
-}
-
-/// What all of them cost.
-#[derive(Clone, Debug)]
-pub struct Table {
-    /// How many sites there were.
+pub struct Plan {
+    /// How many sites.
     pub sites: usize,
-    /// How many members the group had.
+    /// How many of them, the first, found the cluster.
+    pub founders: usize,
+    /// How many of them, the first, have an mserver: those that are no founders join the core-set. The others
+    /// attach to one of them.
+    pub mservers: usize,
+    /// At how many sites the group has a member.
     pub group: usize,
-    /// One row a change.
-    pub rows: Vec<Row>,
+    /// Chooses latencies, clocks and ties: the same seed gives the same table.
+    pub seed: u64,
+    /// What the sites are told.
+    pub hosts: Settings,
 }
 
-impl fmt::Display for Table {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "{} sites, a group of {}", self.sites, self.group)?;
-        writeln!(f, "{:<28} {:>10} {:>10} {:>10} {:>6}", "CHANGE", "TIME", "PACKETS", "WHEN IDLE", "VIEWS")?;
-        for row in &self.rows {
-            let took = format!("{:.3} s", row.took.as_secs_f64());
-            let (packets, idle, views) = (row.packets, row.idle_packets, row.views);
-            writeln!(f, "{:<28} {took:>10} {packets:>10} {idle:>10} {views:>6}", row.change)?;
-        }
-        Ok(())
-    }
-}
+/// The fewest members: one dies, another's mserver dies, and a group is left.
+pub const GROUP_MIN: usize = 4;
 
-/// Why a change was not measured.
+/// Why a cluster was not measured to the end.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NotReached {
-    /// Which change.
-    pub change: &'static str,
+    /// Which phase.
+    pub phase: &'static str,
     /// How many were there when time ran out.
     pub there: usize,
     /// How many were waited for.
     pub wanted: usize,
 }
 
-impl fmt::Display for NotReached {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let NotReached { change, there, wanted } = self;
-        write!(f, "{change}: {there} of {wanted} were there when time ran out")
+impl std::fmt::Display for NotReached {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let NotReached { phase, there, wanted } = self;
+        write!(f, "{phase}: {there} of {wanted} sites were there when time ran out")
     }
 }
 
-/// A change that takes longer than this has failed.
-const CHANGE_WITHIN: Duration = Duration::from_secs(300);
+impl Plan {
+    /// Whether the plan can be carried out; if not, why.
+    pub fn check(&self) -> Result<(), String> {
+        if self.group < GROUP_MIN || self.group >= self.sites {
+            return Err(format!("a group of {GROUP_MIN} or more, and of fewer than all sites"));
+        }
+        if self.founders == 0 || self.founders > self.mservers {
+            return Err("founders that all have an mserver".to_owned());
+        }
+        if self.mservers < 3 || self.mservers > self.sites {
+            return Err("three mservers or more, and no more than sites".to_owned());
+        }
+        Ok(())
+    }
 
-/// Forms a cluster of `sites` and a group of `group` of them, kills one, lets one join.
-pub fn scale<H: Host>(sites: usize, group: usize, hosts: H::Config) -> Result<Table, NotReached> {
-    assert!(3 < group && group < sites, "a group of some of the sites");
-    let mut cluster = Cluster::<H>::new(sites, hosts);
+    /// The sites with a member at first: spread over all, so that some have an mserver and some are attached.
+    fn members(&self) -> Vec<usize> {
+        (0..self.group).map(|n| n * self.sites / self.group).collect()
+    }
+}
+
+/// Carries a plan out. `progress` hears of every row.
+///
+/// # Panics
+///
+/// If the plan does not pass [`Plan::check`], or if a site finds an own invariant violated.
+pub fn measure(plan: &Plan, progress: &mut dyn FnMut(&Row)) -> Result<Table, NotReached> {
+    plan.check().expect("a plan that was checked");
+    let mut cluster = Cluster::new(plan);
     let mut rows = Vec::new();
-    (0..sites).for_each(|site| assert!(cluster.world.start(site), "an empty disk can be read"));
-    rows.push(cluster.until("all sites in one view", |c| (c.agreed(), sites))?);
-    cluster.rest();
-    (0..group).for_each(|site| cluster.join(site));
-    rows.push(cluster.until("group formed", |c| (c.in_group(group), group))?);
-    cluster.rest();
-    cluster.world.crash(group - 1, Death::Process);
-    rows.push(cluster.until("one member's site killed", |c| (c.in_group(group - 1), group - 1))?);
-    cluster.rest();
-    cluster.join(group);
-    rows.push(cluster.until("one member joined", |c| (c.in_group(group), group))?);
-    Ok(Table { sites, group, rows })
-}
+    let mut done = |row: Row| {
+        progress(&row);
+        rows.push(row);
+    };
+    let members = plan.members();
+    let attached = |site: &usize| *site >= plan.mservers;
 
-struct Cluster<H: Host> {
-    world: World<H>,
-    core: BTreeMap<usize, ViewId>,
-    members: BTreeMap<usize, (ViewId, usize)>,
-    seen: std::collections::BTreeSet<ViewId>,
-    idle_packets_a_second: u64,
-}
+    done(cluster.phase("cluster formed", Cluster::start_all, Cluster::formed)?);
+    done(cluster.phase(
+        "group formed",
+        |c| members.iter().for_each(|site| c.join(*site)),
+        |c| c.grouped(members.len()),
+    )?);
 
-impl<H: Host> Cluster<H> {
-    fn new(sites: usize, hosts: H::Config) -> Cluster<H> {
-        let model = world::Model {
-            sites,
-            founders: 3,
-            network: network::Model {
-                latency_min: Duration::from_micros(50),
-                latency_mean: Duration::from_micros(100),
-                late_per_mille: 0,
-                loss_per_mille: 0,
-                double_per_mille: 0,
-                patience_max: Duration::from_secs(10),
+    // The last member that is attached, and the last that is not, if there are both.
+    let last = *members.iter().rfind(|site| attached(site)).unwrap_or(&members[members.len() - 1]);
+    let left = members.len() - 1;
+    done(cluster.phase("one killed", |c| c.kill(last, Death::Process), |c| c.grouped(left))?);
+    let stranger = (0..plan.sites).rfind(|site| !members.contains(site)).expect("not all are members");
+    done(cluster.phase("one joined", |c| c.join(stranger), |c| c.grouped(left + 1))?);
+    let silent = *members.iter().rfind(|site| attached(site) && **site != last).unwrap_or(&members[1]);
+    done(cluster.phase("one fallen silent", |c| c.kill(silent, Death::Machine), |c| c.grouped(left))?);
+    if plan.mservers < plan.sites {
+        let server = cluster.busiest_mserver();
+        let left = left - usize::from(members.contains(&server));
+        done(cluster.phase(
+            "an mserver killed",
+            |c| c.kill(server, Death::Process),
+            |c| {
+                let (grouped, formed) = (c.grouped(left), c.formed());
+                (grouped.0 + formed.0, grouped.1 + formed.1)
             },
-            disk: disk::Model {
-                write_mean: Duration::from_micros(500),
-                slow_per_mille: 0,
-                error_per_mille: 0,
-            },
-            drift_ppm_max: 50,
-            doom_per_mille: 0,
-        };
-        Cluster {
-            world: World::new(0, model, hosts, Keep::Nothing),
-            core: BTreeMap::new(),
-            members: BTreeMap::new(),
-            seen: std::collections::BTreeSet::new(),
-            idle_packets_a_second: 0,
-        }
+        )?);
     }
 
-    fn join(&mut self, site: usize) {
-        let birth = self.world.life(site).expect("only one site dies");
-        let name = GroupName::parse("scale").expect("a good name");
-        self.world.request(site, Request::Join(ProcessId { birth, local: 1 }, name, GroupOptions::default()));
+    for (phase, order, safe) in [
+        ("one fbcast", Order::Fbcast, false),
+        ("one cbcast", Order::Cbcast, false),
+        ("one abcast", Order::Abcast, false),
+        ("one safe abcast", Order::Abcast, true),
+        ("one gbcast", Order::Gbcast, false),
+    ] {
+        done(cluster.phase(phase, |c| c.cast_one(order, safe), Cluster::delivered)?);
     }
+    done(cluster.phase("an abcast of each", Cluster::cast_all, Cluster::delivered)?);
 
-    /// How many sites are in the view that most are in.
-    fn agreed(&self) -> usize {
-        let newest = self.core.values().max();
-        self.core.values().filter(|view| Some(*view) == newest).count()
-    }
-
-    /// How many sites are in the newest view of the group, if it has so many members.
-    fn in_group(&self, size: usize) -> usize {
-        let newest = self.members.values().max().filter(|(_, members)| *members == size);
-        self.members.values().filter(|view| Some(*view) == newest).count()
-    }
-
-    fn until(
-        &mut self,
-        change: &'static str,
-        reached: impl Fn(&Self) -> (usize, usize),
-    ) -> Result<Row, NotReached> {
-        let (began, packets, views) = (self.world.now(), self.world.packets(), self.seen.len());
-        loop {
-            let (there, wanted) = reached(self);
-            if there >= wanted {
-                break;
-            }
-            if self.world.now().since(began) > CHANGE_WITHIN || !self.step() {
-                return Err(NotReached { change, there, wanted });
-            }
-        }
-        let took = self.world.now().since(began);
-        let idle_packets = (u128::from(self.idle_packets_a_second) * took.as_nanos() / 1_000_000_000) as u64;
-        let views = self.seen.len() - views;
-        Ok(Row { change, took, packets: self.world.packets() - packets, idle_packets, views })
-    }
-
-    /// Lets things calm down, and measures what a second of calm costs.
-    fn rest(&mut self) {
-        let pass = |cluster: &mut Self, until: Time| while cluster.world.now() < until && cluster.step() {};
-        pass(self, self.world.now() + Duration::from_secs(2));
-        let packets = self.world.packets();
-        pass(self, self.world.now() + Duration::from_secs(1));
-        self.idle_packets_a_second = self.world.packets() - packets;
-    }
-
-    fn step(&mut self) -> bool {
-        let more = self.world.step().is_some();
-        for happening in self.world.take_happenings() {
-            match happening {
-                Happening::Said(life, Event::Core { view: Some(view), .. }) => {
-                    self.seen.insert(view);
-                    self.core.insert(index(life.site), view);
-                }
-                Happening::Said(life, Event::View { view, .. }) => {
-                    self.members.insert(index(life.site), (view.id, view.members.len()));
-                }
-                Happening::Died(life) => {
-                    self.core.remove(&index(life.site));
-                    self.members.remove(&index(life.site));
-                }
-                Happening::Started(_) | Happening::Said(..) => {}
-            }
-        }
-        more
-    }
+    let idle = cluster.idle().clone();
+    let (lasted, digest, seen) = cluster.end();
+    Ok(Table {
+        sites: plan.sites,
+        mservers: plan.mservers,
+        group: plan.group,
+        seed: plan.seed,
+        rows,
+        idle,
+        lasted,
+        digest,
+        violations: property::check(&History::new(seen)),
+    })
 }
+
+/// The group's name.
+fn name() -> GroupName {
+    GroupName::parse("scale").expect("a good name")
+}
+
+/// A phase that takes longer than this has failed.
+const PHASE_WITHIN: Duration = Duration::from_secs(120);
+/// After a phase so much time passes, in which what it brought about goes on: its frames are the phase's too.
+const AFTERMATH: Duration = Duration::from_secs(2);
+/// What goes on when nothing changes is measured for so long.
+const IDLE_FOR: Duration = Duration::from_secs(1);

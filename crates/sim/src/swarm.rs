@@ -32,11 +32,21 @@ pub enum Profile {
     Outsiders,
     /// One link at a time is cut and nobody dies: nobody may be removed (schedule 9).
     OneBadLink,
+    /// Few sites, which go in an orderly way one after the other, while ways between them are cut for a moment: an
+    /// attempt that was cut off may find a smaller line than it began with.
+    Leavers,
+    /// Sides of a partition are slow within and soon meet again: what one side is agreeing on off the line is overtaken
+    /// by the line.
+    Stragglers,
+    /// Links are cut for longer than two sites may be without a detour.
+    LongCuts,
+    /// Much is cast while links stall that have little room.
+    FullLinks,
 }
 
 impl Profile {
-    /// Every profile; a seed's remainder by their number chooses.
-    pub const ALL: [Profile; 9] = [
+    /// The first profiles; a seed's remainder by their number chooses.
+    const FIRST: [Profile; 9] = [
         Profile::Mixed,
         Profile::Coordinators,
         Profile::Partitions,
@@ -48,9 +58,20 @@ impl Profile {
         Profile::OneBadLink,
     ];
 
-    /// The profile of a seed.
+    /// Profiles that came later.
+    const LATER: [Profile; 4] =
+        [Profile::Leavers, Profile::Stragglers, Profile::LongCuts, Profile::FullLinks];
+    /// So many seeds of a thousand have one of these.
+    const LATER_PER_MILLE: u32 = 300;
+
+    /// The profile of a seed. Those that came later are drawn with dice of their own, so that every other seed remains
+    /// the run that it was.
     pub fn of(seed: u64) -> Profile {
-        Profile::ALL[(seed % Profile::ALL.len() as u64) as usize]
+        let mut dice = Dice::new(seed, Concern::Profile);
+        if dice.chance(Profile::LATER_PER_MILLE) {
+            return *dice.pick(&Profile::LATER);
+        }
+        Profile::FIRST[(seed % Profile::FIRST.len() as u64) as usize]
     }
 }
 
@@ -83,11 +104,13 @@ pub enum Fault {
     Wipe,
     /// A site leaves in order to stop, and starts again later.
     OrderlyStop,
+    /// The sites stand in a row, and each reaches only those beside it.
+    Row,
 }
 
 impl Fault {
-    /// Every kind.
-    pub const ALL: [Fault; 13] = [
+    /// What the plain draw chooses from. A row would seldom last for long enough to matter: it has a profile.
+    const ANY: [Fault; 13] = [
         Fault::Crash,
         Fault::PowerCut,
         Fault::CrashWhileSending,
@@ -119,6 +142,7 @@ impl Fault {
             Fault::BreakConnection => "break",
             Fault::Wipe => "disk emptied",
             Fault::OrderlyStop => "orderly stop",
+            Fault::Row => "row",
         }
     }
 }
@@ -250,7 +274,61 @@ impl Swarm {
                 self.world.network.loss_per_mille = self.world.network.loss_per_mille.min(10);
                 self.world.disk = disk::Model { error_per_mille: 0, slow_per_mille: 0, ..self.world.disk };
             }
+            Profile::Leavers => {
+                self.world.sites = dice.between(3, 4) as usize;
+                self.world.founders = 3;
+                self.faults = vec![
+                    Fault::OrderlyStop,
+                    Fault::OrderlyStop,
+                    Fault::OrderlyStop,
+                    Fault::CutOneWay,
+                    Fault::CutOneWay,
+                    Fault::Crash,
+                ];
+                self.fault_every = Duration::from_millis(dice.between(60, 300));
+                self.fault_lasts = Duration::from_millis(dice.between(50, 400));
+                self.world.network.latency_mean = Duration::from_micros(dice.between(500, 8000));
+                self.world.network.late_per_mille = 100;
+                self.work.churn_per_mille = 60;
+                self.work.orders = vec![Order::Fbcast, Order::Abcast];
+                self.work.safe_per_mille = *dice.pick(&[0, 500, 900]);
+            }
+            Profile::Stragglers => {
+                self.world.sites = dice.between(4, 6) as usize;
+                self.world.founders = self.world.founders.min(self.world.sites);
+                self.faults = vec![Fault::Partition, Fault::Partition, Fault::SlowLink, Fault::CutOneWay];
+                self.fault_every = Duration::from_millis(dice.between(200, 800));
+                self.fault_lasts = Duration::from_millis(dice.between(300, 1200));
+                self.world.network.latency_mean = Duration::from_millis(dice.between(2, 15));
+                self.world.network.late_per_mille = 100;
+                self.work.churn_per_mille = 100;
+                self.work.safe_per_mille = *dice.pick(&[0, 500, 900]);
+            }
+            Profile::LongCuts => {
+                // In a row of five the ends are too far from each other for a detour, and the middle reaches both.
+                self.world.sites = 5;
+                self.world.founders = self.world.founders.min(self.world.sites);
+                self.faults = vec![Fault::Row, Fault::Row, Fault::CutLink, Fault::Deaf];
+                // One fault, which mostly lasts until the healing.
+                self.faulty_for = Duration::from_secs(20);
+                self.fault_every = self.faulty_for;
+                self.fault_lasts = self.faulty_for * 4;
+            }
+            Profile::FullLinks => {
+                self.world.sites = 3;
+                self.world.founders = 3;
+                self.world.link_bytes_max = Some(70 << 10);
+                self.world.network.patience_max = Duration::from_secs(8);
+                self.faults = vec![Fault::CutLink, Fault::CutOneWay, Fault::Pause, Fault::Crash];
+                self.fault_every = Duration::from_millis(dice.between(800, 2000));
+                self.fault_lasts = Duration::from_millis(dice.between(400, 1500));
+                self.work.processes = 2;
+                self.work.every = Duration::from_millis(4);
+                // A larger one goes in fragments, which what is cast later may pass.
+                self.work.bytes_max = 30_000;
+            }
         }
+        self.world.mservers = self.world.sites;
     }
 }
 
@@ -259,6 +337,7 @@ fn draw_world(dice: &mut Dice) -> world::Model {
     world::Model {
         sites,
         founders: if dice.chance(700) { sites.min(3) } else { sites },
+        mservers: sites,
         network: network::Model {
             latency_min: Duration::from_micros(dice.between(20, 500)),
             latency_mean: Duration::from_micros(dice.between(50, 3000)),
@@ -272,13 +351,14 @@ fn draw_world(dice: &mut Dice) -> world::Model {
             slow_per_mille: *dice.pick(&[0, 0, 20]),
             error_per_mille: *dice.pick(&[0, 0, 0, 5]),
         },
+        link_bytes_max: None,
         drift_ppm_max: *dice.pick(&[0, 100, 20_000]),
         doom_per_mille: 0,
     }
 }
 
 fn draw_faults(dice: &mut Dice) -> Vec<Fault> {
-    let mut faults: Vec<Fault> = Fault::ALL.into_iter().filter(|_| dice.chance(350)).collect();
+    let mut faults: Vec<Fault> = Fault::ANY.into_iter().filter(|_| dice.chance(350)).collect();
     if faults.is_empty() {
         faults.push(Fault::Crash);
     }
@@ -332,7 +412,7 @@ mod tests {
 
     #[test]
     fn every_seed_has_three_to_nine_sites_and_some_fault() {
-        for seed in 0..500 {
+        for seed in 0..2000 {
             let swarm = Swarm::draw(seed);
             assert!((3..=9).contains(&swarm.world.sites));
             assert!(swarm.world.founders <= swarm.world.sites);

@@ -34,6 +34,8 @@ struct Membership {
     member: MemberId,
     view: Arc<GroupView>,
     leaving: bool,
+    /// When its site began to join again for it, since the line has left its side of the group behind.
+    rejoining: Option<Time>,
 }
 
 /// A process, for as long as it lives.
@@ -68,6 +70,9 @@ pub struct Workload {
 
 /// A join that was not answered is tried again after this.
 const JOIN_AGAIN_AFTER: Duration = Duration::from_secs(5);
+
+/// Messages from this size on may travel in fragments: 32 KiB with what the host wraps around them.
+const LARGE_BYTES_MIN: usize = 31 << 10;
 
 impl Workload {
     /// What a seed's application does.
@@ -340,8 +345,8 @@ impl Workload {
             process.calls.insert(number, message);
         }
         let (order, safe, exclude_self) = (cast.order, cast.safe, cast.exclude_self);
-        let only = cast.only.into();
-        self.see(world.now(), What::Cast { message, member, group, order, safe, exclude_self, only });
+        let (only, large) = (cast.only.into(), cast.payload.len() >= LARGE_BYTES_MIN);
+        self.see(world.now(), What::Cast { message, member, group, order, safe, exclude_self, only, large });
         true
     }
 
@@ -419,10 +424,7 @@ impl Workload {
                 }
             }
             Event::Rejoining { was, group } => {
-                self.left(at, was);
-                if let Some(n) = self.names.iter().position(|name| *name == group) {
-                    self.part(was.process, n, Part::Joining(at));
-                }
+                self.rejoins(at, was, &group);
             }
             Event::Flushed { process, flush } => {
                 let flusher = self.processes.get_mut(&process);
@@ -434,6 +436,19 @@ impl Workload {
                 self.blocked.insert((index(life.site), group), blocked);
             }
             Event::MayStop | Event::Transition(_) | Event::Coordinating(_) | Event::Note(_) => {}
+        }
+    }
+
+    /// A site joins again for a process. The member that it was may have to be shown the end of its group yet.
+    fn rejoins(&mut self, at: Time, was: MemberId, group: &GroupName) {
+        let known = self.names.iter().position(|name| name == group);
+        let Some(process) = self.processes.get_mut(&was.process) else { return };
+        for (n, part) in process.parts.iter_mut().enumerate() {
+            match part {
+                Part::In(membership) if membership.member == was => membership.rejoining = Some(at),
+                Part::Out | Part::Joining(_) if known == Some(n) => *part = Part::Joining(at),
+                Part::In(_) | Part::Out | Part::Joining(_) => {}
+            }
         }
     }
 
@@ -462,7 +477,7 @@ impl Workload {
                 Part::In(_) | Part::Joining(_) | Part::Out => false,
             };
             process.besides.retain(|(_, besides)| besides.member != member);
-            let membership = Membership { member, view: view.clone(), leaving };
+            let membership = Membership { member, view: view.clone(), leaving, rejoining: None };
             let other = match &process.parts[group] {
                 Part::In(old) if old.member != member && !self.gone.contains(&old.member) => {
                     Some(old.clone())
@@ -489,8 +504,10 @@ impl Workload {
         let Some(process) = self.processes.get_mut(&member.process) else { return };
         process.besides.retain(|(_, besides)| besides.member != member);
         for part in &mut process.parts {
-            if matches!(part, Part::In(m) if m.member == member) {
-                *part = Part::Out;
+            if let Part::In(was) = part
+                && was.member == member
+            {
+                *part = was.rejoining.map_or(Part::Out, Part::Joining);
             }
         }
         self.see(at, What::Left(member));
@@ -506,8 +523,10 @@ impl Workload {
     /// Whether everybody who wants to be somewhere is there, and those who are together agree.
     pub fn settled(&self) -> bool {
         let mut last = BTreeMap::new();
+        // Under the group's own name: who is on a side that goes on by itself is about to leave it.
+        let is_home = |part: &Part, name: &GroupName| matches!(part, Part::In(m) if !m.leaving && m.rejoining.is_none() && m.view.name == *name);
         let joined = self.processes.values().all(|p| {
-            p.parts.iter().all(|part| matches!(part, Part::In(m) if !m.leaving)) && p.besides.is_empty()
+            p.parts.iter().zip(&self.names).all(|(part, name)| is_home(part, name)) && p.besides.is_empty()
         });
         let current: BTreeMap<MemberId, &Arc<GroupView>> =
             self.memberships().map(|(_, _, m)| (m.member, &m.view)).collect();

@@ -74,6 +74,9 @@ pub struct PeerEntry {
     pub name: String,
     /// Where it listens: `HOST:PORT`, several if it has several.
     pub addresses: Vec<String>,
+    /// Whether it has an mserver, which others may attach to.
+    #[serde(default = "yes", skip_serializing_if = "is_yes")]
+    pub mserver: bool,
 }
 
 /// Limits and time-outs; what is left out has its default.
@@ -181,6 +184,13 @@ impl SiteConfig {
         if let Some(unknown) = self.founders.iter().find(|founder| !ids.contains(founder)) {
             return Err(format!("founder {unknown} is neither this site nor a [[peer]]"));
         }
+        let lacks = |peer: &&PeerEntry| !peer.mserver && self.founders.contains(&peer.id);
+        let without = self.peers.iter().find(lacks).map(|peer| peer.id);
+        let without =
+            without.or((!self.site.mserver && self.founders.contains(&self.site.id)).then_some(self.site.id));
+        if let Some(founder) = without {
+            return Err(format!("founder {founder} must have an mserver"));
+        }
         if self.site.name.is_empty() || self.site.name.chars().any(|c| c.is_whitespace() || c.is_control()) {
             return Err(format!("site.name = {:?} must be a word", self.site.name));
         }
@@ -195,6 +205,10 @@ impl SiteConfig {
 
 fn yes() -> bool {
     true
+}
+
+fn is_yes(yes: &bool) -> bool {
+    *yes
 }
 
 #[cfg(test)]
@@ -218,6 +232,7 @@ mod tests {
                 users: Vec::new(),
             },
             peers: vec![PeerEntry {
+                mserver: true,
                 id: 2,
                 name: "site-2".to_owned(),
                 addresses: vec!["127.0.0.1:7001".into()],
@@ -247,6 +262,8 @@ mod tests {
         assert!(problem(|c| c.cluster = "x".into()).contains("hexadecimal"));
         assert!(problem(|c| c.founders.clear()).contains("founders"));
         assert!(problem(|c| c.founders.push(9)).contains("founder 9"));
+        assert!(problem(|c| c.peers[0].mserver = false).contains("founder 2 must have an mserver"));
+        assert!(problem(|c| c.site.mserver = false).contains("founder 1 must have an mserver"));
         assert!(problem(|c| c.peers[0].id = 1).contains("twice"));
         assert!(problem(|c| c.site.id = 0).contains("begin with 1"));
         assert!(problem(|c| c.site.name = "a b".into()).contains("word"));

@@ -4,6 +4,7 @@
 mod casts;
 mod probing;
 mod processes;
+mod slow;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -22,6 +23,7 @@ use crate::metrics::Metrics;
 use casts::{Cast, Waiter};
 use probing::{Due, Probing};
 use processes::Processes;
+use slow::Slow;
 
 /// Inputs, and commands, that are taken in before the node settles.
 const BATCH_MAX: usize = 512;
@@ -52,6 +54,7 @@ pub(crate) struct Core {
     metrics: Arc<Metrics>,
     processes: Processes,
     probing: Probing,
+    slow: Slow,
     /// Casts that wait for the end of a view change or for room, in order, by group.
     waiting: BTreeMap<GroupName, VecDeque<Cast>>,
     /// Casts of members that are held back to travel with others.
@@ -74,6 +77,7 @@ impl Core {
         (links, disk, inputs): (Links, Disk, Inputs),
         (handle, commands): (&Handle, mpsc::Receiver<Command>),
         metrics: Arc<Metrics>,
+        slow_member_after: Duration,
     ) -> Core {
         Core {
             node,
@@ -86,6 +90,7 @@ impl Core {
             metrics,
             processes: Processes::default(),
             probing: Probing::default(),
+            slow: Slow::new(slow_member_after),
             waiting: BTreeMap::new(),
             lazy: Lazy::default(),
             calls: BTreeMap::new(),
@@ -105,7 +110,12 @@ impl Core {
                 self.links.close();
                 return ended;
             }
-            let deadlines = [self.node.poll_timeout(), self.probing.poll_timeout(), self.lazy.poll_timeout()];
+            let deadlines = [
+                self.node.poll_timeout(),
+                self.probing.poll_timeout(),
+                self.lazy.poll_timeout(),
+                self.slow.poll_timeout(&self.processes),
+            ];
             let deadline = deadlines.into_iter().flatten().min();
             let clock = self.clock;
             let timer = async move {
@@ -139,6 +149,7 @@ impl Core {
                 self.node.handle_timeout(now);
             }
             self.probe(now);
+            self.ask_slow_members_to_leave(now);
             self.ride_due(now);
         }
     }
@@ -158,6 +169,19 @@ impl Core {
                     let _ = self.node.expel(now, &group, member);
                 }
             }
+        }
+    }
+
+    fn ask_slow_members_to_leave(&mut self, now: wire::Time) {
+        if self.slow.poll_timeout(&self.processes).is_none_or(|at| at > now) {
+            return;
+        }
+        let casts_wait = |group: &GroupName| self.waiting.contains_key(group);
+        for (group, member) in self.slow.handle_timeout(now, &self.processes, casts_wait) {
+            self.metrics.slow.inc();
+            tracing::warn!(%group, %member, "a program holds back casts of this site: its member is asked to leave");
+            // Refused, it is tried again: the member is still there then.
+            let _ = self.node.expel(now, &group, member);
         }
     }
 
@@ -422,9 +446,13 @@ impl Core {
             }
             Event::Left { group, name, member, why } => {
                 self.give_up_lazy(group, member.process);
+                let slow = self.slow.left(member).then(|| {
+                    format!("asked to leave: it held others back for {} s", self.slow.after().as_secs())
+                });
                 let given_up = self.probing.left(&name, member).map(|within| {
                     format!("the program did not take its events within {} ms", within.as_millis())
                 });
+                let given_up = given_up.or(slow);
                 if self.processes.tell_left(&name, member, given_up.as_deref().unwrap_or(why)) {
                     self.node.hold(self.clock.now(), &name, false);
                 }
@@ -441,7 +469,8 @@ impl Core {
             }
             Event::Deliver { group, view, from, to, order, reply_to, payload } => {
                 self.metrics.delivered.inc();
-                let held = self.processes.deliver(group, view, from, &to, order, reply_to, &payload);
+                let now = self.clock.now();
+                let held = self.processes.deliver(now, group, view, from, &to, order, reply_to, &payload);
                 if let Some(name) = held {
                     self.node.hold(self.clock.now(), &name, true);
                 }
@@ -461,6 +490,7 @@ impl Core {
                 }
             }
             Event::Reconnect(site) => self.links.reconnect(site),
+            Event::Disconnect(life) => self.links.disconnect(life.site, life.incarnation),
             Event::Surpassed(incarnation) => {
                 tracing::error!(
                     later = incarnation.0,

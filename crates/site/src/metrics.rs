@@ -27,6 +27,7 @@ pub(crate) struct Metrics {
     pub(crate) view_changes: Counter,
     pub(crate) group_views: Counter,
     pub(crate) hung: Counter,
+    pub(crate) slow: Counter,
     pub(crate) core_members: Gauge,
     pub(crate) primary: Gauge,
     pub(crate) sessions_refused: Counter,
@@ -45,6 +46,11 @@ impl Metrics {
             "members_hung",
             "Members taken out of their groups because their programs did not take their events",
             self.hung.clone(),
+        );
+        registry.register(
+            "members_slow",
+            "Members asked to leave because they held back casts of this site",
+            self.slow.clone(),
         );
         registry.register("core_members", "Sites in the core-set's view", self.core_members.clone());
         let refused = "Sessions refused after they were connected: no hello, or not allowed";

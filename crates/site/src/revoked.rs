@@ -1,6 +1,6 @@
 //! `revoked` beside a site's certificate: serial numbers of certificates that are valid and must not be believed any
 //! longer, in hexadecimal, one a line; what follows a `#` is for people. The running site reads it again when it has
-//! changed, and cuts the links of those that are new on it.
+//! changed, and cuts the links and sessions of those that are new on it.
 
 use std::path::Path;
 use std::path::PathBuf;

@@ -146,7 +146,8 @@ pub async fn start(config: SiteConfig) -> Result<RunningSite, StartError> {
         let (metrics, net_metrics) = (Arc::clone(&metrics), Arc::clone(&net_metrics));
         servers.push(spawn_server("metrics", metrics::serve(listener, metrics, net_metrics)));
     }
-    let core = Core::new(node, clock, (links, disk, inputs), (&handle, commands), metrics);
+    let slow_member_after = Duration::from_secs(config.limits.slow_member_s);
+    let core = Core::new(node, clock, (links, disk, inputs), (&handle, commands), metrics, slow_member_after);
     let core = tokio::spawn(core.run());
     let data = config.site.data.clone();
     Running { pid: std::process::id(), ports: ports.clone() }
@@ -216,10 +217,12 @@ fn node_config(
         name: config.site.name.clone(),
         founders,
         known: config.peers.iter().map(|peer| (SiteId(peer.id), peer.name.clone())).collect(),
+        mservers: config.peers.iter().filter(|peer| peer.mserver).map(|peer| SiteId(peer.id)).collect(),
         addresses: vec![link.to_string()],
         mserver: config.site.mserver,
         window_bytes_max: config.limits.window_bytes,
         slow_member_after: Duration::from_secs(config.limits.slow_member_s),
+        link: stack::LinkConfig::default(),
         detection_max: Duration::from_millis(config.limits.detection_ms),
         bugs: Bugs::NONE,
         trace: false,
@@ -271,6 +274,7 @@ async fn serve_sessions(
         users: config.site.users.iter().map(|user| (user.uid, user.may)).collect(),
         metrics: Arc::clone(metrics),
         refusals: Arc::clone(refusals),
+        trust: Arc::clone(trust),
         gate: net::Gate::new(session::HALF_OPEN_MAX, u32::MAX),
     });
     let places = Arc::new(Semaphore::new(config.limits.sessions));

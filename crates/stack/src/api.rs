@@ -27,6 +27,9 @@ pub struct Config {
     pub founders: Vec<SiteId>,
     /// Every site that this one knows how to reach, itself excepted, with its name.
     pub known: Vec<(SiteId, String)>,
+    /// Those of them that have an mserver, as far as is known: an attached site uses one of them, a joiner asks them
+    /// to let it in, and after a partition they are looked for.
+    pub mservers: Vec<SiteId>,
     /// Where the other sites reach this one: for the site table.
     pub addresses: Vec<String>,
     /// Whether this site runs an mserver; else it attaches to one elsewhere.
@@ -35,6 +38,8 @@ pub struct Config {
     pub window_bytes_max: usize,
     /// How long a member may hold others back before it is asked to leave.
     pub slow_member_after: Duration,
+    /// Bounds and times of the link to each other site.
+    pub link: link::Config,
     /// The longest that detection of a silent site should take.
     pub detection_max: Duration,
     /// Bugs to re-introduce; empty in the shipped program.
@@ -345,6 +350,9 @@ pub enum Event {
     },
     /// A connection to this site is wanted at once.
     Reconnect(SiteId),
+    /// This life was removed because it was not heard: what is left of a connection with it is to be broken and made
+    /// anew. A broken path that is whole again would revive the old one only when its end repeats what was lost.
+    Disconnect(SiteIncarnation),
     /// Peers have seen a later life of this store: it is an old copy. The driver takes a new store and starts
     /// again in a life above this one.
     Surpassed(Incarnation),

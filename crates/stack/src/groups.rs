@@ -78,6 +78,8 @@ struct Group {
     endpoint: Endpoint,
     dedup: Dedup,
     contact: Contact,
+    /// The newest view that the data plane was given.
+    latest: Option<Arc<GroupView>>,
     /// The view that the members have been shown.
     shown: Option<Arc<GroupView>>,
     /// The members at this site, as of the shown view, without those that have left since.
@@ -168,6 +170,7 @@ impl Groups {
             self.with(id, |group| {
                 // Another group's view cannot come here, and one that is too large was refused by the tables.
                 let _ = group.endpoint.handle_view(now, Arc::clone(&view));
+                group.latest = Some(Arc::clone(&view));
             });
         }
         self.tell_outsiders(now, &view);
@@ -181,6 +184,7 @@ impl Groups {
             self.with(view.group, |group| {
                 // An older view, and one of another group, cannot come here.
                 let _ = group.endpoint.handle_view(now, Arc::clone(view));
+                group.latest = Some(Arc::clone(view));
             });
         }
     }
@@ -316,6 +320,27 @@ impl Groups {
             group.local.retain(|local| *local != member);
             let name = group.name.clone();
             self.events.push_back(Event::Left { group: id, name, member, why });
+        }
+    }
+
+    /// A member joins again under another number, since the line has no place for it as it is. If no view has come that
+    /// ends its group here, none will: the group is over at once.
+    pub(crate) fn handle_rejoining(&mut self, was: MemberId) {
+        let has_it = |group: &Group| {
+            let lists_it = |view: &Arc<GroupView>| view.members.iter().any(|member| member.id == was);
+            group.local.contains(&was) && group.latest.as_ref().is_none_or(lists_it)
+        };
+        let ids: Vec<GroupId> =
+            self.groups.iter().filter(|(_, group)| has_it(group)).map(|(id, _)| *id).collect();
+        for id in ids {
+            self.handle_left(id, was, "its side of a partition was left behind");
+            let Some(group) = self.groups.get_mut(&id).filter(|group| group.local.is_empty()) else {
+                continue;
+            };
+            self.caller.handle_lost(id);
+            group.contact.handle_lost(&mut self.caller);
+            group.over = group.latest.clone();
+            self.dirty.insert(id);
         }
     }
 
@@ -460,6 +485,7 @@ impl Groups {
                 endpoint: Endpoint::new(config.clone(), id, me),
                 dedup: Dedup::new(me, id, Table::CLIENTS_MAX, config.bugs),
                 contact: Contact::new(me, id),
+                latest: None,
                 shown: None,
                 local: Vec::new(),
                 left: BTreeSet::new(),

@@ -18,6 +18,7 @@ pub use api::{
     Connection, Event, GroupSummary, JoinError, JoinOptions, LocalMembers, Record, ReplyKind, ReplyTo,
     SiteState, SiteSummary, Status, Store, Ticket, Transmit,
 };
+pub use link::Config as LinkConfig;
 pub use membership::interface::Looked;
 pub use node::{Node, StartError};
 pub use peers::Refused;

@@ -23,7 +23,7 @@ use membership::kernel::Ticket as WriteTicket;
 use membership::service::{Event as Decided, RecordError, Service};
 use membership::step::{Step, Why};
 use membership::tables::GroupTables;
-use wire::frame::{self, Kind};
+use wire::frame::{self, Header, Kind};
 use wire::{SiteId, SiteIncarnation, Time, ViewId};
 
 use crate::api::{
@@ -91,7 +91,7 @@ impl Node {
                     cluster: config.cluster,
                     cluster_epoch: config.cluster_epoch,
                     founders: config.founders.clone(),
-                    known: config.known.iter().map(|(site, _)| *site).collect(),
+                    known: config.mservers.clone(),
                     bugs: config.bugs,
                 };
                 let record = record.map(|bytes| &bytes[..]);
@@ -99,10 +99,9 @@ impl Node {
             }
             false => None,
         };
-        let mservers = config.known.iter().map(|(site, _)| *site).collect();
         let at_interface = match config.mserver {
             true => interface::Config::new(life),
-            false => interface::Config::attached(life, mservers),
+            false => interface::Config::attached(life, spread(&config.mservers, life.site)),
         };
         let settings = detection(config.detection_max);
         let multicast = multicast::Config {
@@ -114,7 +113,7 @@ impl Node {
             ..multicast::Config::default()
         };
         let mut node = Node {
-            peers: Peers::new(life, link::Config::default(), config.bugs),
+            peers: Peers::new(life, config.link.clone(), config.bugs),
             detector: Detector::new(detect::Config { settings, bugs: config.bugs }, life, seed),
             service,
             host: Host::new(at_interface.clone()),
@@ -153,8 +152,16 @@ impl Node {
             Connection::Silent => detect::Connection::Silent,
         };
         self.detector.handle_connection(now, site, seen);
-        if let Some(service) = &mut self.service {
+        let strange = || self.config.known.iter().all(|(known, _)| *known != site);
+        if let Some(service) = &mut self.service
+            && (self.config.mservers.contains(&site) || strange())
+        {
             service.add_known(site);
+        }
+        if connection == Connection::Refused {
+            // Its machine answers, and nobody is there any more.
+            self.interface.handle_unreachable(now, site);
+            self.host.handle_refused(now, site);
         }
         // What the connection's end brought about is no packet of a peer's: nothing can be refused.
         let _ = self.take_inbound(now);
@@ -197,7 +204,7 @@ impl Node {
             self.service.as_ref().and_then(|_| self.host.poll_timeout()),
             self.interface.poll_timeout(),
             self.groups.poll_timeout(),
-            Some(self.heard_due),
+            self.service.as_ref().map(|_| self.heard_due),
         ]
         .into_iter()
         .flatten()
@@ -206,7 +213,7 @@ impl Node {
 
     /// Lets everything that was handed in take its course.
     pub fn settle(&mut self, now: Time) {
-        if now >= self.heard_due {
+        if self.service.is_some() && now >= self.heard_due {
             self.look_around(now);
         }
         let mut idle = false;
@@ -461,6 +468,12 @@ impl Node {
         for gone in before.iter().filter(|life| !self.members.contains(life)) {
             self.groups.handle_life_ended(now, *gone);
         }
+        let unheard = |why: &Why| matches!(why, Why::Failed | Why::Partitioned);
+        for (peer, _) in
+            step.removed.iter().filter(|(peer, why)| peer.site != self.config.me.site && unheard(why))
+        {
+            self.events.push_back(Event::Disconnect(peer.life()));
+        }
         if let Some(own) = step.members.iter().find(|member| member.peer == self.config.me) {
             self.interface.handle_admitted(own.joined_at);
         }
@@ -556,6 +569,7 @@ impl Node {
                 self.expect_lives(now, &lives);
                 self.groups.handle_view(now, view);
             }
+            interface::Event::Over { view } => self.groups.handle_end(now, &view),
             interface::Event::StartChange { group, attempt, members } => {
                 let sites: Vec<SiteId> = members.iter().map(|member| member.site()).collect();
                 self.groups.handle_group_start_change(now, group, attempt, &sites);
@@ -577,6 +591,7 @@ impl Node {
                 self.groups.handle_left(group, member, crate::why_text(Some(why)));
             }
             interface::Event::Rejoining { was, member, group } => {
+                self.groups.handle_rejoining(was);
                 self.events.push_back(Event::Rejoining { was, member, group });
             }
             interface::Event::Answered { id, outcome } => {
@@ -637,14 +652,14 @@ impl Node {
     }
 
     fn send_frame(&mut self, now: Time, to: &[SiteId], body: &Bytes) {
-        let whole = frame::join(Kind::Multicast, 0, body);
+        let header = Header::new(Kind::Multicast, 0, body.len()).to_bytes();
         for &site in to {
             if site == self.config.me.site {
                 continue;
             }
             // The reserve of the control class is there for flushes and acknowledgements: batches stop
             // when the endpoints hear that the link is full for data.
-            let taken = self.peers.send(now, site, whole.clone(), Class::Control);
+            let taken = self.peers.send_parts(now, site, (header, body.clone()), Class::Control);
             let full = taken.is_err() || !self.peers.is_writable(site);
             if full && self.full.insert(site) {
                 self.peers.want_room(site);
@@ -657,18 +672,25 @@ impl Node {
         }
     }
 
-    /// Compares who is heard with who was, and lets time-outs follow what is measured.
+    /// Compares who is heard with who was, and lets time-outs follow what is measured. An attached site has no use for
+    /// either.
     fn look_around(&mut self, now: Time) {
         self.heard_due = now + HEARD_EVERY;
-        let heard: BTreeSet<SiteId> = self.detector.heard(now).iter().map(|life| life.site).collect();
-        let bound = self.detector.round_trip_bound();
-        if let Some(service) = &mut self.service {
-            service.set_round_trip_bound(bound);
-            if heard != self.heard {
-                service.handle_heard(now, &heard);
-            }
+        let Some(service) = &mut self.service else { return };
+        service.set_round_trip_bound(self.detector.round_trip_bound());
+        // Twenty times a second, and nearly always as before: nothing is built to see that.
+        let mut count = 0;
+        let mut heard = self.detector.heard(now).inspect(|_| count += 1);
+        let as_before = heard.all(|life| self.heard.contains(&life.site));
+        drop(heard);
+        if as_before && count == self.heard.len() {
+            return;
         }
-        self.heard = heard;
+        let heard = self.detector.heard(now).map(|life| life.site).collect();
+        if heard != self.heard {
+            self.heard = heard;
+            service.handle_heard(now, &self.heard);
+        }
     }
 
     fn note(&mut self, note: String) {
@@ -684,6 +706,17 @@ impl Node {
     fn view_id(&self) -> Option<ViewId> {
         self.service.as_ref().and_then(Service::view).map(|view| view.step.id)
     }
+}
+
+/// The mservers in the order in which this site tries them: another first for each, so that no mserver has all the
+/// attached sites.
+fn spread(mservers: &[SiteId], me: SiteId) -> Vec<SiteId> {
+    let mut order = mservers.to_vec();
+    if !order.is_empty() {
+        let first = (me.0 as usize).wrapping_sub(1) % order.len();
+        order.rotate_left(first);
+    }
+    order
 }
 
 /// Detection settings that find a silent site within this time on a healthy network.

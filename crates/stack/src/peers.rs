@@ -1,13 +1,13 @@
 //! The other sites, as ways to send them something: one link each, the connection under it, and the detour
 //! while the direct path is broken. Nothing here knows what the frames mean.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use bytes::Bytes;
 use link::relay::{Arrival, Envelope, Relayed};
 use link::{Class, Event as LinkEvent, Link, Packet, PacketError, SendError};
 use wire::frame::{self, Header, Kind};
-use wire::{Bugs, Incarnation, SiteId, SiteIncarnation, Time};
+use wire::{Bug, Bugs, Incarnation, SiteId, SiteIncarnation, Time};
 
 use crate::api::{Channel, Connection, Transmit};
 
@@ -53,6 +53,11 @@ pub(crate) struct Peers {
     config: link::Config,
     bugs: Bugs,
     peers: BTreeMap<SiteId, Peer>,
+    /// Sites to which something was done since their link was last found to have nothing to send: of hundreds of
+    /// links a packet concerns one.
+    touched: BTreeSet<SiteId>,
+    /// When the links of the others are to be called.
+    due: BTreeSet<(Time, SiteId)>,
     bare: VecDeque<Transmit>,
     inbound: VecDeque<Inbound>,
 }
@@ -67,11 +72,30 @@ struct Peer {
     choked: bool,
     /// Somebody waits for room for data.
     wants_room: bool,
+    /// Its entry in `due`.
+    due: Option<Time>,
+}
+
+impl Peer {
+    fn poll_transmit(&mut self, now: Time) -> Option<Packet> {
+        // A detour goes before a connection that may be up in name only.
+        let takes = self.via.is_some() || self.connected.is_some() && !self.choked;
+        takes.then(|| self.link.poll_transmit(now)).flatten()
+    }
 }
 
 impl Peers {
     pub(crate) fn new(me: SiteIncarnation, config: link::Config, bugs: Bugs) -> Peers {
-        Peers { me, config, bugs, peers: BTreeMap::new(), bare: VecDeque::new(), inbound: VecDeque::new() }
+        Peers {
+            me,
+            config,
+            bugs,
+            peers: BTreeMap::new(),
+            touched: BTreeSet::new(),
+            due: BTreeSet::new(),
+            bare: VecDeque::new(),
+            inbound: VecDeque::new(),
+        }
     }
 
     /// The life of a site, as its link or its connection knows it.
@@ -119,6 +143,7 @@ impl Peers {
     pub(crate) fn handle_choked(&mut self, site: SiteId, choked: bool) {
         if let Some(peer) = self.peers.get_mut(&site) {
             peer.choked = choked;
+            self.touched.insert(site);
         }
     }
 
@@ -140,6 +165,17 @@ impl Peers {
         class: Class,
     ) -> Result<(), SendError> {
         self.peer(now, to).link.send(frame, class)
+    }
+
+    /// Queues a frame whose body goes to several sites.
+    pub(crate) fn send_parts(
+        &mut self,
+        now: Time,
+        to: SiteId,
+        (header, body): ([u8; frame::HEADER_BYTES], Bytes),
+        class: Class,
+    ) -> Result<(), SendError> {
+        self.peer(now, to).link.send_parts(header, body, class)
     }
 
     /// Whether the link to a site has room for data.
@@ -216,7 +252,10 @@ impl Peers {
     /// Time has come. Gives the sites whose links have waited for an acknowledgement for longer than they should.
     pub(crate) fn handle_timeout(&mut self, now: Time) -> Vec<SiteId> {
         let mut doubted = Vec::new();
-        for (&site, peer) in &mut self.peers {
+        let due = self.due.iter().take_while(|(at, _)| *at <= now).map(|(_, site)| *site);
+        self.touched.extend(due);
+        for &site in &self.touched {
+            let Some(peer) = self.peers.get_mut(&site) else { continue };
             let before = peer.link.counters().timeouts;
             peer.link.handle_timeout(now);
             if peer.link.counters().timeouts > before {
@@ -227,7 +266,8 @@ impl Peers {
     }
 
     pub(crate) fn poll_timeout(&self) -> Option<Time> {
-        self.peers.values().filter_map(|peer| peer.link.poll_timeout()).min()
+        let touched = self.touched.iter().filter_map(|site| self.peers.get(site)?.link.poll_timeout());
+        touched.chain(self.due.first().map(|(at, _)| *at)).min()
     }
 
     pub(crate) fn poll_inbound(&mut self) -> Option<Inbound> {
@@ -239,36 +279,46 @@ impl Peers {
         if let Some(transmit) = self.bare.pop_front() {
             return Some(transmit);
         }
-        for (&to, peer) in &mut self.peers {
-            if peer.choked && peer.via.is_none() {
-                continue;
+        while let Some(&to) = self.touched.first() {
+            if let Some(peer) = self.peers.get_mut(&to)
+                && let Some(packet) = peer.poll_transmit(now)
+            {
+                return Some(transmit(self.me, to, peer.via, packet));
             }
-            // A detour goes before a connection that may be up in name only.
-            let via = peer.via;
-            if peer.connected.is_none() && via.is_none() {
-                continue;
-            }
-            if let Some(packet) = peer.link.poll_transmit(now) {
-                return Some(transmit(self.me, to, via, packet));
-            }
+            self.settle(to);
         }
         None
     }
 
+    /// The link to a site has nothing to send, or no way to send it, until something is done to it again.
+    fn settle(&mut self, site: SiteId) {
+        self.touched.remove(&site);
+        let Some(peer) = self.peers.get_mut(&site) else { return };
+        let due = peer.link.poll_timeout();
+        if due != peer.due {
+            let before = std::mem::replace(&mut peer.due, due);
+            before.map(|at| self.due.remove(&(at, site)));
+            due.map(|at| self.due.insert((at, site)));
+        }
+    }
+
     fn peer(&mut self, now: Time, site: SiteId) -> &mut Peer {
         let (config, me) = (&self.config, self.me);
+        self.touched.insert(site);
         self.peers.entry(site).or_insert_with(|| Peer {
             link: Link::new(config.clone(), me, site, now),
             connected: None,
             via: None,
             choked: false,
             wants_room: false,
+            due: None,
         })
     }
 
     /// Takes from a link what it has to say: events before frames, as its doc demands.
     fn drain(&mut self, site: SiteId) {
         let Some(peer) = self.peers.get_mut(&site) else { return };
+        self.touched.insert(site);
         while let Some(event) = peer.link.poll_event() {
             self.inbound.push_back(match event {
                 LinkEvent::Reset { old: _, new } => Inbound::NewLife { life: new },
@@ -291,12 +341,13 @@ impl Peers {
 
     fn pass_on(&mut self, relayed: &Relayed) {
         let to = relayed.envelope.to;
+        let may_go_by = |site| relayed.envelope.may_go_by(site) || self.bugs.has(Bug::DetourLoops);
         let next = match self.is_connected(to) {
             true => Some(to),
             false => self
                 .peers
                 .iter()
-                .find(|(site, peer)| peer.connected.is_some() && relayed.envelope.may_go_by(**site))
+                .find(|(site, peer)| peer.connected.is_some() && may_go_by(**site))
                 .map(|(site, _)| *site),
         };
         if let Some(next) = next {
@@ -319,18 +370,12 @@ impl Peers {
 }
 
 fn transmit(me: SiteIncarnation, to: SiteId, via: Option<SiteId>, packet: Packet) -> Transmit {
-    match via {
-        None => Transmit {
-            to,
-            channel: Channel::Stream,
-            header: Bytes::copy_from_slice(&packet.header),
-            body: packet.frame,
-        },
-        Some(neighbour) => {
-            let mut header = Vec::with_capacity(link::relay::HEADER_BYTES + packet.header.len());
-            header.extend_from_slice(&Envelope::new(me, to).to_bytes(packet.bytes()));
-            header.extend_from_slice(&packet.header);
-            Transmit { to: neighbour, channel: Channel::Stream, header: header.into(), body: packet.frame }
-        }
+    let detour = if via.is_some() { link::relay::HEADER_BYTES } else { 0 };
+    let mut header = Vec::with_capacity(detour + packet.header.len() + packet.lead().len());
+    if via.is_some() {
+        header.extend_from_slice(&Envelope::new(me, to).to_bytes(packet.bytes()));
     }
+    header.extend_from_slice(&packet.header);
+    header.extend_from_slice(packet.lead());
+    Transmit { to: via.unwrap_or(to), channel: Channel::Stream, header: header.into(), body: packet.frame }
 }

@@ -2,6 +2,8 @@
 
 mod common;
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use common::{Cluster, group, lists};
 use membership::group::GroupOptions;
@@ -59,4 +61,23 @@ fn a_process_at_an_attached_site_casts_to_a_group_with_members_there_only_as_one
     assert!(casted.is_ok());
     cluster.work();
     cluster.until("alone", |c| c.has(4, "alone"));
+}
+
+#[test]
+fn attached_sites_spread_over_the_mservers_and_leave_one_whose_process_died_at_once() {
+    let mut cluster = Cluster::start(3, 4);
+    cluster.until("all are attached", |c| (4..=7).all(|n| attached_to(c, n) == 1));
+    let at: Vec<u32> = (4..=7).map(|n| cluster.node(n).attached_to().expect("it is").0).collect();
+    assert_eq!(at, [1, 2, 3, 1]);
+    let members = [3, 5, 6].map(|n| cluster.join(n, "g", GroupOptions::default()));
+    let now = cluster.now;
+    cluster.kill_process(2);
+    cluster.until("its guest is attached to the next", |c| attached_to(c, 5) == 2);
+    assert!(cluster.now.since(now) < Duration::from_secs(1), "it did not wait for a long silence");
+    let now = cluster.now;
+    cluster.kill_process(6);
+    cluster.until("its member is gone", |c| c.view(5, "g").is_some_and(|view| view.members.len() == 2));
+    assert!(cluster.now.since(now) < Duration::from_secs(2), "nor did its mserver");
+    cluster.cast(members[1], "g", Order::Abcast, "those who are left");
+    cluster.until("it is there", |c| [3, 5].iter().all(|n| c.has(*n, "those who are left")));
 }

@@ -33,7 +33,8 @@ pub enum Error {
     /// outsider's call can be repeated by the library: see [`Cast::idempotent`](crate::Cast::idempotent).
     #[error("the site was lost before it answered; it may or may not have been done")]
     Interrupted,
-    /// The process is closed, or no site could be found again. Nothing was done.
+    /// The process is closed, no site could be found again, or its certificate was revoked. Nothing was done, but that
+    /// what was under way when the certificate was revoked may or may not have been.
     #[error("the process is over: {0}")]
     Over(String),
 }
@@ -54,6 +55,7 @@ impl Error {
                 | ErrorCode::NotMember
                 | ErrorCode::TooLarge
                 | ErrorCode::Interrupted
+                | ErrorCode::Revoked
                 | ErrorCode::Unknown => false,
             },
             Error::Unreachable(_) | Error::Name(_) | Error::Already | Error::Interrupted | Error::Over(_) => {
@@ -70,6 +72,7 @@ impl Error {
                 Error::Refused { code: failure.error, message: failure.message }
             }
             client::Error::Ended(_) => Error::Interrupted,
+            client::Error::Expelled(failure) => Error::Over(failure.message),
             client::Error::Unreachable { .. }
             | client::Error::Untrusted { .. }
             | client::Error::Address(_)

@@ -179,7 +179,10 @@ async fn first_answer(
 /// Takes events to their streams, session after session.
 async fn pump(shared: Arc<Shared>, mut at: usize, mut events: client::Events) {
     loop {
-        let why = pump_session(&shared, &mut events).await;
+        let why = match pump_session(&shared, &mut events).await {
+            SessionOver::Lost(why) => why,
+            SessionOver::Expelled(why) => return drop(shared.end(&why)),
+        };
         drop(events);
         let Some(number) = shared.down() else { return };
         shared.routes.lost(&why);
@@ -243,8 +246,16 @@ async fn resume(shared: Arc<Shared>, session: Session) {
     }
 }
 
-/// Takes one session's events to their streams; says why the session ended.
-async fn pump_session(shared: &Shared, events: &mut client::Events) -> String {
+/// How a session ended.
+enum SessionOver {
+    /// Another site may do.
+    Lost(String),
+    /// No site of the cluster would have this process.
+    Expelled(String),
+}
+
+/// Takes one session's events to their streams.
+async fn pump_session(shared: &Shared, events: &mut client::Events) -> SessionOver {
     let mut probes = events.take_probes();
     loop {
         let next = async {
@@ -269,17 +280,19 @@ async fn pump_session(shared: &Shared, events: &mut client::Events) -> String {
             }
             event = next => event,
         };
-        let Some(event) = event else { return "the session ended".to_owned() };
+        let Some(event) = event else { return SessionOver::Lost("the session ended".to_owned()) };
         match route(shared, event) {
             Ok(()) => {}
-            Err(Stop::Ended(why)) => return why,
-            Err(Stop::Garbled(error)) => return format!("the site can't be understood: {error}"),
+            Err(Stop::Ended(over)) => return over,
+            Err(Stop::Garbled(error)) => {
+                return SessionOver::Lost(format!("the site can't be understood: {error}"));
+            }
         }
     }
 }
 
 enum Stop {
-    Ended(String),
+    Ended(SessionOver),
     Garbled(IdError),
 }
 
@@ -315,7 +328,8 @@ fn route(shared: &Shared, event: client::Event) -> Result<(), Stop> {
         // Casts wait for room at the site.
         client::Event::Writable { group: _ } => {}
         client::Event::Left { group, why } => routes.left(&group, &why),
-        client::Event::Ended { why } => return Err(Stop::Ended(why)),
+        client::Event::Ended { why, error: None } => return Err(Stop::Ended(SessionOver::Lost(why))),
+        client::Event::Ended { why, error: Some(_) } => return Err(Stop::Ended(SessionOver::Expelled(why))),
     }
     Ok(())
 }

@@ -269,3 +269,21 @@ async fn a_watcher_follows_views_from_site_to_site() {
     let Some(Event::View(view)) = events.next().await else { panic!("a view") };
     assert_eq!((view.rank(), view.members.len()), (None, 1));
 }
+
+#[tokio::test]
+async fn a_process_whose_certificate_is_revoked_is_over_and_looks_for_no_other_site() {
+    let (first, second) = (FakeSite::new("s1"), FakeSite::new("s2"));
+    let (process, mut session) = connected(&[&first, &second]).await;
+    let (group, mut events) = joined(&process, &mut session).await;
+    let (cast, ()) = tokio::join!(group.cast("under way").send(), async {
+        session.hear().await;
+        session.say(json!({"event": "going", "why": "revoked; ask for another", "error": "revoked"})).await;
+        drop(session);
+    });
+    assert!(matches!(&cast, Err(Error::Over(why)) if why.contains("revoked")), "{cast:?}");
+    while let Some(event) = events.next().await {
+        assert!(!matches!(event, Event::SiteLost { .. } | Event::Rejoined { .. }), "{event:?}");
+    }
+    let again = process.join("other", JoinOptions::default()).await;
+    assert!(matches!(&again, Err(Error::Over(why)) if why.contains("revoked")), "{again:?}");
+}

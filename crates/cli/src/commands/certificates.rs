@@ -15,6 +15,10 @@ const SITE_DAYS: u32 = 825;
 /// The authority's own.
 const AUTHORITY_DAYS: u32 = 3_650;
 
+/// So many of a cluster's sites have an mserver, if nothing else is said: any four of seven go on, and a view change
+/// costs no more than that, however many sites are attached to them.
+pub const MSERVERS: usize = 7;
+
 /// A site to be.
 pub struct Founder {
     /// Its name.
@@ -27,8 +31,9 @@ pub struct Founder {
     pub metrics: Option<SocketAddr>,
 }
 
-/// Writes `dir/ca` and `dir/NAME` for every founder, in order of seniority. Gives the configuration files.
-pub fn write_cluster(dir: &Path, founders: &[Founder]) -> Result<Vec<PathBuf>, Failure> {
+/// Writes `dir/ca` and `dir/NAME` for every site. The first `mservers` of them, in order of seniority, have an mserver
+/// and found the cluster. Gives the configuration files.
+pub fn write_cluster(dir: &Path, sites: &[Founder], mservers: usize) -> Result<Vec<PathBuf>, Failure> {
     let failed = |error: net::cert::CertError| Failure::refused(error.to_string());
     let cluster = random_cluster_id().map_err(failed)?;
     let authority = Authority::generate(cluster, Validity::days(AUTHORITY_DAYS)).map_err(failed)?;
@@ -36,7 +41,7 @@ pub fn write_cluster(dir: &Path, founders: &[Founder]) -> Result<Vec<PathBuf>, F
     make_dir(&ca)?;
     authority.save(&ca.join("ca.pem"), &ca.join("ca.key")).map_err(failed)?;
     let mut written = Vec::new();
-    for (i, founder) in founders.iter().enumerate() {
+    for (i, founder) in sites.iter().enumerate() {
         let id = number(i);
         let folder = dir.join(&founder.name);
         let certificates = folder.join("certificates");
@@ -46,27 +51,27 @@ pub fn write_cluster(dir: &Path, founders: &[Founder]) -> Result<Vec<PathBuf>, F
         identity.save(&certificates.join("site.pem"), &certificates.join("site.key")).map_err(failed)?;
         write(&certificates.join("ca.pem"), authority.certificate_pem())?;
         let path = folder.join("site.toml");
-        write(&path, &config(&cluster.to_string(), founders, i).to_toml())?;
+        write(&path, &config(&cluster.to_string(), sites, mservers, i).to_toml())?;
         written.push(path);
     }
     Ok(written)
 }
 
-fn config(cluster: &str, founders: &[Founder], me: usize) -> SiteConfig {
-    let others = founders.iter().enumerate().filter(|(i, _)| *i != me);
+fn config(cluster: &str, sites: &[Founder], mservers: usize, me: usize) -> SiteConfig {
+    let others = sites.iter().enumerate().filter(|(i, _)| *i != me);
     SiteConfig {
         cluster: cluster.to_owned(),
-        founders: (0..founders.len()).map(number).collect(),
+        founders: (0..mservers.min(sites.len())).map(number).collect(),
         site: ThisSite {
             id: number(me),
-            name: founders[me].name.clone(),
+            name: sites[me].name.clone(),
             data: "data".into(),
             certificates: "certificates".into(),
-            link: founders[me].listen,
+            link: sites[me].listen,
             session: "session.sock".into(),
             remote_session: None,
-            metrics: founders[me].metrics,
-            mserver: true,
+            metrics: sites[me].metrics,
+            mserver: me < mservers,
             users: Vec::new(),
         },
         peers: others
@@ -74,6 +79,7 @@ fn config(cluster: &str, founders: &[Founder], me: usize) -> SiteConfig {
                 id: number(i),
                 name: founder.name.clone(),
                 addresses: vec![founder.address.clone()],
+                mserver: i < mservers,
             })
             .collect(),
         limits: Limits::default(),
@@ -92,4 +98,29 @@ fn make_dir(path: &Path) -> Result<(), Failure> {
 fn write(path: &Path, text: &str) -> Result<(), Failure> {
     std::fs::write(path, text)
         .map_err(|error| Failure::refused(format!("can't write {}: {error}", path.display())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_many_sites_the_first_few_have_an_mserver_and_all_say_the_same() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let site = |n: u16| Founder {
+            name: format!("s{n}"),
+            address: format!("127.0.0.1:{}", 7_000 + n),
+            listen: SocketAddr::from(([127, 0, 0, 1], 7_000 + n)),
+            metrics: None,
+        };
+        let sites: Vec<Founder> = (1..=9).map(site).collect();
+        let Ok(files) = write_cluster(folder.path(), &sites, MSERVERS) else { panic!("it is written") };
+        for (file, id) in files.iter().zip(1..) {
+            let config = SiteConfig::read(file).expect("it reads back");
+            assert_eq!(config.founders, (1..=7).collect::<Vec<u32>>());
+            assert_eq!((config.site.id, config.site.mserver), (id, id <= 7));
+            assert!(config.peers.iter().all(|peer| peer.mserver == (peer.id <= 7)));
+            assert_eq!(config.peers.len(), 8);
+        }
+    }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use crate::args;
-use crate::commands::certificates::{Founder, write_cluster};
+use crate::commands::certificates::{Founder, MSERVERS, write_cluster};
 use crate::failure::Failure;
 use crate::output::say;
 
@@ -21,12 +21,21 @@ pub fn run(args: &args::Init) -> Result<(), Failure> {
     if names.len() != founders.len() || names.contains("ca") {
         return Err(Failure::usage("each founder needs a name of its own, and none may be called ca"));
     }
-    let written = write_cluster(&args.out, &founders)?;
+    let mservers = args.mservers.map_or(MSERVERS, |n| n as usize).min(founders.len());
+    let written = write_cluster(&args.out, &founders, mservers)?;
     for (founder, config) in founders.iter().zip(&written) {
         let folder = args.out.join(&founder.name);
         say(&format!("{}: copy {} to its machine, then run", founder.name, folder.display()))?;
         let file = config.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
         say(&format!("  unanimous site --config {}/{file}", founder.name))?;
+    }
+    if mservers < founders.len() {
+        let eldest: Vec<&str> = founders[..mservers].iter().map(|founder| founder.name.as_str()).collect();
+        say(&format!(
+            "{} have an mserver and decide who is in; the other {} attach to them (--mservers says otherwise).",
+            eldest.join(", "),
+            founders.len() - mservers
+        ))?;
     }
     say(&format!("Keep {} on no site: whoever has its key can make sites.", args.out.join("ca").display()))
 }

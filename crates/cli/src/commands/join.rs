@@ -75,7 +75,9 @@ impl Terminal<'_> {
         loop {
             tokio::select! {
                 event = events.next() => match event {
-                    Some(Event::Ended { why }) => return Ok(Over::SiteGone(why)),
+                    // It would be refused everywhere.
+                    Some(Event::Ended { why, error: Some(_) }) => return Err(Failure::refused(why)),
+                    Some(Event::Ended { why, error: None }) => return Ok(Over::SiteGone(why)),
                     Some(Event::Left { group, why }) if group == self.args.group => return Ok(Over::Left(why)),
                     Some(event) => {
                         joined |= matches!(event, Event::View(_));
@@ -87,6 +89,7 @@ impl Terminal<'_> {
                     Some(line) => match self.cast(session, line).await {
                         Ok(()) => {}
                         Err(SessionError::Ended(why)) => return Ok(Over::SiteGone(why)),
+                        Err(error @ SessionError::Expelled(_)) => return Err(error.into()),
                         Err(error) => self.error(&error.to_string())?,
                     },
                     None => return Ok(Over::InputEnded),

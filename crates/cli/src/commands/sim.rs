@@ -5,13 +5,17 @@ use std::ops::Range;
 use std::sync::{Mutex, PoisonError};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use serde_json::json;
 use sim::coverage::Coverage;
 use sim::node::{Settings, Site};
 use sim::run::Summary;
+use sim::scale::{self, Plan, Row, Table};
 use sim::trace::Keep;
+use sim::world::{Sent, Traffic};
 use sim::{Options, run_seed, run_seeds};
 
 use crate::args;
+use crate::commands::certificates::MSERVERS;
 use crate::failure::Failure;
 use crate::output::say;
 
@@ -20,6 +24,9 @@ const SEEDS_DEFAULT: Range<u64> = 1..201;
 
 /// `unanimous sim`.
 pub fn run(args: &args::Sim, json: bool) -> Result<(), Failure> {
+    if args.scale {
+        return large(args, json);
+    }
     match (args.seed, &args.seeds) {
         (Some(seed), _) => one(seed, args.trace),
         (None, Some(seeds)) => many(range(seeds)?, &args.except, json),
@@ -34,6 +41,65 @@ fn one(seed: u64, trace: bool) -> Result<(), Failure> {
     let (passed, failed) = if report.passed() { (1, 0) } else { (0, 1) };
     say(&format!("{passed} passed, {failed} failed"))?;
     if report.passed() { Ok(()) } else { Err(Failure::refused(format!("seed {seed} broke a guarantee"))) }
+}
+
+fn large(args: &args::Sim, json: bool) -> Result<(), Failure> {
+    let mservers = args.mservers.map_or(MSERVERS.min(args.sites as usize), |n| n as usize);
+    let plan = Plan {
+        sites: args.sites as usize,
+        founders: mservers,
+        mservers,
+        group: args.group.unwrap_or(args.sites.div_ceil(2)) as usize,
+        seed: args.seed.unwrap_or(1),
+        hosts: Settings::default(),
+    };
+    plan.check().map_err(|why| Failure::usage(format!("--scale measures {why}")))?;
+    let mut told = Ok(());
+    let mut tell = |text: &str| {
+        if !json && told.is_ok() {
+            told = say(text);
+        }
+    };
+    let Plan { sites, mservers, group, .. } = plan;
+    tell(&format!("{sites} sites, {mservers} of them with an mserver, and a group of {group}"));
+    tell(Table::HEADER);
+    let table = scale::measure(&plan, &mut |row| tell(&row.to_string()))
+        .map_err(|why| Failure::refused(why.to_string()))?;
+    told?;
+    say(&if json { in_json(&table) } else { table.to_string() })?;
+    match table.passed() {
+        true => Ok(()),
+        false => Err(Failure::refused(format!("{} properties did not hold", table.violations.len()))),
+    }
+}
+
+fn in_json(table: &Table) -> String {
+    let sent = |sent: Sent| json!({ "frames": sent.packets, "bytes": sent.bytes });
+    let by_subject = |traffic: &Traffic| -> serde_json::Map<String, serde_json::Value> {
+        traffic.iter().map(|(about, one)| ((*about).to_owned(), sent(*one))).collect()
+    };
+    let row = |row: &Row| {
+        json!({
+            "phase": row.phase,
+            "ms": row.took.as_secs_f64() * 1e3,
+            "core_views": row.core_views,
+            "group_views": row.group_views,
+            "sent": sent(row.sent()),
+            "by_subject": by_subject(&row.traffic),
+        })
+    };
+    json!({
+        "sites": table.sites,
+        "mservers": table.mservers,
+        "group": table.group,
+        "seed": table.seed,
+        "phases": table.rows.iter().map(row).collect::<Vec<_>>(),
+        "idle_second": by_subject(&table.idle),
+        "simulated_s": table.lasted.as_secs_f64(),
+        "digest": table.digest.to_string(),
+        "violations": table.violations.iter().map(ToString::to_string).collect::<Vec<_>>(),
+    })
+    .to_string()
 }
 
 fn many(seeds: Range<u64>, except: &[u64], json: bool) -> Result<(), Failure> {

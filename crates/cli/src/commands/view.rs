@@ -20,7 +20,8 @@ pub async fn run(find: &Find, args: &args::View, json: bool) -> Result<(), Failu
     while let Some(event) = events.next().await {
         match event {
             Event::View(view) if view.group == args.group => print(&view, json)?,
-            Event::Ended { why } => ended = why,
+            Event::Ended { why, error: Some(_) } => return Err(Failure::refused(why)),
+            Event::Ended { why, error: None } => ended = why,
             Event::View(_)
             | Event::Message { .. }
             | Event::Signal { .. }

@@ -6,12 +6,12 @@ mod event;
 mod peer;
 mod suspicion;
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use rand_chacha::ChaCha8Rng;
 use rand_core::{Rng, SeedableRng};
-use wire::{SiteId, SiteIncarnation, Time};
+use wire::{Incarnation, SiteId, SiteIncarnation, Time};
 
 use crate::aty::{Action, Timing};
 use crate::estimate::Lateness;
@@ -209,7 +209,7 @@ impl Detector {
     pub fn announce_shutdown(&mut self) {
         let all: Vec<SiteId> = self.peers.keys().copied().collect();
         for site in all {
-            self.send(site, Body::Leaving {});
+            self.send(site, Body::Leaving { life: self.me.incarnation });
         }
     }
 
@@ -230,11 +230,12 @@ impl Detector {
 
     /// The lives heard: members without an open suspicion, directly or by a detour, and sites outside the
     /// view that were heard lately. A member that nobody has reason to probe is presumed heard.
-    pub fn heard(&self, now: Time) -> BTreeSet<SiteIncarnation> {
+    /// In no order.
+    pub fn heard(&self, now: Time) -> impl Iterator<Item = SiteIncarnation> + '_ {
         let members = self.peers.values().filter(|peer| peer.is_watched() && !peer.is_suspected());
         let fresh = self.detection_bound();
-        let outsiders = self.outsiders.iter().filter(|(_, at)| now.since(**at) < fresh);
-        members.map(|peer| peer.life).chain(outsiders.map(|(&life, _)| life)).collect()
+        let outsiders = self.outsiders.iter().filter(move |(_, at)| now.since(**at) < fresh);
+        members.map(|peer| peer.life).chain(outsiders.map(|(&life, _)| life))
     }
 
     /// Whether this member was itself heard by this site within the time that detection takes: a reason to
@@ -325,13 +326,16 @@ impl Detector {
                 self.news(now, from, Some(path), false);
                 self.heard_by(now, from, who, direct);
             }
-            Body::Leaving {} => self.leaving(now, from),
+            Body::Leaving { life } => return self.leaving(now, from, life),
         }
         Ok(())
     }
 
-    fn leaving(&mut self, now: Time, from: SiteId) {
-        let Some(peer) = self.peers.get_mut(&from).filter(|peer| peer.is_watched()) else { return };
+    fn leaving(&mut self, now: Time, from: SiteId, life: Incarnation) -> Result<(), ProbeError> {
+        let Some(peer) = self.peers.get_mut(&from).filter(|peer| peer.is_watched()) else { return Ok(()) };
+        if peer.life.incarnation != life {
+            return Err(ProbeError::StaleLife); // it came late, and the site is back
+        }
         peer.standing = Standing::Left;
         peer.case = None;
         peer.monitor.stop();
@@ -339,6 +343,7 @@ impl Detector {
         self.events.push_back(Event::Left { who });
         self.rewatch(now);
         self.mend_detours(now);
+        Ok(())
     }
 
     fn fire_monitor(&mut self, now: Time, site: SiteId) {
@@ -415,6 +420,6 @@ fn stranger(body: Body) -> Result<(), ProbeError> {
         | Body::Refute { .. }
         | Body::Alive {}
         | Body::Hear { .. }
-        | Body::Leaving {} => Err(ProbeError::NotMember),
+        | Body::Leaving { .. } => Err(ProbeError::NotMember),
     }
 }

@@ -103,7 +103,12 @@ impl World {
     /// Sends the next frame from one end.
     pub fn send(&mut self, end: usize, bytes: usize, class: Class) -> Result<(), SendError> {
         let from = &mut self.ends[end];
-        from.link.send(frame(from.tag, from.sent, bytes), class)?;
+        let mut whole = frame(from.tag, from.sent, bytes);
+        // Every other one in two parts: nobody should see a difference.
+        match whole.first_chunk().copied().filter(|_| from.sent.is_multiple_of(2)) {
+            Some(header) => from.link.send_parts(header, whole.split_off(header.len()), class)?,
+            None => from.link.send(whole, class)?,
+        }
         from.owed.push_back(from.sent);
         from.sent += 1;
         Ok(())

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
+use std::time::Duration;
 
 use wire::{GroupId, GroupName, MemberId, SiteId, SiteIncarnation, Time, ViewId};
 
@@ -49,6 +50,8 @@ pub struct Host {
 struct Guest {
     life: SiteIncarnation,
     heard: Time,
+    /// Its machine has said that nobody listens there: until then it may show that it lives.
+    refused: Option<Time>,
     /// Views sent and not acknowledged, oldest first.
     owed: VecDeque<StepViews>,
     resend: Time,
@@ -147,11 +150,18 @@ impl Host {
         }
     }
 
+    /// The machine of a site answers that nobody listens there. A guest that lives shows it by its next sign of life.
+    pub fn handle_refused(&mut self, now: Time, site: SiteId) {
+        if let Some(guest) = self.guests.get_mut(&site) {
+            guest.refused.get_or_insert(now + self.config.beat * 2);
+        }
+    }
+
     /// Time has come: repeats what is not acknowledged, and reports guests that are silent and orphans that
     /// nobody has taken.
     pub fn handle_timeout(&mut self, now: Time, tables: &GroupTables) {
         let silence = self.config.silence * 2;
-        let silent = |g: &Guest| g.heard + silence <= now;
+        let silent = |g: &Guest| g.gone_at(silence) <= now;
         let gone: Vec<SiteId> = self.guests.iter().filter(|(_, g)| silent(g)).map(|(s, _)| *s).collect();
         for site in gone {
             self.dismiss(site, tables);
@@ -195,7 +205,7 @@ impl Host {
     /// When to call [`handle_timeout`](Host::handle_timeout).
     pub fn poll_timeout(&self) -> Option<Time> {
         let silence = self.config.silence * 2;
-        let silent = self.guests.values().map(|g| g.heard + silence);
+        let silent = self.guests.values().map(|g| g.gone_at(silence));
         let owed = self.guests.values().filter(|g| !g.owed.is_empty()).map(|g| g.resend);
         let orphans = self.orphans.values().map(|since| *since + silence);
         silent.chain(owed).chain(orphans).min()
@@ -219,7 +229,7 @@ impl Host {
             self.guests.insert(from, Guest::new(attach.life, now));
         }
         let guest = self.guests.get_mut(&from).expect("it was put there two lines above");
-        guest.heard = now;
+        guest.hear(now);
         let in_flight = !guest.owed.is_empty();
         let mut unknown = Vec::new();
         let mut behind: BTreeMap<GroupId, ViewId> = BTreeMap::new();
@@ -251,7 +261,7 @@ impl Host {
     /// What is said of a group is not repeated: the guest says again what it lacks.
     fn look(&mut self, now: Time, from: SiteId, look: Look, tables: &GroupTables) {
         let Some(guest) = self.guests.get_mut(&from) else { return };
-        guest.heard = now;
+        guest.hear(now);
         let looked_at = look.groups.into_iter().take(LOOKS_MAX);
         let (mut views, mut missing, mut names) = (Vec::new(), Vec::new(), BTreeSet::new());
         for (name, seen) in looked_at {
@@ -349,7 +359,7 @@ impl Host {
 
     fn acknowledged(&mut self, now: Time, from: SiteId, step: ViewId) {
         let Some(guest) = self.guests.get_mut(&from) else { return };
-        guest.heard = now;
+        guest.hear(now);
         guest.owed.retain(|(owed, _)| *owed != step);
         guest.tries = 0;
     }
@@ -359,7 +369,7 @@ impl Host {
         if guest.life != submit.id.origin {
             return;
         }
-        guest.heard = now;
+        guest.hear(now);
         let id = submit.id;
         let answer = if let Some(outcome) = tables.settled(id) {
             Answer::Outcome(outcome)
@@ -400,10 +410,22 @@ impl Host {
 }
 
 impl Guest {
+    fn hear(&mut self, now: Time) {
+        self.heard = now;
+        self.refused = None;
+    }
+
+    /// When it is taken for gone.
+    fn gone_at(&self, silence: Duration) -> Time {
+        let silent = self.heard + silence;
+        self.refused.map_or(silent, |until| until.min(silent))
+    }
+
     fn new(life: SiteIncarnation, now: Time) -> Guest {
         Guest {
             life,
             heard: now,
+            refused: None,
             owed: VecDeque::new(),
             resend: now,
             tries: 0,

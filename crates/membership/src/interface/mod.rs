@@ -117,6 +117,11 @@ pub enum Event {
         /// The local members that it lists.
         members: Vec<MemberId>,
     },
+    /// At an attached site: a view that lists no member here. If there was one, the group ends here with it.
+    Over {
+        /// The view.
+        view: Arc<GroupView>,
+    },
     /// A change of a group has begun (a hint, M12).
     StartChange {
         /// The group.

@@ -31,7 +31,10 @@ impl<T: Tables> Kernel<T> {
     /// C4, C5: starts a change if one is wanted and this site's turn has come; else waits for its turn.
     pub(super) fn consider(&mut self) {
         let free = matches!(self.role, Role::Idle) && self.owed.is_none() && !self.retired;
-        let urgent = self.is_wanted();
+        let urgent = free && self.is_wanted();
+        if !self.hears_another_view() {
+            self.waited = 0;
+        }
         if !free || !(urgent || self.may_merge()) || !self.is_hopeful() {
             self.backoff = false;
             return;
@@ -44,7 +47,7 @@ impl<T: Tables> Kernel<T> {
             let delay = match urgent {
                 true => Delay::Backoff { place, tries: self.tries },
                 // One member of another side is heard a little before the next: they are to come together.
-                false => Delay::Rounds(1 + 2 * (self.left_out + place.min(PLACES_MAX))),
+                false => Delay::Rounds(1 + 2 * (self.waited + place.min(PLACES_MAX))),
             };
             self.arm(Timer::Backoff, delay);
         }
@@ -52,6 +55,9 @@ impl<T: Tables> Kernel<T> {
 
     pub(super) fn backoff_ran_out(&mut self) {
         if std::mem::take(&mut self.backoff) {
+            if !self.is_wanted() {
+                self.waited_for_sides();
+            }
             self.begin();
         }
     }
@@ -69,19 +75,18 @@ impl<T: Tables> Kernel<T> {
         }
         let another_life =
             |peer: Peer| self.newest_life(peer.site).is_some_and(|life| life.incarnation > peer.incarnation);
-        let mut requests = self.pending.iter().map(|(id, kind)| Request { id: *id, kind: kind.clone() });
-        requests.any(|r| {
-            !self.is_moot(&r.kind)
-                && view.tables.settled(r.id).is_none()
-                && view.tables.wants(&r, view.step.primary)
-                && !self.waits_on_branch(r.id)
+        self.pending.iter().any(|(id, kind)| {
+            !self.is_moot(kind)
+                && view.tables.settled(*id).is_none()
+                && view.tables.wants(&Request { id: *id, kind: kind.clone() }, view.step.primary)
+                && !self.waits_on_branch(*id)
         }) || view.step.members.iter().any(|m| another_life(m.peer))
-            || self.heard.iter().any(|site| self.is_foreign(*site) && !self.has_view(*site))
+            || self.heard.iter().any(|site| !self.has_view(*site) && self.is_foreign(*site))
     }
 
     // C4, C17
     fn hears_another_view(&self) -> bool {
-        self.heard.iter().any(|site| self.is_foreign(*site) && self.has_view(*site))
+        self.heard.iter().any(|site| self.has_view(*site) && self.is_foreign(*site))
     }
 
     /// Whether a merge is this side's to begin: with the line it is the line's.

@@ -150,7 +150,20 @@ impl<T: Tables> Kernel<T> {
         // Off the line a step may leave wanted what it was made for; the next one takes its time.
         (self.tries, self.backoff, self.ran_out) = (u32::from(!step.primary), false, false);
         self.outputs.0.push_back(Output::Installed { step: Arc::new(step.clone()), group_views });
+        self.presume_view(step);
         self.view = Some(learned);
+    }
+
+    /// A life that is in a view has it, or will be sent it, and does not lose it: also one that has said nothing since.
+    /// When it is heard again after a partition it must not pass for a site without a view, which may simply come in.
+    fn presume_view(&mut self, step: &Step) {
+        for member in &step.members {
+            if let Some(glimpse) = self.seen.get_mut(&member.peer.site)
+                && glimpse.peer == member.peer
+            {
+                glimpse.view = glimpse.view.max(Some(step.id));
+            }
+        }
     }
 
     fn excluded(&mut self, step: &Step) {

@@ -10,10 +10,16 @@ use super::message::Status;
 use super::tables::Tables;
 use crate::step::{Peer, Step};
 
-/// So often a coordinator leaves a side outside of which it does not hear all; then it takes whom it hears.
-pub(super) const LEFT_OUT_MAX: u32 = 4;
+/// So often a coordinator waits in vain for the rest of a side; then it takes whom it hears.
+const WAITED_MAX: u32 = 6;
 
 impl<T: Tables> Kernel<T> {
+    /// The time to wait for a side that is met is over, once more. Only this counts, not how often a view changed
+    /// meanwhile: changes that are wanted for other reasons may follow each other at once.
+    pub(super) fn waited_for_sides(&mut self) {
+        self.waited = (self.waited + 1).min(WAITED_MAX + 1);
+    }
+
     /// The sites of sides that have not answered in whole. They stay outside until the others are heard too, which
     /// is a matter of connections that are made again; but not for ever.
     pub(super) fn left_outside(
@@ -37,11 +43,10 @@ impl<T: Tables> Kernel<T> {
             side.is_some_and(|side| !side.sites.iter().all(|life| answered(*life) || surpassed(life)))
         };
         let parts: BTreeSet<SiteId> = statuses.iter().filter(in_parts).map(|(site, _)| *site).collect();
-        if parts.is_empty() || self.left_out == LEFT_OUT_MAX {
-            self.left_out = 0;
+        if parts.is_empty() || self.waited > WAITED_MAX {
+            self.waited = 0;
             return BTreeSet::new();
         }
-        self.left_out += 1;
         parts
     }
 }

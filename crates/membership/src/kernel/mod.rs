@@ -25,6 +25,7 @@ use wire::{Bugs, ClusterEpoch, ClusterId, Incarnation, SiteId, SiteIncarnation, 
 
 pub use message::{Body, Header, Message, Status};
 pub use output::{Delay, Output, Timer, Transition};
+pub(crate) use record::RecordWriter;
 pub use record::{Learned, Record, Ticket};
 pub use tables::{Applied, NoTables, Tables};
 
@@ -46,6 +47,10 @@ pub const SITES_MAX: usize = 1024;
 pub const WAITS_MAX: u32 = 3;
 /// View ids of a cluster between two recoveries by force: more than ever are given out.
 pub const EPOCHS_PER_RECOVERY: u64 = 1_000_000_000_000;
+/// Sites of one kind that one site asks in one round: members of its view in the search for laggards, sponsors of a
+/// join. Of more it asks others in the next round, so that all together do not ask as many questions as there are
+/// pairs of sites.
+pub const ASKED_AT_ONCE_MAX: usize = 8;
 /// Where counting of tries ends: the back-off does not grow beyond it.
 pub const TRIES_MAX: u32 = 4;
 
@@ -144,11 +149,13 @@ pub struct Kernel<T: Tables> {
     heard: BTreeSet<SiteId>,
     /// The highest number seen in a Refuse.
     raised: ViewId,
-    /// How often in a row a side was left outside because it was not heard in whole.
-    left_out: u32,
+    /// How often in a row the time was over in which a side that is met should have been heard in whole.
+    waited: u32,
     tries: u32,
     backoff: bool,
     requests: u64,
+    /// How often sponsors were asked, if there are more than are asked at once.
+    joins_asked: u32,
     leaving: bool,
     /// It may not act any more: it left, or its store was surpassed.
     retired: bool,
@@ -221,10 +228,11 @@ impl<T: Tables> Kernel<T> {
             seen: BTreeMap::new(),
             heard: BTreeSet::new(),
             raised: ViewId::default(),
-            left_out: 0,
+            waited: 0,
             tries: 0,
             backoff: false,
             requests: 0,
+            joins_asked: 0,
             leaving: false,
             retired: false,
             dirty: false,

@@ -7,7 +7,7 @@ use wire::{SiteId, SiteIncarnation};
 use super::message::{Body, Header};
 use super::output::{Delay, Output, Timer};
 use super::tables::Tables;
-use super::{Busy, Kernel, PENDING_PER_ORIGIN_MAX};
+use super::{ASKED_AT_ONCE_MAX, Busy, Kernel, PENDING_PER_ORIGIN_MAX};
 use crate::step::{Request, RequestId, RequestKind, Why};
 
 impl<T: Tables> Kernel<T> {
@@ -43,15 +43,16 @@ impl<T: Tables> Kernel<T> {
     /// C15: detection established, by two witnesses or by one and an unanswered request to refute, that a life
     /// is over (`Failed`) or cannot be heard by all (`Partitioned`). Kept until a step settles it.
     pub fn establish(&mut self, life: SiteIncarnation, why: Why) {
-        let known = self.pending.values().any(|kind| matches!(kind, RequestKind::Fail(l, _) if *l == life));
         let newest = self.newest_life(life.site);
-        if life.site == self.me.site || known || newest.is_some_and(|n| n.incarnation > life.incarnation) {
+        if life.site == self.me.site || newest.is_some_and(|n| n.incarnation > life.incarnation) {
             return;
         }
+        // Even if another site's word came first: an election that it began has asked who is now known not to answer.
         if why == Why::Failed {
             self.heard.remove(&life.site);
         }
-        if let Ok(request) = self.new_request(RequestKind::Fail(life, why)) {
+        let known = self.pending.values().any(|kind| matches!(kind, RequestKind::Fail(l, _) if *l == life));
+        if !known && let Ok(request) = self.new_request(RequestKind::Fail(life, why)) {
             self.spread(&request, None);
         }
         self.turn();
@@ -106,11 +107,13 @@ impl<T: Tables> Kernel<T> {
         }
     }
 
-    /// Asks sites where they are: those given, and the members of the view.
-    pub fn search(&mut self, sites: &[SiteId]) {
-        let members = self.view.iter().flat_map(|v| &v.step.members).map(|m| m.peer.site);
-        let founders = self.config.founders.iter().copied();
-        let mut all: Vec<SiteId> = sites.iter().copied().chain(members).chain(founders).collect();
+    /// Asks sites where they are: those given and the founders as far as they are not in the view, and some members
+    /// of it, others in each round.
+    pub fn search(&mut self, sites: &[SiteId], round: u32) {
+        let members = self.members_to_ask(round);
+        let outside = |site: &SiteId| self.view.as_ref().is_none_or(|v| v.step.rank(*site).is_none());
+        let strangers = sites.iter().chain(&self.config.founders).copied().filter(outside);
+        let mut all: Vec<SiteId> = strangers.chain(members).collect();
         all.sort();
         all.dedup();
         all.retain(|site| *site != self.me.site);
@@ -120,6 +123,17 @@ impl<T: Tables> Kernel<T> {
             }
         }
         self.turn();
+    }
+
+    /// The members of the view that are asked in this round: the next on the ring of ranks, beginning where the last
+    /// round ended, so that everybody is asked by as many as it asks.
+    fn members_to_ask(&self, round: u32) -> Vec<SiteId> {
+        let Some(members) = self.view.as_ref().map(|v| &v.step.members) else { return Vec::new() };
+        let me = members.iter().position(|m| m.peer.site == self.me.site).unwrap_or(0);
+        let others = members.len().saturating_sub(1);
+        let begin = (round as usize).saturating_mul(ASKED_AT_ONCE_MAX);
+        let next = |n: usize| members[(me + 1 + (begin + n) % others) % members.len()].peer.site;
+        (0..others.min(ASKED_AT_ONCE_MAX)).map(next).collect()
     }
 
     // C16: the joiner can receive before it asks.
@@ -133,15 +147,31 @@ impl<T: Tables> Kernel<T> {
         if self.line.is_some() {
             return;
         }
-        let me = self.me.site;
-        let sponsors: Vec<SiteId> = self.config.known.iter().chain(&self.config.founders).copied().collect();
+        let known = self.config.known.iter().chain(&self.config.founders);
+        let sponsors: Vec<SiteId> = known.copied().filter(|site| *site != self.me.site).collect();
         let own: Vec<Request> = self.pending().filter(|r| r.id.origin == self.me.life()).collect();
-        for site in sponsors.into_iter().filter(|site| *site != me) {
+        for site in self.some_sponsors(sponsors) {
             for request in &own {
                 self.send(site, Body::Submit(request.clone()));
             }
         }
         self.arm(Timer::Join, Delay::Rounds(5));
+    }
+
+    /// All of a few sponsors; of many as many as are asked at once, others at each try.
+    fn some_sponsors(&mut self, sponsors: Vec<SiteId>) -> Vec<SiteId> {
+        let mut many = sponsors.clone();
+        many.sort_unstable();
+        many.dedup();
+        if many.len() <= ASKED_AT_ONCE_MAX {
+            return sponsors;
+        }
+        // Joiners begin at different sponsors, so that one sponsor does not have to pass on all their joins.
+        let begin = (self.me.site.0 as usize + self.joins_asked as usize * ASKED_AT_ONCE_MAX) % many.len();
+        self.joins_asked = self.joins_asked.wrapping_add(1);
+        many.rotate_left(begin);
+        many.truncate(ASKED_AT_ONCE_MAX);
+        many
     }
 
     pub(super) fn on_submit(&mut self, header: &Header, request: &Request) {

@@ -3,7 +3,8 @@
 use std::collections::VecDeque;
 use std::hash::{Hash, Hasher};
 
-use minicbor::{Decode, Encode};
+use minicbor::encode::{Error, Write};
+use minicbor::{Decode, Encode, Encoder};
 use wire::{SiteId, ViewId};
 
 use crate::step::Step;
@@ -32,6 +33,43 @@ pub struct Record<T> {
     /// What was accepted in the instance of this line, and at which attempt.
     #[n(2)]
     pub accepted: Option<(ViewId, Step)>,
+}
+
+/// Encodes records for the disk. The tables change with the line alone, promises much more often: their encoding is
+/// kept, so that a promise does not cost the encoding of thousands of groups.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct RecordWriter {
+    /// After which step, and the tables' encoding.
+    tables: Option<(ViewId, Vec<u8>)>,
+}
+
+/// What is encoded already.
+struct Encoded<'a>(&'a [u8]);
+
+impl<C> Encode<C> for Encoded<'_> {
+    fn encode<W: Write>(&self, e: &mut Encoder<W>, _: &mut C) -> Result<(), Error<W::Error>> {
+        e.writer_mut().write_all(self.0).map_err(Error::write)
+    }
+}
+
+impl RecordWriter {
+    /// The record's bytes.
+    pub(crate) fn write<T: Encode<()>>(&mut self, record: &Record<T>) -> Vec<u8> {
+        let step = &record.line.step;
+        if self.tables.as_ref().is_none_or(|(after, _)| *after != step.id) {
+            self.tables = Some((step.id, to_vec(&record.line.tables)));
+        }
+        let tables = self.tables.as_ref().map_or(&[][..], |(_, bytes)| bytes);
+        let line = Learned { step: step.clone(), tables: Encoded(tables) };
+        let mut bytes = Vec::with_capacity(tables.len() + 1_024);
+        let whole = Record { line, promised: record.promised, accepted: record.accepted.clone() };
+        minicbor::encode(&whole, &mut bytes).expect("writing to memory does not fail");
+        bytes
+    }
+}
+
+fn to_vec<T: Encode<()>>(what: &T) -> Vec<u8> {
+    minicbor::to_vec(what).expect("writing to memory does not fail")
 }
 
 /// Names one write of the record, in order.
@@ -115,5 +153,40 @@ impl<M: Eq> Eq for Outbox<M> {}
 impl<M: Hash> Hash for Outbox<M> {
     fn hash<H: Hasher>(&self, state: &mut H) {
         self.held.hash(state);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn step(epoch: u64) -> Step {
+        let id = ViewId { epoch, ..ViewId::default() };
+        Step {
+            id,
+            base: ViewId::default(),
+            position: epoch,
+            primary: true,
+            requests: Vec::new(),
+            members: Vec::new(),
+            removed: Vec::new(),
+            digest: 0,
+            branches: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn a_record_is_written_as_it_is_whatever_was_kept() {
+        let mut writer = RecordWriter::default();
+        for (line, promised, accepts) in
+            [(1, 1, false), (1, 3, false), (1, 3, true), (2, 3, false), (1, 4, true)]
+        {
+            let record = Record {
+                line: Learned { step: step(line), tables: format!("after step {line}") },
+                promised: step(promised).id,
+                accepted: accepts.then(|| (step(promised).id, step(promised))),
+            };
+            assert_eq!(writer.write(&record), to_vec(&record));
+        }
     }
 }

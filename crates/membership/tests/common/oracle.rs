@@ -64,7 +64,12 @@ impl Oracle {
         }
         for message in sent {
             match &message.body {
-                Body::Initiate { step, .. } => self.content(step),
+                Body::Initiate { step, base, .. } => {
+                    self.content(step);
+                    self.check(step.base == base.id, || {
+                        format!("{} is proposed from {}, and starts from {}", step.id, base.id, step.base)
+                    });
+                }
                 Body::Commit { step, .. } => self.agreed(step),
                 Body::Init { line, step } => {
                     self.agreed(&line.step);

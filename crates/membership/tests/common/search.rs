@@ -235,7 +235,7 @@ fn happen(world: &mut World, case: &Case, event: Event) {
         Event::Crash(n, done) => world.crash(n, done),
         Event::Restart(n) => {
             world.start(n);
-            world.with(n, |k| k.search(&[]));
+            world.with(n, |k| k.search(&[], 0));
         }
         Event::RestartFromCopy(n) => {
             let copy = begin(case, wire::Bugs::NONE).nodes[&n].disk.clone();
@@ -243,10 +243,10 @@ fn happen(world: &mut World, case: &Case, event: Event) {
             node.disk = copy;
             node.incarnation = 3; // below the life that the others have seen
             world.start(n);
-            world.with(n, |k| k.search(&[]));
+            world.with(n, |k| k.search(&[], 0));
         }
         Event::Join(n) => world.start(n),
-        Event::Search(n) => world.with(n, |k| k.search(&[])),
+        Event::Search(n) => world.with(n, |k| k.search(&[], 0)),
     }
 }
 

@@ -215,6 +215,19 @@ impl Caller {
         }
     }
 
+    /// No view of a group will come any more: who has not answered there counts as failed.
+    pub fn handle_lost(&mut self, group: GroupId) {
+        let is_there = |call: &Call| !call.ended && call.group == group && call.delivered_in.is_some();
+        let concerned: Vec<u64> =
+            self.calls.iter().filter(|(_, call)| is_there(call)).map(|(number, _)| *number).collect();
+        for number in concerned {
+            if let Some(call) = self.calls.get_mut(&number) {
+                call.lose_all_but(&BTreeSet::new());
+            }
+            self.end_if_complete(number);
+        }
+    }
+
     /// Ends the calls whose time is over.
     pub fn handle_timeout(&mut self, now: Time) {
         while let Some(&(deadline, number)) = self.deadlines.first() {

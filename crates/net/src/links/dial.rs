@@ -1,4 +1,8 @@
 //! The dialer of one peer: whenever there is no connection, it makes one; at once, then with growing pauses.
+//!
+//! A dial that is wanted now ([`Peer::dial_now`], [`Peer::nudge`], new addresses) ends the pause, or a connection attempt
+//! that hangs, and begins the series anew. When a network heals, the first pair of sites that finds each other so brings
+//! the others together, long before their pauses and the repetitions of their lost packets are over.
 
 use std::io;
 use std::net::SocketAddr;
@@ -13,14 +17,20 @@ use super::handshake::Failure;
 use super::peer::{ConnectionId, Peer};
 use crate::Refusal;
 
-/// The pauses before the first, second, … attempt; the last one repeats.
-const PAUSES_MS: [u64; 7] = [0, 10, 50, 100, 200, 500, 1000];
+/// The pauses before the first, second, … attempt; the last one repeats. The first may meet a process that is dying and
+/// still seems to listen: the second tells.
+const PAUSES_MS: [u64; 8] = [0, 2, 10, 50, 100, 200, 500, 1000];
+
+/// How long the first attempt waits for a TCP connection; each later one twice as long as the one before, up to the
+/// configured time. A system repeats the first packet of a connection after a second only.
+const CONNECT_FIRST: Duration = Duration::from_millis(250);
 
 /// A connection that lasted so long was a good one: the next attempt is a first one again.
 const STEADY: Duration = Duration::from_secs(1);
 
 pub(crate) async fn run(shared: Arc<Shared>, peer: Arc<Peer>) {
     let mut attempt = 0;
+    let mut series = 0;
     let mut up_since: Option<Instant> = None;
     loop {
         if peer.is_up() {
@@ -32,22 +42,23 @@ pub(crate) async fn run(shared: Arc<Shared>, peer: Arc<Peer>) {
             peer.changed.notified().await;
             continue;
         }
-        let (addresses, table) = peer.addresses();
+        let (addresses, wanted) = peer.addresses();
+        // Compared here and nowhere else: whoever asks between two looks is not overlooked.
+        if std::mem::replace(&mut series, wanted) != wanted {
+            attempt = 0;
+        }
         let pause = pause(attempt);
-        attempt += 1;
         if !pause.is_zero() && !sleep_undisturbed(&peer, pause).await {
-            // Something is new: the peer called, or it has other addresses.
-            if peer.addresses().1 != table {
-                attempt = 0;
-            }
+            // Something is new: the peer called, or a dial is wanted now.
             continue;
         }
         let id = shared.connection_id();
         if peer.begin_dial(id) {
             shared.metrics.dials.count();
-            dial(&shared, &peer, id, &addresses, attempt == 1).await;
+            dial(&shared, &peer, Dialing { id, series, attempt }, &addresses).await;
             peer.end_dial(id);
         }
+        attempt += 1;
     }
 }
 
@@ -59,18 +70,22 @@ async fn sleep_undisturbed(peer: &Peer, pause: Duration) -> bool {
     }
 }
 
-async fn dial(
-    shared: &Arc<Shared>,
-    peer: &Arc<Peer>,
+/// One attempt.
+#[derive(Clone, Copy)]
+struct Dialing {
     id: ConnectionId,
-    addresses: &[SocketAddr],
-    first: bool,
-) {
+    /// Which series of attempts it belongs to.
+    series: u64,
+    /// Its place in the series.
+    attempt: usize,
+}
+
+async fn dial(shared: &Arc<Shared>, peer: &Arc<Peer>, dialing: Dialing, addresses: &[SocketAddr]) {
     let mut refused = 0;
     for address in addresses {
-        match connect(shared, peer, id, *address).await {
+        match connect(shared, peer, dialing, *address).await {
             Some(Ok(tcp)) => {
-                if shake_hands(shared, peer, id, tcp, first).await {
+                if shake_hands(shared, peer, dialing, tcp).await {
                     return;
                 }
             }
@@ -90,10 +105,11 @@ async fn dial(
 async fn connect(
     shared: &Shared,
     peer: &Peer,
-    id: ConnectionId,
+    dialing: Dialing,
     address: SocketAddr,
 ) -> Option<io::Result<TcpStream>> {
-    let connect = tokio::time::timeout(shared.config.connect_timeout, TcpStream::connect(address));
+    let patience = patience(dialing.attempt).min(shared.config.connect_timeout);
+    let connect = tokio::time::timeout(patience, TcpStream::connect(address));
     let mut connect = std::pin::pin!(connect);
     loop {
         tokio::select! {
@@ -101,7 +117,7 @@ async fn connect(
                 return Some(result.unwrap_or(Err(io::ErrorKind::TimedOut.into())).and_then(not_oneself));
             }
             () = peer.changed.notified() => {
-                if !peer.is_dialing(id) {
+                if !peer.is_dialing(dialing.id) || peer.addresses().1 != dialing.series {
                     peer.changed.notify_one();
                     return None;
                 }
@@ -119,14 +135,8 @@ fn not_oneself(tcp: TcpStream) -> io::Result<TcpStream> {
 }
 
 /// True if the peer needs no further address now: there is a connection, or its own is coming.
-async fn shake_hands(
-    shared: &Arc<Shared>,
-    peer: &Arc<Peer>,
-    id: ConnectionId,
-    tcp: TcpStream,
-    first: bool,
-) -> bool {
-    let handshake = shared.handshake_out(peer, id, tcp);
+async fn shake_hands(shared: &Arc<Shared>, peer: &Arc<Peer>, dialing: Dialing, tcp: TcpStream) -> bool {
+    let handshake = shared.handshake_out(peer, dialing.id, tcp);
     let result = tokio::time::timeout(shared.config.handshake_timeout, handshake)
         .await
         .unwrap_or(Err(Failure::Refused(Refusal::HandshakeTimeout)));
@@ -138,13 +148,18 @@ async fn shake_hands(
         }
         Err(Failure::Refused(why)) => {
             shared.metrics.refuse(why);
-            match first {
+            match dialing.attempt == 0 {
                 true => tracing::warn!(peer = %peer.site, %why, "cannot link; trying again"),
                 false => tracing::debug!(peer = %peer.site, %why, "cannot link"),
             }
             false
         }
     }
+}
+
+/// How long an attempt waits for a TCP connection, but for the configured bound.
+fn patience(attempt: usize) -> Duration {
+    CONNECT_FIRST * (1 << attempt.min(8))
 }
 
 /// The pause before an attempt, give or take a quarter, so that sites do not dial in step.

@@ -198,6 +198,7 @@ impl Shared {
         if let Some((socket, session)) = probes {
             socket.register(&session);
         }
+        self.nudge_others(peer.site);
         tracing::info!(peer = %peer.site, incarnation = %made.incarnation, dialed = dialed.is_some(), "connected");
         let (reader, writer) =
             connection::run(stream, peer.clone(), running, self.metrics.clone(), self.limits());

@@ -21,7 +21,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, PoisonError, RwLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use tokio::net::TcpListener;
@@ -239,10 +239,10 @@ impl Links {
         Ok(Via::Link)
     }
 
-    /// Breaks the connection with a site, which probes found silent. It is dialed again.
-    pub fn disconnect(&self, site: SiteId) {
+    /// Breaks the connection with this life of a site, which was found silent. The site is dialed again.
+    pub fn disconnect(&self, site: SiteId, incarnation: Incarnation) {
         if let Some(peer) = self.shared.known_peer(site) {
-            peer.break_up(Down::Silent);
+            peer.drop_silent(incarnation);
         }
     }
 
@@ -334,6 +334,13 @@ impl Shared {
             peer
         };
         peers.entry(site).or_insert_with(new).clone()
+    }
+
+    /// A site has been reached that could not be before: the way to others may be free again, too.
+    fn nudge_others(&self, reached: SiteId) {
+        let now = Instant::now();
+        let peers = self.peers.read().unwrap_or_else(PoisonError::into_inner);
+        peers.values().filter(|peer| peer.site != reached).for_each(|peer| peer.nudge(now));
     }
 
     fn connection_id(&self) -> ConnectionId {

@@ -11,6 +11,7 @@
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use tokio::sync::{Notify, watch};
@@ -25,6 +26,10 @@ use crate::probe::Session;
 /// Names one connection, or one attempt at one, within this process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct ConnectionId(pub(crate) u64);
+
+/// A site is not dialed anew more often than this because others have been reached: a series of dials must have time to
+/// come to an attempt that waits long enough for a far site.
+const NUDGE_EVERY: Duration = Duration::from_secs(1);
 
 /// How far this site's own dial has got.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,8 +77,9 @@ pub(crate) struct Peer {
 
 struct State {
     addresses: Vec<SocketAddr>,
-    /// Bumped whenever the addresses change.
-    table: u64,
+    /// Bumped whenever the dialer is to begin anew: other addresses, or a dial that is wanted now.
+    series: u64,
+    nudged: Option<Instant>,
     dial: Dial,
     accepting: Option<ConnectionId>,
     up: Option<Up>,
@@ -82,6 +88,7 @@ struct State {
 
 struct Up {
     id: ConnectionId,
+    incarnation: Incarnation,
     serial: Serial,
     outbox: Outbox,
     wake: Arc<Notify>,
@@ -111,7 +118,8 @@ impl Peer {
     pub(crate) fn new(me: SiteId, site: SiteId, inputs: InputSender, metrics: Arc<Metrics>) -> Peer {
         let state = State {
             addresses: Vec::new(),
-            table: 0,
+            series: 0,
+            nudged: None,
             dial: Dial::Idle,
             accepting: None,
             up: None,
@@ -129,22 +137,38 @@ impl Peer {
         let mut state = self.state();
         if state.addresses != addresses {
             state.addresses = addresses;
-            state.table += 1;
+            state.series += 1;
             drop(state);
             self.changed.notify_one();
         }
     }
 
-    /// Ends the pause before the next dial.
+    /// Ends the pause before the next dial, and a dial that hangs.
     pub(crate) fn dial_now(&self) {
-        self.state().table += 1;
+        self.state().series += 1;
         self.changed.notify_one();
     }
 
-    /// The addresses and the number of this version of them.
+    /// Another site has been reached: perhaps this one can be, too. As [`Peer::dial_now`], if nothing is under way, and
+    /// not too often.
+    pub(crate) fn nudge(&self, now: Instant) {
+        let mut state = self.state();
+        let busy =
+            state.up.is_some() || state.accepting.is_some() || matches!(state.dial, Dial::HelloSent(_));
+        let lately = state.nudged.is_some_and(|at| now.saturating_duration_since(at) < NUDGE_EVERY);
+        if busy || lately || state.addresses.is_empty() {
+            return;
+        }
+        state.nudged = Some(now);
+        state.series += 1;
+        drop(state);
+        self.changed.notify_one();
+    }
+
+    /// The addresses, and the number of the series of dials that they belong to.
     pub(crate) fn addresses(&self) -> (Vec<SocketAddr>, u64) {
         let state = self.state();
-        (state.addresses.clone(), state.table)
+        (state.addresses.clone(), state.series)
     }
 
     pub(crate) fn is_up(&self) -> bool {
@@ -243,8 +267,15 @@ impl Peer {
         }
         let (stop, stopped) = watch::channel(false);
         let wake = Arc::new(Notify::new());
-        state.up =
-            Some(Up { id: new.id, serial: new.serial, outbox, wake: wake.clone(), stop, probes: new.probes });
+        state.up = Some(Up {
+            id: new.id,
+            incarnation: new.incarnation,
+            serial: new.serial,
+            outbox,
+            wake: wake.clone(),
+            stop,
+            probes: new.probes,
+        });
         self.metrics.connections_up.count();
         // Under the lock, so that inputs of one connection never stand between those of another.
         self.inputs.send(Input::Up { site: self.site, incarnation: new.incarnation, hello: new.hello });
@@ -261,6 +292,11 @@ impl Peer {
     /// Ends the connection in use, whichever it is.
     pub(crate) fn break_up(&self, reason: Down) -> bool {
         self.down_if(|_| true, reason)
+    }
+
+    /// Ends the connection in use if it is with this life of the site.
+    pub(crate) fn drop_silent(&self, incarnation: Incarnation) -> bool {
+        self.down_if(|up| up.incarnation == incarnation, Down::Silent)
     }
 
     /// Ends the connection in use if its certificate is one of these.
@@ -451,6 +487,25 @@ mod tests {
         assert!(matches!(inputs.try_recv(), Some(Input::Up { incarnation: Incarnation(2), .. })));
         assert!(!high.hand_over(ConnectionId(1), |_| panic!("of the replaced connection")));
         assert!(!high.down(ConnectionId(1), Down::Closed), "its end is nobody's news");
+    }
+
+    #[test]
+    fn a_nudge_begins_a_new_series_of_dials_but_not_too_often_nor_beside_a_connection() {
+        let (low, _inputs) = peer(1, 2);
+        let series = || low.addresses().1;
+        let start = Instant::now();
+        low.nudge(start);
+        assert_eq!(series(), 0, "nowhere to dial");
+        low.set_addresses(vec![SocketAddr::from(([127, 0, 0, 1], 1))]);
+        low.nudge(start);
+        assert_eq!(series(), 2);
+        low.nudge(start + NUDGE_EVERY / 2);
+        assert_eq!(series(), 2);
+        low.nudge(start + NUDGE_EVERY);
+        assert_eq!(series(), 3);
+        assert_eq!(low.answer(ConnectionId(1), Incarnation(1)), Answer::Welcome);
+        low.nudge(start + NUDGE_EVERY * 2);
+        assert_eq!(series(), 3, "the peer's own dial has come");
     }
 
     #[test]

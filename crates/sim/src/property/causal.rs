@@ -1,5 +1,5 @@
 //! Causal Delivery and Reliable Causal [CKV 4.3.2]: a cbcast's causes are what its caster had cast or been
-//! delivered before, mbcasts and gbcasts apart. Nobody is delivered a cbcast before a cause of it; across groups
+//! delivered before, mbcasts and gbcasts apart, and a large message of its own only when it is delivered. Nobody is delivered a cbcast before a cause of it; across groups
 //! that share processes this is promised of causes that are cbcasts too. And within a view nobody is delivered a
 //! cbcast whose cause, cast in the same view and for it, it lacks.
 
@@ -18,8 +18,8 @@ pub(super) fn check(history: &History) -> Result<(), Breach> {
             What::View { member, view, .. } if is_synchronous(view) => {
                 causality.current.insert(*member, view.id);
             }
-            What::Cast { message, member, order, .. } if member.join != 0 && in_order(*order) => {
-                causality.cast(*message, *member);
+            What::Cast { message, member, order, large, .. } if member.join != 0 && in_order(*order) => {
+                causality.cast(*message, *member, *large);
             }
             What::Deliver { member, message: Some(message), .. } => {
                 causality.deliver(*message, *member).map_err(|how| Breach::at(at, how))?;
@@ -111,12 +111,14 @@ impl<'a> Causality<'a> {
         }
     }
 
-    fn cast(&mut self, message: Message, member: MemberId) {
+    fn cast(&mut self, message: Message, member: MemberId, large: bool) {
         let past = self.past.entry(member.process).or_insert_with(|| self.empty.clone());
         if self.history.cast(message).is_some_and(|cast| cast.order == Order::Cbcast) {
             self.causes.insert(message, past.clone());
         }
-        past.insert(message);
+        if !large {
+            past.insert(message);
+        }
     }
 
     fn deliver(&mut self, message: Message, member: MemberId) -> Result<(), String> {

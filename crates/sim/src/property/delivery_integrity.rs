@@ -71,6 +71,7 @@ mod tests {
             group: wire::GroupName::parse("g").expect("a good name"),
             order: Order::Fbcast,
             safe: false,
+            large: false,
             exclude_self: true,
             only: [member(3)].into(),
         };

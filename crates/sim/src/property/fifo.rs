@@ -1,6 +1,7 @@
 //! FIFO Delivery and Reliable FIFO [CKV 4.3.1]: of what one member casts in one view, by fbcast or anything above
 //! it, each receiver is delivered the earlier before the later, and never the later without the earlier. A
-//! gbcast is delivered when the view ends, so gbcasts are in order among themselves.
+//! gbcast is delivered when the view ends, so gbcasts are in order among themselves. A large message has the place of
+//! its last fragment: it passes nothing, and what is cast after it may pass it.
 
 use std::collections::BTreeMap;
 
@@ -20,9 +21,14 @@ pub(super) fn check(history: &History) -> Result<(), Breach> {
             }
             let Some(sequence) = sent.get(&key) else { continue };
             let place = next.entry(key).or_default();
-            let is_for = |m: &Message| history.cast(*m).is_some_and(|cast| cast.is_for(member.id));
-            let rest = &sequence[*place..];
-            let due = rest.iter().position(is_for).map(|skipped| *place + skipped);
+            let waited_for =
+                |m: &Message| history.cast(*m).is_some_and(|cast| cast.is_for(member.id) && !cast.large);
+            let due = (*place..sequence.len()).find(|at| waited_for(&sequence[*at]));
+            // Messages are numbered as they are cast.
+            let passes_nothing = due.is_none_or(|due| sequence[due] > message);
+            if cast.large && passes_nothing && sequence.contains(&message) {
+                continue;
+            }
             if due.is_none_or(|due| sequence[due] != message) {
                 let how = format!(
                     "{} was delivered message {message} of {} out of turn, due was {:?}",
@@ -72,6 +78,21 @@ mod tests {
         two(Order::Fbcast).delivers(2, &[0, 1]).kept(check);
         two(Order::Fbcast).delivers(2, &[1, 0]).broken(check);
         two(Order::Mbcast).delivers(2, &[1, 0]).kept(check);
+    }
+
+    #[test]
+    fn a_large_message_may_be_passed_and_passes_nothing() {
+        let mut script = Script::new();
+        script.view(1, &[1, 2]).cast(1, 0, Order::Fbcast).cast_large(1, 1, Order::Fbcast).cast(
+            1,
+            2,
+            Order::Fbcast,
+        );
+        script.clone_with(|s| s.delivers(2, &[0, 1, 2])).kept(check);
+        script.clone_with(|s| s.delivers(2, &[0, 2, 1])).kept(check);
+        script.clone_with(|s| s.delivers(2, &[0, 2])).kept(check);
+        script.clone_with(|s| s.delivers(2, &[1, 0, 2])).broken(check);
+        script.clone_with(|s| s.delivers(2, &[2, 0, 1])).broken(check);
     }
 
     #[test]

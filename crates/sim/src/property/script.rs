@@ -79,6 +79,14 @@ impl Script {
         self.cast_with(m, message, order, true)
     }
 
+    pub(super) fn cast_large(&mut self, m: u32, message: Message, order: Order) -> &mut Self {
+        self.cast_with(m, message, order, false);
+        if let Some(Observation { what: What::Cast { large, .. }, .. }) = self.seen.last_mut() {
+            *large = true;
+        }
+        self
+    }
+
     fn cast_with(&mut self, m: u32, message: Message, order: Order, safe: bool) -> &mut Self {
         self.see(What::Cast {
             message,
@@ -88,6 +96,7 @@ impl Script {
             safe,
             exclude_self: false,
             only: Arc::new([]),
+            large: false,
         })
     }
 

@@ -72,7 +72,10 @@ impl<H: Host> World<H> {
         for (way, end) in ways.into_iter().zip(ends) {
             if end.is_none() && awake(&self.slots[way.from]) {
                 let nobody = self.slots[way.to].host.is_none() && self.slots[way.to].machine_up;
-                let connection = if reachable && nobody { Connection::Refused } else { Connection::Silent };
+                let refused = reachable && nobody;
+                self.reach_if(refused, "connection refused");
+                self.reach_if(!refused, "connection dialled in vain");
+                let connection = if refused { Connection::Refused } else { Connection::Silent };
                 self.take(way.from, Input::Connection { peer: way.to, connection });
             }
         }

@@ -150,6 +150,7 @@ impl<H: Host> World<H> {
             format!("{} stores {ticket}", site_id(site))
         });
         let done = self.slots[site].disk.write(self.now, write, &self.model.disk, &mut self.disk_dice);
+        self.reach_if(done > self.now + self.model.disk.write_mean * 20, "slow write");
         self.at(done, Event::Input { site, boot: Some(boot), input: Input::WriteDone });
     }
 
@@ -178,7 +179,9 @@ impl<H: Host> World<H> {
         }
         let to = index(transmit.to);
         assert!(to < self.sites() && to != site, "{} sends to {}", site_id(site), transmit.to);
-        self.packets += 1;
+        let sent = self.traffic.entry(H::about(&transmit.bytes)).or_default();
+        sent.packets += 1;
+        sent.bytes += transmit.bytes.len() as u64;
         let way = Way { from: site, to };
         let channel = transmit.channel;
         self.trace.event(self.now, [16, site as u64, to as u64], &transmit.bytes, || {
@@ -218,6 +221,8 @@ impl<H: Host> World<H> {
             }
         };
         for at in times.into_iter().flatten() {
+            let overtaken = self.network.overtakes(way, at);
+            self.reach_if(overtaken, "datagram overtaken");
             let input = Input::Packet { from: way.from, on: None, bytes: bytes.clone() };
             self.at(at, Event::Input { site: way.to, boot: None, input });
         }

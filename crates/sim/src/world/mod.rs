@@ -13,7 +13,7 @@ pub mod network;
 mod site;
 
 use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+use std::collections::{BTreeMap, BinaryHeap};
 use std::time::Duration;
 
 use wire::{Incarnation, ProcessId, SiteId, SiteIncarnation, Time};
@@ -33,10 +33,14 @@ pub struct Model {
     pub sites: usize,
     /// How many of them founded the cluster.
     pub founders: usize,
+    /// How many of them, the first, have an mserver.
+    pub mservers: usize,
     /// The network.
     pub network: network::Model,
     /// The disks.
     pub disk: disk::Model,
+    /// How many bytes may wait for one other site before a host holds data back; none: as many as it likes.
+    pub link_bytes_max: Option<usize>,
     /// How far a clock's rate may be off.
     pub drift_ppm_max: u64,
     /// So many transitions of a thousand doom their site: it dies while it sends what comes next.
@@ -70,6 +74,18 @@ pub enum Step {
     Moved,
     /// A time the embedder asked to be woken at, with its token.
     Woken(u64),
+}
+
+/// How much has left hosts, by what it is about.
+pub type Traffic = BTreeMap<&'static str, Sent>;
+
+/// So many packets and bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Sent {
+    /// Packets: frames, or parts of one that is too long for a packet.
+    pub packets: u64,
+    /// Their bytes, headers included.
+    pub bytes: u64,
 }
 
 /// A crash this soon after a coordinator entered a phase is a crash in that phase.
@@ -128,7 +144,7 @@ pub struct World<H: Host> {
     happenings: Vec<Happening>,
     reached: Reached,
     trace: Trace,
-    packets: u64,
+    traffic: Traffic,
 }
 
 impl<H: Host> World<H> {
@@ -152,7 +168,7 @@ impl<H: Host> World<H> {
             happenings: Vec::new(),
             reached: Reached::new(),
             trace: Trace::new(keep),
-            packets: 0,
+            traffic: Traffic::default(),
             model,
         }
     }
@@ -185,7 +201,12 @@ impl<H: Host> World<H> {
 
     /// How many packets have left hosts so far.
     pub fn packets(&self) -> u64 {
-        self.packets
+        self.traffic.values().map(|sent| sent.packets).sum()
+    }
+
+    /// What has left hosts so far, by what it is about.
+    pub fn traffic(&self) -> &Traffic {
+        &self.traffic
     }
 
     /// What was reached so far.
@@ -253,10 +274,13 @@ impl<H: Host> World<H> {
             record: slot.disk.record(),
             sites: (0..self.model.sites).map(site_id).collect(),
             founders: self.model.founders,
+            link_bytes_max: self.model.link_bytes_max,
+            mservers: self.model.mservers,
             seed: self.clock_dice.number(),
         };
         let now = slot.clock.local(self.now);
         self.note(1, site, 0, || format!("{life} starts"));
+        self.reach_if(self.model.drift_ppm_max > 0, "clock drift");
         match H::start(&self.config, papers, now) {
             Ok(host) => self.slots[site].host = Some(Box::new(host)),
             Err(why) => {

@@ -77,6 +77,8 @@ struct Flow {
     slow: Duration,
     end: Option<Epoch>,
     arrived: Time,
+    /// When the last of the datagrams that are under way arrives.
+    datagram_at: Time,
     held: VecDeque<Bytes>,
 }
 
@@ -139,6 +141,14 @@ impl Network {
             return Datagram::Twice(first, now + self.latency(way, dice));
         }
         Datagram::Once(first)
+    }
+
+    /// Notes that a datagram arrives at this time. Says whether it overtakes one that left before.
+    pub fn overtakes(&mut self, way: Way, at: Time) -> bool {
+        let flow = self.flow(way);
+        let overtakes = at < flow.datagram_at;
+        flow.datagram_at = flow.datagram_at.max(at);
+        overtakes
     }
 
     /// A packet leaves on the connection; `bytes` is kept while the way is cut.

@@ -120,6 +120,7 @@ impl Core {
         while let Some(payload) = cast.payloads.front() {
             // Other sites feel a member here that takes nothing by acknowledgements that do not come.
             if self.processes.hold_back(group) {
+                self.slow.waits(now, group);
                 return Some(cast);
             }
             match self.node.cast(now, cast.process, group, &cast.options, payload) {
@@ -159,6 +160,9 @@ impl Core {
 
     /// Tries what waits for a group again.
     pub(super) fn retry(&mut self, group: &GroupName) {
+        if !self.processes.hold_back(group) {
+            self.slow.goes_on(group);
+        }
         let Some(mut queue) = self.waiting.remove(group) else { return };
         while let Some(cast) = queue.pop_front() {
             if let Some(rest) = self.try_cast(group, cast) {

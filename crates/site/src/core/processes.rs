@@ -7,7 +7,7 @@ use bytes::Bytes;
 use membership::group::GroupView;
 use stack::{JoinError, LocalMembers, ReplyTo};
 use tokio::sync::mpsc;
-use wire::{GroupId, GroupName, MemberId, ProcessId, ViewId};
+use wire::{GroupId, GroupName, MemberId, ProcessId, Time, ViewId};
 
 use crate::handle::{Command, EventSink, Events, Probe, ProcessEvent};
 
@@ -16,8 +16,15 @@ pub(super) struct Processes {
     sinks: BTreeMap<ProcessId, EventSink>,
     groups: BTreeMap<GroupId, Local>,
     watchers: BTreeMap<GroupName, BTreeSet<ProcessId>>,
-    /// Processes that do not take their events, and the groups that are held for each.
-    paused: BTreeMap<ProcessId, BTreeSet<GroupId>>,
+    /// Processes that do not take their events.
+    paused: BTreeMap<ProcessId, Paused>,
+}
+
+/// A process that does not take its events.
+struct Paused {
+    since: Time,
+    /// The groups that are held for it.
+    held: BTreeSet<GroupId>,
 }
 
 /// A group's members at this site.
@@ -53,8 +60,8 @@ impl Processes {
 
     /// A process takes its events again; the groups that need no longer be held for it.
     pub(super) fn resume(&mut self, process: ProcessId) -> Vec<GroupName> {
-        let held = self.paused.remove(&process).unwrap_or_default();
-        let free = |group: &GroupId| !self.paused.values().any(|held| held.contains(group));
+        let held = self.paused.remove(&process).map(|paused| paused.held).unwrap_or_default();
+        let free = |group: &GroupId| !self.paused.values().any(|paused| paused.held.contains(group));
         held.into_iter().filter(free).filter_map(|group| self.name(group)).collect()
     }
 
@@ -62,6 +69,12 @@ impl Processes {
     pub(super) fn hold_back(&self, group: &GroupName) -> bool {
         let paused = |local: &Local| local.members.iter().any(|m| self.paused.contains_key(&m.process));
         !self.paused.is_empty() && self.groups.values().any(|local| local.name == *group && paused(local))
+    }
+
+    /// The members here that do not take what this group tells them, and since when.
+    pub(super) fn behind(&self, group: &GroupName) -> impl Iterator<Item = (MemberId, Time)> {
+        let members = self.groups.values().filter(move |local| local.name == *group).flat_map(|l| &l.members);
+        members.filter_map(|member| Some((*member, self.paused.get(&member.process)?.since)))
     }
 
     pub(super) fn name(&self, group: GroupId) -> Option<GroupName> {
@@ -146,8 +159,8 @@ impl Processes {
         let mut held = false;
         for (id, local) in left {
             local.members.retain(|local| *local != member);
-            held |= self.paused.get_mut(&member.process).is_some_and(|held| held.remove(id));
-            held &= !self.paused.values().any(|held| held.contains(id));
+            held |= self.paused.get_mut(&member.process).is_some_and(|paused| paused.held.remove(id));
+            held &= !self.paused.values().any(|paused| paused.held.contains(id));
         }
         self.groups.retain(|_, local| !local.members.is_empty());
         held
@@ -172,6 +185,7 @@ impl Processes {
     #[allow(clippy::too_many_arguments, reason = "they are one event's fields")]
     pub(super) fn deliver(
         &mut self,
+        now: Time,
         group: GroupId,
         view: ViewId,
         from: MemberId,
@@ -196,8 +210,12 @@ impl Processes {
                 reply_to,
                 payload: payload.clone(),
             });
-            if behind && self.paused.entry(member.process).or_default().insert(group) {
-                held = Some(local.name.clone());
+            if behind {
+                let paused = self.paused.entry(member.process);
+                let paused = paused.or_insert_with(|| Paused { since: now, held: BTreeSet::new() });
+                if paused.held.insert(group) {
+                    held = Some(local.name.clone());
+                }
             }
         }
         held
@@ -218,14 +236,15 @@ impl Processes {
     }
 }
 
+/// Processes with members that take nothing, for tests.
 #[cfg(test)]
-mod tests {
+pub(super) mod testing {
     use membership::group::{GroupMember, GroupOptions};
     use wire::{Incarnation, SiteId, SiteIncarnation};
 
     use super::*;
 
-    fn process(local: u64) -> ProcessId {
+    pub fn process(local: u64) -> ProcessId {
         ProcessId { birth: SiteIncarnation { site: SiteId(1), incarnation: Incarnation(1) }, local }
     }
 
@@ -234,7 +253,7 @@ mod tests {
     }
 
     /// A group with a member of each of these processes.
-    fn enter(processes: &mut Processes, index: u32, of: &[u64]) {
+    pub fn enter(processes: &mut Processes, index: u32, of: &[u64]) {
         let member = |local: &u64| MemberId { process: process(*local), join: u64::from(index) };
         let listed = |local: &u64| GroupMember { id: member(local), role: None, previous: None };
         let view = GroupView {
@@ -252,13 +271,43 @@ mod tests {
         processes.tell_view(&Arc::new(view), &members, &[]);
     }
 
-    fn deliver(processes: &mut Processes, index: u32) -> Option<String> {
+    pub fn deliver(processes: &mut Processes, index: u32) -> Option<String> {
+        deliver_to(processes, Time::ZERO, index, &LocalMembers::All)
+    }
+
+    fn deliver_to(processes: &mut Processes, now: Time, index: u32, to: &LocalMembers) -> Option<String> {
         let payload = Bytes::from(vec![0; 5 << 20]);
-        let (all, order) = (LocalMembers::All, multicast::Order::Abcast);
+        let order = multicast::Order::Abcast;
         let from = MemberId::default();
-        let held = processes.deliver(group(index), ViewId::default(), from, &all, order, None, &payload);
+        let held = processes.deliver(now, group(index), ViewId::default(), from, to, order, None, &payload);
         held.map(|name| name.to_string())
     }
+
+    /// The name of the group of [`with_group`].
+    pub fn name() -> GroupName {
+        GroupName::parse("g1").expect("a name")
+    }
+
+    /// A group with a member of each of these processes, and their events, which nobody takes.
+    pub fn with_group(of: &[u64]) -> (Processes, Vec<Events>, Vec<MemberId>) {
+        let (sender, _commands) = mpsc::channel(1);
+        let mut processes = Processes::default();
+        let events = of.iter().map(|local| processes.open(process(*local), &sender.downgrade())).collect();
+        enter(&mut processes, 1, of);
+        let members = of.iter().map(|local| MemberId { process: process(*local), join: 1 }).collect();
+        (processes, events, members)
+    }
+
+    /// Delivers more to these members of that group than may wait.
+    pub fn deliver_much(processes: &mut Processes, now: Time, to: &[MemberId]) {
+        deliver_to(processes, now, 1, &LocalMembers::Only(to.into()));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::testing::*;
+    use super::*;
 
     #[test]
     fn every_group_of_a_process_that_takes_nothing_is_held_until_it_takes_or_leaves() {

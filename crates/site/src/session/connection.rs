@@ -7,7 +7,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
-use net::{Gate, Refusal};
+use net::cert::Serial;
+use net::{Gate, Refusal, Trust};
 use serde_json::{Map, Value};
 use stack::ReplyTo;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
@@ -51,6 +52,8 @@ pub struct Site {
     pub(crate) metrics: Arc<Metrics>,
     /// Where peers that are refused are counted.
     pub(crate) refusals: Arc<net::Metrics>,
+    /// Which certificates are revoked.
+    pub(crate) trust: Arc<Trust>,
     /// Remote connections that have not introduced themselves.
     pub(crate) gate: Gate,
 }
@@ -63,7 +66,7 @@ impl Site {
         acceptor: tokio_rustls::TlsAcceptor,
         stream: TcpStream,
         peer: SocketAddr,
-    ) -> Option<(tokio_rustls::server::TlsStream<TcpStream>, Principal)> {
+    ) -> Option<(tokio_rustls::server::TlsStream<TcpStream>, Entrant)> {
         let (_place, pushed_out) = self.gate.enter();
         let shaken = tokio::select! {
             shaken = tokio::time::timeout(HELLO_WITHIN, acceptor.accept(stream)) => shaken,
@@ -85,19 +88,35 @@ impl Site {
             }
         };
         let certificate = stream.get_ref().1.peer_certificates()?.first()?;
-        let (principal, _) = net::cert::identify(certificate).ok()?;
+        let (principal, serial) = net::cert::identify(certificate).ok()?;
         let principal = match principal.role {
             net::cert::Role::Administrator => Principal::Administer,
             net::cert::Role::Client => Principal::Member,
             net::cert::Role::Site(_) => Principal::Observe,
         };
-        Some((stream, principal))
+        Some((stream, Entrant { principal: Some(principal), serial: Some(serial) }))
     }
+
+    /// Returns when the certificate is revoked; who came without one stays.
+    async fn until_revoked(&self, serial: Option<&Serial>) {
+        match serial {
+            Some(serial) => self.trust.until_revoked(serial).await,
+            None => std::future::pending().await,
+        }
+    }
+}
+
+/// Who has connected.
+pub(super) struct Entrant {
+    /// What it may do; none: not even enter.
+    pub(super) principal: Option<Principal>,
+    /// The serial number of its certificate, if it has come with one.
+    pub(super) serial: Option<Serial>,
 }
 
 pub(super) struct Connection {
     site: Arc<Site>,
-    principal: Option<Principal>,
+    entrant: Entrant,
 }
 
 /// What the parts of a session share.
@@ -130,11 +149,13 @@ pub(super) enum End {
     InOrder,
     /// It went away, or broke the rules; the line is for it.
     Broken(Option<String>),
+    /// Its certificate has been revoked.
+    Revoked,
 }
 
 impl Connection {
-    pub(super) fn new(site: Arc<Site>, principal: Option<Principal>) -> Connection {
-        Connection { site, principal }
+    pub(super) fn new(site: Arc<Site>, entrant: Entrant) -> Connection {
+        Connection { site, entrant }
     }
 
     /// Serves the session to its end. Its process ends with it.
@@ -144,7 +165,7 @@ impl Connection {
         W: AsyncWrite + Unpin + Send + 'static,
     {
         let (out, queue) = mpsc::channel(OUT_MAX);
-        let writer = tokio::spawn(write_all(write, queue));
+        let mut writer = tokio::spawn(write_all(write, queue));
         let hello = Event::Hello(Hello {
             versions: (1, 1),
             site: self.site.name.clone(),
@@ -166,17 +187,33 @@ impl Connection {
             let asking =
                 events.take_probes().map(|probes| tokio::spawn(events::ask(Arc::clone(&shared), probes)));
             let passing_on = tokio::spawn(events::pass_on(Arc::clone(&shared), events));
-            let end = requests::serve(&shared, &mut read, decoder).await;
+            let end = tokio::select! {
+                end = requests::serve(&shared, &mut read, decoder) => end,
+                () = self.site.until_revoked(self.entrant.serial.as_ref()) => End::Revoked,
+            };
             passing_on.abort();
             asking.inspect(|asking| asking.abort());
-            if let End::Broken(Some(why)) = &end {
-                let _ = out.try_send(vec![line(&Event::Going { why: why.clone() })]);
+            match &end {
+                End::Broken(Some(why)) => {
+                    let _ = out.try_send(vec![line(&Event::Going { why: why.clone(), error: None })]);
+                }
+                End::Revoked => {
+                    self.site.refusals.refuse(Refusal::Revoked);
+                    tracing::info!(%process, "a session's certificate has been revoked: the session is cut");
+                    let why = "the certificate of this session has been revoked; ask for another".to_owned();
+                    // To a client that does not read it can't be said.
+                    let _ = out.try_send(vec![line(&Event::Going { why, error: Some(ErrorCode::Revoked) })]);
+                }
+                End::Broken(None) | End::InOrder => {}
             }
             // The site may have gone first.
             let _ = self.site.handle.close(process, matches!(end, End::InOrder)).await;
         }
         drop(out);
-        let _ = tokio::time::timeout(HELLO_WITHIN, writer).await;
+        if tokio::time::timeout(HELLO_WITHIN, &mut writer).await.is_err() {
+            // It does not take what is left for it; requests in work may hold the queue open, too.
+            writer.abort();
+        }
     }
 
     /// The client's hello and its answer; `None` if it may not enter or is no client.
@@ -214,7 +251,7 @@ impl Connection {
         if version != 1 {
             return Err(translate::bad(format!("version {version} is not spoken here; say 1")));
         }
-        let Some(principal) = self.principal else {
+        let Some(principal) = self.entrant.principal else {
             let why = "this user may not enter; the site's configuration lists who may (site.users)";
             return Err(translate::failure(ErrorCode::NotAllowed, why));
         };

@@ -33,7 +33,7 @@ pub(super) async fn pass_on(shared: Arc<Shared>, mut events: Events) {
                 Some(event) => event,
                 None => {
                     let why = "the site is going down; connect to another".to_owned();
-                    let _ = shared.out.send(vec![line(&Event::Going { why })]).await;
+                    let _ = shared.out.send(vec![line(&Event::Going { why, error: None })]).await;
                     return;
                 }
             },

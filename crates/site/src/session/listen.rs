@@ -9,7 +9,7 @@ use tokio::net::{TcpListener, UnixListener, UnixStream};
 use tokio::sync::Semaphore;
 use wire::session::Principal;
 
-use super::connection::{Connection, Site};
+use super::connection::{Connection, Entrant, Site};
 
 /// Socket paths longer than this are bound through a descriptor of their folder.
 const PATH_BYTES_MAX: usize = 100;
@@ -61,9 +61,9 @@ pub async fn serve(listener: Listener, site: Arc<Site>, places: Arc<Semaphore>) 
         let accepted = match &listener {
             Listener::Unix(listener) => listener.accept().await.map(|(stream, _)| {
                 tokio::spawn(async move {
-                    let principal = unix_principal(&stream, &site);
+                    let entrant = Entrant { principal: unix_principal(&stream, &site), serial: None };
                     let (read, write) = stream.into_split();
-                    Connection::new(site, principal).run(read, write).await;
+                    Connection::new(site, entrant).run(read, write).await;
                     drop(place);
                 });
             }),
@@ -73,12 +73,12 @@ pub async fn serve(listener: Listener, site: Arc<Site>, places: Arc<Semaphore>) 
                 // A place is for a session: who only connects takes none.
                 drop(place);
                 tokio::spawn(async move {
-                    let Some((stream, principal)) = site.shake_hands(acceptor, stream, peer).await else {
+                    let Some((stream, entrant)) = site.shake_hands(acceptor, stream, peer).await else {
                         return;
                     };
                     let Ok(place) = places.acquire_owned().await else { return };
                     let (read, write) = tokio::io::split(stream);
-                    Connection::new(site, Some(principal)).run(read, write).await;
+                    Connection::new(site, entrant).run(read, write).await;
                     drop(place);
                 });
             }),

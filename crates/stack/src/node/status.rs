@@ -60,6 +60,11 @@ impl Node {
         }
     }
 
+    /// The mserver elsewhere that this site uses, once it has answered; none if it has its own.
+    pub fn attached_to(&self) -> Option<SiteId> {
+        self.interface.attached_to()
+    }
+
     /// A group as this site knows it. An attached site that does not know it asks its mserver:
     /// [`Event::Looked`](crate::Event::Looked) follows, and again whenever the group changes.
     pub fn look(&mut self, name: &GroupName) -> Looked {

@@ -97,10 +97,12 @@ impl Cluster {
             name: name(n),
             founders: mservers.iter().map(|n| SiteId(*n)).collect(),
             known: mservers.iter().filter(|m| **m != n).map(|m| (SiteId(*m), name(*m))).collect(),
+            mservers: mservers.iter().filter(|m| **m != n).map(|m| SiteId(*m)).collect(),
             addresses: Vec::new(),
             mserver: site.mserver,
             window_bytes_max: self.window_bytes_max,
             slow_member_after: Duration::from_secs(30),
+            link: stack::LinkConfig::default(),
             detection_max: Duration::from_secs(1),
             bugs: Bugs::NONE,
             trace: false,
@@ -119,6 +121,15 @@ impl Cluster {
         self.sites.get_mut(&n).expect("a site of the test").node = None;
         for other in self.up() {
             self.connection(other, n, Connection::Closed);
+        }
+        self.work();
+    }
+
+    /// A site's process dies, and its machine says so.
+    pub fn kill_process(&mut self, n: u32) {
+        self.kill(n);
+        for other in self.up() {
+            self.connection(other, n, Connection::Refused);
         }
         self.work();
     }

@@ -289,6 +289,8 @@ pub enum ErrorCode {
     TooLarge,
     /// The site is going down.
     Stopping,
+    /// The certificate of the session has been revoked.
+    Revoked,
     /// A code that this version does not know.
     #[serde(other)]
     Unknown,
@@ -418,6 +420,9 @@ pub enum Event {
     Going {
         /// Why, for people.
         why: String,
+        /// Why, for programs, if another site would do the same.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        error: Option<ErrorCode>,
     },
 }
 

@@ -58,7 +58,7 @@ impl Cluster {
     /// Starts so many sites and waits until all are in one view of the group.
     pub async fn start(sites: usize, places: &Places, manner: Manner) -> Result<Cluster, Failure> {
         let folder = Folder::make()?;
-        let configs = write_cluster(&folder.0, &founders(sites, places)?)?;
+        let configs = write_cluster(&folder.0, &founders(sites, places)?, sites)?;
         let namespace = |i: usize| places.namespaces.get(i).cloned();
         let members = configs.into_iter().enumerate().map(|(i, config)| Member::new(config, namespace(i)));
         let mut cluster = Cluster { members: members.collect(), manner, _folder: folder };

@@ -72,7 +72,7 @@ pub async fn measure(size: usize, time: Duration, receivers: usize) -> Result<Re
         metrics: None,
     };
     let founders: Vec<Founder> = (0..=receivers).map(founder).collect();
-    let configs = write_cluster(folder.path(), &founders)?;
+    let configs = write_cluster(folder.path(), &founders, founders.len())?;
     let mut sinks = Vec::new();
     for config in &configs[1..] {
         sinks.push(Sink::start(config.clone()).await?);

@@ -89,6 +89,8 @@ impl Child {
 
     /// Whether it answers and sees so many sites up.
     pub async fn serves_with(&self, sites: usize) -> bool {
+        // An attached site hears from its mserver who else has one, and of no other site.
+        let sites = if self.config.site.mserver { sites } else { self.config.founders.len() + 1 };
         let address = Address::Unix(self.config.site.session.clone());
         let Ok((session, _events)) = connect(&address, "up").await else { return false };
         let Ok(status) = session.status().await else { return false };

@@ -3,7 +3,7 @@
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 
-use crate::commands::certificates::{Founder, write_cluster};
+use crate::commands::certificates::{Founder, MSERVERS, write_cluster};
 use crate::failure::Failure;
 
 /// The sites of a trial cluster.
@@ -30,7 +30,7 @@ impl Layout {
             Founder { name: format!("site-{}", i + 1), address: listen.to_string(), listen, metrics }
         };
         let founders: Vec<Founder> = ports.into_iter().enumerate().map(founder).collect();
-        Ok(Layout { configs: write_cluster(dir, &founders)? })
+        Ok(Layout { configs: write_cluster(dir, &founders, MSERVERS)? })
     }
 }
 

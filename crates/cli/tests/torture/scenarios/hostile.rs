@@ -4,16 +4,18 @@ use std::io::Write as _;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::{Duration, SystemTime};
 
-use net::Trust;
 use net::cert::{Authority, Identity, Role, Validity};
+use net::{Expect, Trust};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, UdpSocket, UnixStream};
+use unanimous::session::protocol::ErrorCode;
+use unanimous::session::{Address, Error, Tls};
 use wire::SiteId;
 
 use crate::support::caster::{Cast, Caster, Manner};
 use crate::support::cluster::Cluster;
 use crate::support::intruder::{Says, intrude};
-use crate::support::line::logged;
+use crate::support::line::member_changes;
 use crate::support::member::Member;
 use crate::support::oracle::{at_rest, judge, nothing_lost};
 use crate::support::relay::Relay;
@@ -39,11 +41,12 @@ pub async fn run(run: &Run) -> Verdict {
     for member in &members {
         member.log.view_of(3).await?;
     }
-    let views = count_views(&cluster)?;
+    let (_observer, cut) = open_session(&cluster).await?;
+    let changes = member_changes(&cluster.sites)?;
     let manner = Manner { pause: Duration::from_millis(10), ..Manner::default() };
     let casters: Vec<Caster> = members.iter().map(|m| Caster::start(m, manner)).collect();
 
-    let certified = certificates(&cluster).await?;
+    let certified = certificates(&cluster).await? + cut;
     let garbage = garbage(&cluster.sites[0]).await?;
     let probes = probes(&cluster.sites[0], &relays).await?;
     let half_open = half_open(&cluster.sites[0]).await?;
@@ -57,17 +60,13 @@ pub async fn run(run: &Run) -> Verdict {
     let judged = judge(&logs, &cast)?;
     nothing_lost(&logs, &cast)?;
     ensure(cast.refused.is_empty() && cast.unknown.is_empty(), || "casts were refused meanwhile".to_owned())?;
-    ensure(count_views(&cluster)? == views, || "the view changed".to_owned())?;
+    ensure(member_changes(&cluster.sites)? == changes, || "somebody was removed".to_owned())?;
     run.say(format!(
         "refused and counted: {certified} certificates, {garbage} of garbage, {probes} probes, {half_open} half-open \
-         connections; {} messages delivered meanwhile, no view change",
+         connections; {} messages delivered meanwhile, nobody removed",
         judged.delivered
     ));
     cluster.check_alive()
-}
-
-fn count_views(cluster: &Cluster) -> Verdict<usize> {
-    Ok(cluster.sites.iter().map(logged).collect::<Verdict<Vec<_>>>()?.iter().map(Vec::len).sum())
 }
 
 /// What site `from` sends to site `to` passes a relay.
@@ -129,6 +128,31 @@ async fn certificates(cluster: &Cluster) -> Verdict<u64> {
         count += site.metric(&name).await? - before;
     }
     Ok(count)
+}
+
+/// A client whose certificate is revoked while it is at work is told so, and its member fails. Gives one that sees that.
+async fn open_session(cluster: &Cluster) -> Verdict<(Member, u64)> {
+    let site = &cluster.sites[0];
+    let ca = cluster.folder.join("ca");
+    let authority = Authority::load(&ca.join("ca.pem"), &ca.join("ca.key"))?;
+    let identity = authority.issue(Role::Client, "client", Validity::days(1))?;
+    let trust = Trust::new(authority.cluster(), &[authority.certificate()])?;
+    let config = net::tls::client_config(&identity, &trust, Expect::AnySite)?;
+    let endpoint = at(site.port("session").await?).to_string();
+    let address = Address::Tls(Tls { endpoint, config: Some(config) });
+    let member = Member::join(&address, "cut", "client").await?;
+    member.log.view_of(1).await?;
+    let name = "unanimous_net_refused_total{reason=\"revoked\"}";
+    let before = site.metric(name).await?;
+    revoke(site, &[&identity])?;
+    eventually("the open session is cut", async || {
+        let refused = member.session.view("cut").await.err()?;
+        matches!(&refused, Error::Expelled(why) if why.error == ErrorCode::Revoked).then_some(())
+    })
+    .await?;
+    let observer = Member::join(&cluster.sites[1].address(), "cut", "observer").await?;
+    observer.log.view_of(1).await?;
+    Ok((observer, site.metric(name).await? - before))
 }
 
 fn revoke(site: &Site, identities: &[&Identity]) -> Verdict {

@@ -5,7 +5,7 @@ use std::time::Instant;
 use crate::support::caster::{Cast, Caster, Manner};
 use crate::support::cluster::Cluster;
 use crate::support::hog::Hog;
-use crate::support::line::logged;
+use crate::support::line::member_changes;
 use crate::support::member::Member;
 use crate::support::oracle::{at_rest, judge, nothing_lost};
 use crate::support::run::Run;
@@ -35,10 +35,7 @@ async fn starve(run: &Run, hog: impl Fn() -> Verdict<Hog>) -> Verdict {
         member.log.view_of(3).await?;
     }
     cluster.whole().await?;
-    let views = |cluster: &Cluster| -> Verdict<usize> {
-        Ok(cluster.sites.iter().map(logged).collect::<Verdict<Vec<_>>>()?.iter().map(Vec::len).sum())
-    };
-    let before = views(&cluster)?;
+    let before = member_changes(&cluster.sites)?;
     let casters: Vec<Caster> = members.iter().map(|m| Caster::start(m, Manner::default())).collect();
     let started = Instant::now();
     let hog = hog()?;
@@ -54,10 +51,10 @@ async fn starve(run: &Run, hog: impl Fn() -> Verdict<Hog>) -> Verdict {
     at_rest(&logs, &cast).await?;
     let judged = judge(&logs, &cast)?;
     nothing_lost(&logs, &cast)?;
-    let after = views(&cluster)?;
+    let after = member_changes(&cluster.sites)?;
     ensure(after == before, || {
-        format!("{} view changes were logged in {starved:.0} s although nobody failed", after - before)
+        format!("{} changes of members were logged in {starved:.0} s although nobody failed", after - before)
     })?;
-    run.say(format!("no view change in {starved:.0} s; {} messages delivered", judged.delivered));
+    run.say(format!("nobody removed in {starved:.0} s; {} messages delivered", judged.delivered));
     cluster.check_alive()
 }

@@ -34,6 +34,18 @@ pub fn logged(site: &Site) -> Verdict<Vec<CoreView>> {
         .collect()
 }
 
+/// How often the members changed, as the sites logged it, summed over all of them. A step that only changes a group, such
+/// as the last join before, may come late and is no change of members.
+pub fn member_changes(sites: &[Site]) -> Verdict<usize> {
+    let mut changes = 0;
+    for site in sites {
+        let mut members: Vec<Vec<String>> = logged(site)?.into_iter().map(|view| view.members).collect();
+        members.iter_mut().for_each(|members| members.sort());
+        changes += members.windows(2).filter(|pair| pair[0] != pair[1]).count();
+    }
+    Ok(changes)
+}
+
 fn parse(rest: &str) -> Verdict<CoreView> {
     let parsed = || {
         let (id, rest) = rest.split_once(" primary=")?;

@@ -170,7 +170,7 @@ async fn read(mut events: Events, log: Arc<Log>, wanted: String) {
                 log.push(Entry::Message { view, text });
             }
             Event::Left { group, why } if group == wanted => log.push(Entry::Over(why)),
-            Event::Ended { why } => log.push(Entry::Over(why)),
+            Event::Ended { why, error: _ } => log.push(Entry::Over(why)),
             Event::View(_)
             | Event::Message { .. }
             | Event::Left { .. }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use wire::{GroupId, MemberId, Time};
 
 use super::{Interface, Membership};
-use crate::group::{Consistency, Create, GroupRequest, GroupView};
+use crate::group::{Consistency, Create, GroupMember, GroupRequest, GroupView};
 use crate::interface::Event;
 use crate::step::Why;
 use crate::tables::GroupTables;
@@ -17,6 +17,9 @@ impl Interface {
     pub(super) fn take_views(&mut self, now: Time, views: &[Arc<GroupView>]) {
         let is_new = |v: &&Arc<GroupView>| self.seen.get(&v.group).is_none_or(|s| s.id < v.id);
         let news: Vec<Arc<GroupView>> = views.iter().filter(is_new).cloned().collect();
+        for view in &news {
+            self.leave_what_went_on(now, view, &news);
+        }
         for view in &news {
             self.adopt(now, view);
         }
@@ -39,6 +42,10 @@ impl Interface {
                 None => self.disown(now, view.group, member),
             }
         }
+        // A site with an mserver of its own sees all views.
+        if listed.is_empty() && self.attachment.is_some() {
+            self.events.push_back(Event::Over { view: Arc::clone(view) });
+        }
         let knows = self.seen.contains_key(&view.group);
         if listed.is_empty() && !knows {
             return;
@@ -55,6 +62,22 @@ impl Interface {
             self.events.retain(|e| !overtaken(e));
         }
         self.events.push_back(Event::View { view: view.clone(), members: listed });
+    }
+
+    /// Two sides of a partition may both have granted a join and founded a group each. A member that comes from the
+    /// one cannot go to the other's, which knows nothing of what it was delivered and may even take it to a lower view
+    /// id: it joins again, as another member. A member that a step moves is let go by its old group in the same step.
+    fn leave_what_went_on(&mut self, now: Time, view: &GroupView, step: &[Arc<GroupView>]) {
+        let went_on = |listed: &GroupMember| {
+            let group = self.members.get(&listed.id)?.group.filter(|group| *group != view.group)?;
+            let seen = self.seen.get(&group)?.id;
+            let is_moved = step.iter().any(|old| old.group == group && old.id > seen);
+            (!is_moved || seen >= view.id).then_some(listed.id)
+        };
+        let stranded: Vec<MemberId> = view.members.iter().filter_map(went_on).collect();
+        for member in stranded {
+            self.rejoin(now, member);
+        }
     }
 
     /// A view lists somebody who is not here (any more): the membership service is told, once.
@@ -109,14 +132,17 @@ impl Interface {
         let mine: Vec<(MemberId, Option<GroupId>)> =
             self.members.iter().map(|(m, s)| (*m, s.group)).collect();
         let mut missed: BTreeMap<GroupId, Arc<GroupView>> = BTreeMap::new();
-        for (member, _) in &mine {
+        for (member, group) in &mine {
             let Some(id) = tables.group_of(*member) else { continue };
-            let newest = tables.group_view_id(id);
-            let seen = self.seen.get(&id).map(|v| v.id);
-            if seen < newest
-                && let Some(view) = tables.group_view(id)
-            {
-                missed.insert(id, view);
+            // The group that it is in, and the one that it was moved from.
+            for id in [Some(id), *group].into_iter().flatten() {
+                let newest = tables.group_view_id(id);
+                let seen = self.seen.get(&id).map(|v| v.id);
+                if seen < newest
+                    && let Some(view) = tables.group_view(id)
+                {
+                    missed.insert(id, view);
+                }
             }
         }
         self.take_views(now, &missed.into_values().collect::<Vec<_>>());

@@ -182,6 +182,15 @@ impl Contact {
         }
     }
 
+    /// The group is over for this site, without a view that says so: what was delivered here may be known nowhere else.
+    pub fn handle_lost(&mut self, caller: &mut Caller) {
+        self.member = false;
+        let all: Vec<(ClientId, u64)> = self.carrying.keys().copied().collect();
+        for cast in all {
+            self.refuse(cast, Refusal::NotMember, caller);
+        }
+    }
+
     /// A call of this site has ended; if it was opened for a client, its outcome goes there once the cast is settled.
     /// Says whether it was.
     pub fn handle_ended(&mut self, call: u64, caller: &mut Caller) -> bool {

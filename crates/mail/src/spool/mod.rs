@@ -1,0 +1,224 @@
+//! What a minority queues: letters from users, flags, deletions. They are shown at once and merged in the
+//! primary order later, each once [Mail 12].
+//!
+//! What is queued is written down as the very entry that will be proposed to the primary
+//! ([`Command::Merge`]), so merging is proposing what the disk has, and nothing is translated twice.
+
+mod held;
+mod queue;
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use wire::StoreId;
+
+pub use held::HeldLetter;
+pub use queue::{Ask, Queuing};
+
+use crate::command::{Command, Merge, Queued};
+use crate::entry::{Entry, RequestId};
+use crate::ids::{MailboxId, SpoolId, UserId};
+use crate::state::State;
+
+/// How much a store may hold for a minority.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SpoolLimits {
+    /// Letters and changes.
+    pub items_max: usize,
+    /// Bytes of letters.
+    pub bytes_max: u64,
+}
+
+impl Default for SpoolLimits {
+    fn default() -> SpoolLimits {
+        SpoolLimits { items_max: 100_000, bytes_max: 8 << 30 }
+    }
+}
+
+/// Something that cannot be in a spool. Nothing was changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BadSpool {
+    /// Not an entry that a spool holds.
+    #[error("this entry is not one that a spool holds")]
+    NotQueued,
+    /// A letter that was left out cannot be held.
+    #[error("the letter of this entry was left out")]
+    NoLetter,
+    /// Places ascend.
+    #[error("this place was used before")]
+    Place,
+    /// The spool is full.
+    #[error("the spool is full")]
+    Full,
+}
+
+/// What one store holds for its minority.
+///
+/// [`queue`](Spool::queue) makes an entry of what a client asks. Write it to this store's spool log, and only
+/// then send it to the other sites in reach, which write it to theirs; each [`accept`](Spool::accept)s it
+/// under the place that it has in its own log. The client is answered when every disk in reach has it. After a
+/// restart, accept what the log has, again. Back in the primary, propose the entries of
+/// [`to_merge`](Spool::to_merge) in order, and when the state has applied them [`settle`](Spool::settle) and
+/// drop from the log what that returns.
+#[derive(Clone, Debug)]
+pub struct Spool {
+    store: StoreId,
+    limits: SpoolLimits,
+    /// The highest number of this store's own that was given out.
+    last_number: u64,
+    next_place: u32,
+    /// The last place that was accepted.
+    last_place: u32,
+    items: BTreeMap<SpoolId, Held>,
+    /// In the order in which they were accepted.
+    order: VecDeque<SpoolId>,
+    requests: BTreeMap<RequestId, SpoolId>,
+    /// Changes of each mailbox, in the order in which they were accepted.
+    changes: BTreeMap<MailboxId, Vec<SpoolId>>,
+    /// Who has deleted which held letter.
+    cancelled: BTreeSet<(SpoolId, UserId)>,
+    bytes: u64,
+}
+
+/// One thing that is held.
+#[derive(Clone, Debug)]
+struct Held {
+    place: u32,
+    request: Option<RequestId>,
+    merge: Merge,
+    letter_bytes: u32,
+    /// Who sees the letter.
+    readers: BTreeSet<UserId>,
+}
+
+impl Spool {
+    /// The spool of a store whose spool log goes on at `next_place`, from 1. Then accept what the log has.
+    pub fn new(store: StoreId, next_place: u32, limits: SpoolLimits) -> Spool {
+        Spool {
+            store,
+            limits,
+            last_number: 0,
+            next_place: next_place.max(1),
+            last_place: 0,
+            items: BTreeMap::new(),
+            order: VecDeque::new(),
+            requests: BTreeMap::new(),
+            changes: BTreeMap::new(),
+            cancelled: BTreeSet::new(),
+            bytes: 0,
+        }
+    }
+
+    /// Takes in an entry that this store's log has at a place. Places ascend and are not used again: they are
+    /// the UIDs of `Held`. True if it is new; false if another site had brought it before, or it is merged: then
+    /// the log need not keep it.
+    pub fn accept(&mut self, state: &State, place: u32, entry: &Entry) -> Result<bool, BadSpool> {
+        let head = entry.head();
+        let Command::Merge(merge) = &head.command else { return Err(BadSpool::NotQueued) };
+        if merge.change.carries_letter() && entry.letter().is_none() {
+            return Err(BadSpool::NoLetter);
+        }
+        if self.items.contains_key(&merge.spool) || state.is_merged(merge.spool) {
+            return Ok(false);
+        }
+        if place <= self.last_place {
+            return Err(BadSpool::Place);
+        }
+        let bytes = self.bytes.saturating_add(u64::from(head.letter_bytes));
+        if self.items.len() >= self.limits.items_max || bytes > self.limits.bytes_max {
+            return Err(BadSpool::Full);
+        }
+        self.bytes = bytes;
+        self.last_place = place;
+        self.next_place = self.next_place.max(place.saturating_add(1));
+        if merge.spool.store == self.store {
+            self.last_number = self.last_number.max(merge.spool.number);
+        }
+        self.index(merge, head.request);
+        let held = Held {
+            place,
+            request: head.request,
+            merge: merge.clone(),
+            letter_bytes: head.letter_bytes,
+            readers: readers(state, merge),
+        };
+        self.order.push_back(merge.spool);
+        self.items.insert(merge.spool, held);
+        Ok(true)
+    }
+
+    fn index(&mut self, merge: &Merge, request: Option<RequestId>) {
+        if let Some(request) = request {
+            self.requests.entry(request).or_insert(merge.spool);
+        }
+        match &merge.change {
+            Queued::Flags(flags) => self.changes.entry(flags.mailbox).or_default().push(merge.spool),
+            Queued::Expunge(expunge) => self.changes.entry(expunge.mailbox).or_default().push(merge.spool),
+            Queued::Cancel(cancel) => {
+                self.cancelled.insert((cancel.letter, cancel.user));
+            }
+            Queued::Deliver(_) | Queued::Append(_) => {}
+        }
+    }
+
+    /// What is still to be proposed to the primary, in the order in which it was accepted.
+    pub fn to_merge<'a>(&'a self, state: &'a State) -> impl Iterator<Item = SpoolId> + 'a {
+        self.order.iter().copied().filter(|id| !state.is_merged(*id))
+    }
+
+    /// Forgets what the state has merged, and returns it: the spool log may drop it.
+    pub fn settle(&mut self, state: &State) -> Vec<SpoolId> {
+        let done: Vec<SpoolId> = self.order.iter().copied().filter(|id| state.is_merged(*id)).collect();
+        if done.is_empty() {
+            return done;
+        }
+        self.order.retain(|id| !state.is_merged(*id));
+        for id in &done {
+            if let Some(held) = self.items.remove(id) {
+                self.bytes -= u64::from(held.letter_bytes);
+                if held.request.is_some_and(|request| self.requests.get(&request) == Some(id)) {
+                    held.request.map(|request| self.requests.remove(&request));
+                }
+            }
+        }
+        for changes in self.changes.values_mut() {
+            changes.retain(|id| self.items.contains_key(id));
+        }
+        self.changes.retain(|_, changes| !changes.is_empty());
+        self.cancelled.retain(|(letter, _)| self.items.contains_key(letter) || !state.is_merged(*letter));
+        done
+    }
+
+    /// Letters and changes that are held.
+    pub fn len(&self) -> usize {
+        self.items.len()
+    }
+
+    /// Whether nothing is held.
+    pub fn is_empty(&self) -> bool {
+        self.items.is_empty()
+    }
+
+    /// Bytes of the letters that are held.
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// Whether a letter or change is held: the spool log keeps it.
+    pub fn holds(&self, id: SpoolId) -> bool {
+        self.items.contains_key(&id)
+    }
+}
+
+/// Who would get a letter, as far as this side knows.
+fn readers(state: &State, merge: &Merge) -> BTreeSet<UserId> {
+    match &merge.change {
+        Queued::Deliver(deliver) => {
+            let resolved = deliver.recipients.iter().filter_map(|to| state.resolve(to, merge.by).ok());
+            resolved.flat_map(|targets| targets.into_values()).collect()
+        }
+        Queued::Append(append) => {
+            state.mailbox(append.mailbox).map(|mailbox| mailbox.owner()).into_iter().collect()
+        }
+        Queued::Flags(_) | Queued::Expunge(_) | Queued::Cancel(_) => BTreeSet::new(),
+    }
+}
