@@ -13,6 +13,7 @@ const FLOORS: &[(&str, u32)] = &[
     ("unanimous-log", 3),
     ("unanimous-membership", 3),
     ("unanimous-multicast", 4),
+    ("unanimous-durable", 5),
     ("unanimous-stack", 6),
     ("unanimous-mail", 7),
     ("unanimous-net", 8),

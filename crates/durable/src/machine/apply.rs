@@ -1,0 +1,191 @@
+//! Applying what is committed, in order, and answering [D10, D13, D19].
+
+use std::collections::VecDeque;
+
+use bytes::Bytes;
+use wire::Time;
+
+use super::Durable;
+use super::disk::ReadFor;
+use crate::bugs::Bug;
+use crate::entry::{Body, ClientId, Entry, Request};
+use crate::event::{Answer, Event};
+use crate::storage::{CheckpointHead, Record, StoreOp};
+
+/// What is being applied.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub(super) struct Apply {
+    /// The entry that the application has: its position and request.
+    running: Option<(u64, ClientId, u64)>,
+    /// Entries read from the log, from the next one to be applied on.
+    replay: VecDeque<Entry>,
+    reading: bool,
+    /// Bytes applied since the last mark.
+    since_mark: u64,
+    /// The checkpoint that the application is taking.
+    taking: Option<CheckpointHead>,
+}
+
+impl Apply {
+    /// The request that the application is applying.
+    pub(super) fn running(&self) -> Option<(ClientId, u64)> {
+        self.running.map(|(_, client, sequence)| (client, sequence))
+    }
+
+    /// The state was replaced: nothing under way matters.
+    pub(super) fn start_anew(&mut self) {
+        *self = Apply { reading: self.reading, ..Apply::default() };
+    }
+}
+
+impl Durable {
+    /// The application has applied the entry of [`Event::Apply`]; one that is not the last told is ignored.
+    pub fn handle_applied(&mut self, now: Time, position: u64, answer: Bytes) {
+        let Some((running, client, sequence)) = self.apply.running else { return };
+        if self.stopped || position != running {
+            return;
+        }
+        self.apply.running = None;
+        self.window.answered(client, sequence, &answer, &self.settings);
+        self.applied = position;
+        self.answer(client, sequence, Answer::Applied(answer));
+        self.settle(now);
+    }
+
+    /// The checkpoint of [`Event::Checkpoint`] is durable and the current one: the log before it may go [D19].
+    pub fn handle_checkpoint_taken(&mut self, now: Time, number: crate::Number) {
+        if self.stopped || self.apply.taking.as_ref().is_none_or(|head| head.number != number) {
+            return;
+        }
+        self.checkpoint = self.apply.taking.take();
+        let before = (number.position + 1).saturating_sub(self.settings.retain_entries);
+        if before > self.log.base().position + 1 && self.log.number(before - 1).is_some() {
+            self.log.compact(before);
+            self.disk.compact(before);
+        }
+        self.settle(now);
+    }
+
+    /// Applies as far as it can: up to what is committed, and what is here.
+    pub(super) fn apply_committed(&mut self, now: Time) {
+        while !self.stopped && self.apply.running.is_none() && self.applied < self.committed.min(self.agreed)
+        {
+            let position = self.applied + 1;
+            let Some(entry) = self.next_to_apply(position) else { break };
+            // A checkpoint is never ahead of the log that it stands for [D20].
+            if entry.body == Body::Mark && self.durable() < position {
+                break;
+            }
+            self.apply_one(entry);
+        }
+        self.answer_reads();
+        self.ask_for_mark(now);
+    }
+
+    /// The next entry, from memory or as it was read; else it is asked for.
+    fn next_to_apply(&mut self, position: u64) -> Option<Entry> {
+        if let Some(entry) = self.log.recent(position) {
+            return Some(entry.clone());
+        }
+        while let Some(entry) = self.apply.replay.pop_front() {
+            if entry.number.position == position {
+                return Some(entry);
+            }
+        }
+        if !self.apply.reading && self.is_readable(position) {
+            self.apply.reading = true;
+            let to = self.committed.min(self.agreed).min(self.durable());
+            let bytes_max = self.settings.chunk_bytes;
+            self.disk.read(ReadFor::Apply, |token| StoreOp::Read { token, from: position, to, bytes_max });
+        }
+        None
+    }
+
+    /// Records that were read to be applied.
+    pub(super) fn replay(&mut self, records: Vec<Record>) {
+        self.apply.reading = false;
+        let next = self.applied + 1;
+        let mut entries: VecDeque<Entry> = VecDeque::new();
+        for record in &records {
+            match self.checked(record) {
+                Some(entry) if record.position == next + entries.len() as u64 => entries.push_back(entry),
+                Some(_) | None => break,
+            }
+        }
+        if entries.is_empty() && self.is_readable(next) && self.apply.running.is_none() {
+            self.damage_found(next);
+        }
+        self.apply.replay = entries;
+    }
+
+    /// A record that should be there cannot be read: it is fetched from others [D14].
+    pub(super) fn damage_found(&mut self, position: u64) {
+        self.log.damaged(position);
+        self.agreed = self.agreed.min(position - 1);
+    }
+
+    fn apply_one(&mut self, entry: Entry) {
+        let position = entry.number.position;
+        self.clock = self.clock.max(entry.time);
+        self.apply.since_mark += entry.bytes() as u64;
+        match &entry.body {
+            Body::Request(request) => self.apply_request(request.clone(), entry),
+            Body::ViewStart { .. } => self.applied = position,
+            Body::Configuration(_) => {
+                self.applied = position;
+                self.change_applied(entry.number);
+            }
+            Body::Mark => {
+                self.applied = position;
+                self.take_checkpoint(entry.number);
+            }
+        }
+    }
+
+    fn apply_request(&mut self, request: Request, entry: Entry) {
+        let position = entry.number.position;
+        let judged = self.window.judge(self.clock, &request, &self.settings);
+        match judged {
+            Some(answer) if !self.settings.bugs.has(Bug::AppliedTwice) => {
+                self.applied = position;
+                self.answer(request.client, request.sequence, answer);
+            }
+            Some(_) | None => {
+                self.apply.running = Some((position, request.client, request.sequence));
+                self.events.push_back(Event::Apply { entry, clock: self.clock });
+            }
+        }
+    }
+
+    fn take_checkpoint(&mut self, number: crate::Number) {
+        self.apply.since_mark = 0;
+        if let Some(active) = self.active_mut() {
+            active.marked = false;
+        }
+        let mut configurations = self.meta.configurations.iter().rev();
+        let in_force =
+            configurations.find(|(of, _)| of.position <= number.position && self.log.may_have(*of));
+        let head = CheckpointHead {
+            number,
+            clock: self.clock,
+            configuration: in_force.cloned().unwrap_or_default(),
+        };
+        self.apply.taking = Some(head.clone());
+        self.events.push_back(Event::Checkpoint { head, window: self.window.encode() });
+    }
+
+    /// The senior site says when it is time for a checkpoint.
+    fn ask_for_mark(&mut self, _now: Time) {
+        let due = self.apply.since_mark >= self.settings.checkpoint_bytes && self.apply.taking.is_none();
+        let Some(present) = &mut self.present else { return };
+        let (view, senior) = (present.view.id, present.view.sites.first() == Some(&self.me));
+        if let Some(active) = &mut present.active
+            && due
+            && senior
+            && !active.marked
+        {
+            active.marked = true;
+            self.casts.push_back(crate::message::Cast::Mark(view));
+        }
+    }
+}

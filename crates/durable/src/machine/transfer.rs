@@ -1,0 +1,213 @@
+//! Receiving a checkpoint: one part at a time, from one donor at a time, resumed at the last locator [D19, D20].
+
+use bytes::Bytes;
+use wire::{SiteId, Time};
+
+use super::Durable;
+use crate::entry::Number;
+use crate::event::Event;
+use crate::log::Log;
+use crate::message::Message;
+use crate::storage::{CheckpointHead, Locator, StoreOp, Token};
+use crate::window::Window;
+
+/// A checkpoint on its way. It survives views: what it is of is committed.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Transfer {
+    /// Of what; none before the first part.
+    head: Option<CheckpointHead>,
+    /// The next part.
+    at: Locator,
+    donor: SiteId,
+    /// How many donors in a row did not answer or refused.
+    turns: usize,
+    /// The part was asked for, and is awaited until then.
+    asked: Option<Time>,
+    not_before: Option<Time>,
+    /// A part is being written; where the next is.
+    writing: Option<(Token, Option<Locator>)>,
+    installing: bool,
+    received: u64,
+}
+
+impl Transfer {
+    pub(super) fn timeout(&self) -> Option<Time> {
+        self.asked.or(self.not_before)
+    }
+
+    pub(super) fn progress(&self) -> (Option<Number>, u64) {
+        (self.head.as_ref().map(|head| head.number), self.received)
+    }
+}
+
+impl Durable {
+    /// A donor has only a checkpoint for us.
+    pub(super) fn start_transfer(&mut self, now: Time, donor: SiteId) {
+        self.transfer = Some(Transfer {
+            head: None,
+            at: Locator::default(),
+            donor,
+            turns: 0,
+            asked: None,
+            not_before: None,
+            writing: None,
+            installing: false,
+            received: 0,
+        });
+        self.go_on_with_transfer(now);
+    }
+
+    /// Asks for the next part.
+    pub(super) fn go_on_with_transfer(&mut self, now: Time) {
+        let Some(present) = self.present.as_ref().filter(|present| present.active.is_some()) else { return };
+        let Some(transfer) = &mut self.transfer else { return };
+        if transfer.installing || transfer.writing.is_some() || transfer.asked.is_some() {
+            return;
+        }
+        if transfer.not_before.is_some_and(|at| now < at) || self.disk.full_until().is_some() {
+            return;
+        }
+        if transfer.head.as_ref().is_some_and(|head| head.number.position <= self.agreed) {
+            self.transfer = None; // it is not needed any more
+            return;
+        }
+        if !present.view.sites.contains(&transfer.donor) {
+            let others = crate::message::others(&present.view.sites, self.me);
+            let Some(next) = others.get(transfer.turns % others.len().max(1)) else { return };
+            transfer.donor = *next;
+        }
+        transfer.not_before = None;
+        transfer.asked = Some(now + self.settings.retry);
+        let message = Message::FetchCheckpoint {
+            view: present.view.id,
+            number: transfer.head.as_ref().map(|head| head.number),
+            at: transfer.at.clone(),
+            bytes_max: u32::try_from(self.settings.chunk_bytes).unwrap_or(u32::MAX),
+        };
+        let donor = transfer.donor;
+        self.send(vec![donor], &message);
+    }
+
+    pub(super) fn handle_part(
+        &mut self,
+        now: Time,
+        from: SiteId,
+        head: CheckpointHead,
+        at: Locator,
+        next: Option<Locator>,
+        bytes: Vec<u8>,
+    ) {
+        let pause = self.share(bytes.len() as u64);
+        let Some(transfer) = &mut self.transfer else { return };
+        let fits = transfer.head.as_ref().is_none_or(|known| *known == head);
+        if from != transfer.donor || at != transfer.at || transfer.asked.is_none() || !fits {
+            return;
+        }
+        transfer.asked = None;
+        // One that brings nothing, or goes back, is none.
+        if head.number.position <= self.applied.max(self.agreed)
+            || next.as_ref().is_some_and(|next| *next <= at)
+        {
+            self.transfer = None;
+            return;
+        }
+        transfer.turns = 0;
+        transfer.not_before = Some(now + pause);
+        transfer.received += bytes.len() as u64;
+        let number = head.number;
+        transfer.head = Some(head);
+        let bytes = Bytes::from(bytes);
+        let op = |token| StoreOp::WriteCheckpoint { token, number, at, bytes };
+        transfer.writing = Some((self.disk.write_checkpoint(op), next));
+    }
+
+    /// A part of it may be durable.
+    pub(super) fn part_stored(&mut self, token: Token) {
+        let Some(transfer) = &mut self.transfer else { return };
+        let Some((_, next)) = transfer.writing.take_if(|(writing, _)| *writing == token) else { return };
+        match (next, transfer.head.clone()) {
+            (Some(next), _) => transfer.at = next,
+            (None, Some(head)) => {
+                transfer.installing = true;
+                self.disk.install_checkpoint(|token| StoreOp::InstallCheckpoint { token, head });
+            }
+            (None, None) => self.transfer = None,
+        }
+    }
+
+    /// It takes the place of the log [D20].
+    pub(super) fn checkpoint_installed(&mut self, now: Time, window: &[u8]) {
+        let Some(head) = self.transfer.take().and_then(|transfer| transfer.head) else { return };
+        let Some(window) = Window::decode(window) else {
+            return self.fail(crate::Fatal::WriteFailed); // what was written is not what was read
+        };
+        let number = head.number;
+        self.window = window;
+        self.clock = self.clock.max(head.clock);
+        self.log = Log::new(number);
+        self.agreed = number.position;
+        self.applied = number.position;
+        self.committed = self.committed.max(number.position);
+        self.meta.configurations.retain(|(of, _)| of.position > u64::MAX / 2);
+        self.meta.configurations.push(head.configuration.clone());
+        self.apply.start_anew();
+        self.checkpoint = Some(head.clone());
+        self.events.push_back(Event::Restore(head));
+        self.fetch.start_anew();
+        // What was proposed here and lies before it: answered, or cast again.
+        let keys: Vec<_> = self.open.keys().copied().collect();
+        for (client, sequence) in keys {
+            if let Some(answer) = self.window.lookup(client, sequence) {
+                self.answer(client, sequence, answer);
+            } else if self
+                .open
+                .get(&(client, sequence))
+                .is_some_and(|open| open.entry.is_none_or(|entry| entry.position <= number.position))
+            {
+                self.to_cast.push_back((client, sequence));
+            }
+        }
+        self.change_skipped(number);
+        self.settle(now);
+    }
+
+    /// Whether a refusal was about the transfer.
+    pub(super) fn transfer_refused(&mut self, now: Time, from: SiteId) -> bool {
+        match &mut self.transfer {
+            Some(transfer) if transfer.donor == from && transfer.asked.is_some() => {
+                self.next_donor(now);
+                true
+            }
+            Some(_) | None => false,
+        }
+    }
+
+    pub(super) fn transfer_timed_out(&mut self, now: Time) {
+        let Some(transfer) = &mut self.transfer else { return };
+        if transfer.not_before.is_some_and(|at| now >= at) {
+            transfer.not_before = None;
+        }
+        if transfer.asked.is_some_and(|until| now >= until) {
+            self.next_donor(now);
+        }
+    }
+
+    /// Another donor that has the same checkpoint; when nobody has it, it is begun anew with whatever there is.
+    fn next_donor(&mut self, now: Time) {
+        let Some(present) = &self.present else { return };
+        let others = crate::message::others(&present.view.sites, self.me);
+        let retry = self.settings.retry;
+        let Some(transfer) = &mut self.transfer else { return };
+        transfer.asked = None;
+        transfer.turns += 1;
+        if transfer.turns >= others.len().max(1) {
+            self.transfer = None;
+            self.fetch.pause(now + retry);
+            return;
+        }
+        let place = others.iter().position(|site| *site == transfer.donor).map_or(0, |place| place + 1);
+        if let Some(next) = others.get(place % others.len().max(1)) {
+            transfer.donor = *next;
+        }
+    }
+}

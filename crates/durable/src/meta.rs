@@ -1,0 +1,57 @@
+//! The meta record: the little that must survive beside the log.
+
+use bytes::Bytes;
+use minicbor::{Decode, Encode};
+use wire::{StoreId, ViewId};
+
+use crate::configuration::Configuration;
+use crate::entry::Number;
+use crate::message::Seen;
+
+/// What a store remembers beside its log. Replaced atomically.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Encode, Decode)]
+#[cbor(map)]
+pub(crate) struct Meta {
+    /// It acknowledges nothing in views below [D5].
+    #[n(0)]
+    pub promised: ViewId,
+    /// The last view whose base it follows [D8].
+    #[n(1)]
+    pub adopted: ViewId,
+    /// It may have held entries up to this number [D14].
+    #[n(2)]
+    pub floor: Option<Number>,
+    /// Configurations by their entries, ascending. One whose entry is not in the log, or has another number there, is
+    /// left from before a crash and does not count.
+    #[n(3)]
+    pub configurations: Vec<(Number, Configuration)>,
+    /// What it has seen of stores [D16].
+    #[n(4)]
+    pub seen: Vec<(StoreId, Seen)>,
+}
+
+impl Meta {
+    pub(crate) fn encode(&self) -> Bytes {
+        wire::codec::encode(self)
+    }
+
+    /// Reads a record; none if it is not one.
+    pub(crate) fn decode(record: &[u8]) -> Option<Meta> {
+        wire::codec::decode(record).ok()
+    }
+
+    pub(crate) fn seen_mut(&mut self, store: StoreId) -> &mut Seen {
+        let place = match self.seen.iter().position(|(other, _)| *other == store) {
+            Some(place) => place,
+            None => {
+                self.seen.push((store, Seen::default()));
+                self.seen.len() - 1
+            }
+        };
+        &mut self.seen[place].1
+    }
+
+    pub(crate) fn seen(&self, store: StoreId) -> Option<&Seen> {
+        self.seen.iter().find(|(other, _)| *other == store).map(|(_, seen)| seen)
+    }
+}
