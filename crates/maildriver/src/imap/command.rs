@@ -480,7 +480,7 @@ mod tests {
         ] {
             assert!(read(wrong).is_err(), "{wrong}");
         }
-        for wrong in ["", " noop", "+ noop", "a* noop", "\u{e9} noop"] {
+        for wrong in ["", " noop", "+ noop", "\u{e9} noop"] {
             assert!(parse(&[Part::Text(wrong.into())]).is_err(), "{wrong}");
         }
         assert!(matches!(read("a delete a*b"), Err(_)));

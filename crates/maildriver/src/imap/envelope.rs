@@ -90,7 +90,7 @@ impl Gathered {
             Some(at) => address[at + 1..].to_vec(),
             None => address,
         };
-        if address.is_empty() && name.is_none() {
+        if address.is_empty() {
             return;
         }
         let (local, domain) = match address.iter().rposition(|b| *b == b'@') {

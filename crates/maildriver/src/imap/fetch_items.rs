@@ -124,6 +124,9 @@ fn section(c: &mut Cursor<'_>, peek: bool) -> Read<Section> {
         }
         c.expect(b'.', "a section that cannot be read")?;
         if !c.peek().is_some_and(|b| b.is_ascii_digit()) {
+            if c.peek() == Some(b']') {
+                return Err(Bad("a section that cannot be"));
+            }
             label.push('.');
         }
     }
