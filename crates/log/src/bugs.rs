@@ -21,11 +21,13 @@ pub enum Bug {
     MetadataInOneCopy,
     /// Compaction goes by what was released since the checkpoint, too.
     ReleaseNotDurable,
+    /// What is read back after a failed sync, without the machine having been down, is taken to be on the disk.
+    CacheBelieved,
 }
 
 impl Bug {
     /// Every bug, in order.
-    pub const ALL: [Bug; 8] = [
+    pub const ALL: [Bug; 9] = [
         Bug::TornTailAccepted,
         Bug::FsyncErrorIgnored,
         Bug::TruncationNotDurable,
@@ -34,6 +36,7 @@ impl Bug {
         Bug::SwitchBeforeSync,
         Bug::MetadataInOneCopy,
         Bug::ReleaseNotDurable,
+        Bug::CacheBelieved,
     ];
 }
 

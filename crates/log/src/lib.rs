@@ -2,7 +2,7 @@
 //!
 //! [`Log`] appends entries, makes them durable in groups, cuts tails, keeps checkpoints and a small metadata
 //! record, and compacts what is released; [`Reader`] reads while it does. [`Disk`] is what it asks of a directory:
-//! `net` has the real one, [`sim`] (feature `sim`) one that tears, reorders, loses, rots and fills up. What the
+//! `net` has the real one, `sim` (a feature) one that tears, reorders, loses, rots and fills up. What the
 //! files look like, and what is promised, is in `docs/log.md`.
 //!
 //! ```text
@@ -29,6 +29,7 @@ mod ranges;
 mod reader;
 mod record;
 mod released;
+mod repair;
 mod segment;
 #[cfg(feature = "sim")]
 pub mod sim;

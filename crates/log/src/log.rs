@@ -238,10 +238,11 @@ impl<D: Disk> Log<D> {
             self.open_segment()?;
         }
         let Some(active) = &self.active else { return Err(self.unreachable("no open segment")) };
-        let (needed, allocated, name) = (active.needed(record_bytes), active.allocated, active.name());
+        let (needed, allocated) = (active.needed(record_bytes), active.allocated);
         if needed <= allocated {
             return Ok(());
         }
+        let name = active.name();
         let ahead = needed.max((allocated + self.config.allocate_bytes).min(limit));
         let reserved = match self.disk.allocate(&name, ahead) {
             Err(DiskError::Full(_)) if ahead > needed => self.disk.allocate(&name, needed).map(|()| needed),

@@ -26,7 +26,8 @@ use crate::walk::{Cut, Cuts, Plan, Scanned, Walker, scan};
 pub struct Opened {
     /// Nothing was there: a new log was made.
     pub created: bool,
-    /// Bytes of a torn tail were cut off. They held nothing that was reported as synced.
+    /// Bytes of a torn tail that were cut off, without reserved room. They held nothing that was reported as
+    /// synced.
     pub torn_bytes: u64,
     /// Files of which nothing can be read. What they held is unknown: this store must not say that it never had
     /// it. They are left as they are.
@@ -69,6 +70,10 @@ impl<D: Disk> Log<D> {
     /// Opens the log in a directory, or makes one in an empty directory. A crash in the middle does no harm, and
     /// opening again after an error neither.
     pub fn open(disk: D, config: Config) -> Result<(Log<D>, Opened), OpenError> {
+        // What an earlier life has done to names, and not lived to sync, is relied upon from here on.
+        if !config.bugs.has(Bug::DirectoryNotSynced) {
+            disk.sync_dir()?;
+        }
         let files = disk.list()?;
         let names: Vec<String> = files.iter().map(|(name, _)| name.clone()).collect();
         let mut opened = Opened::default();
@@ -280,8 +285,13 @@ impl<D: Disk> Log<D> {
                     });
                 }
                 (_, None) => {
+                    let name = segment::name(part.number);
+                    let used = used_end(&self.disk, &name, part.file_bytes)?;
                     let (active, next, more) = self.reopen_part(&part, cuts)?;
-                    opened.torn_bytes = part.file_bytes.saturating_sub(active.end);
+                    opened.torn_bytes = used.saturating_sub(active.end);
+                    if !self.config.bugs.has(Bug::CacheBelieved) {
+                        write_again(&self.disk, &name, active.end)?;
+                    }
                     damaged.extend(more);
                     covered = next;
                     if active.end == HEADER_BYTES {
@@ -340,6 +350,43 @@ impl<D: Disk> Log<D> {
         };
         Ok(reopen(&self.disk, &self.config, unclosed, cuts, trust(&self.config))?)
     }
+}
+
+/// Read and written at once when a file is gone through.
+const COPY_BYTES: u64 = 1 << 20;
+
+/// The end of what is not zeros, in a file of this length.
+fn used_end<D: Disk>(disk: &D, name: &str, file_bytes: u64) -> Result<u64, OpenError> {
+    let mut end = file_bytes;
+    let mut buffer = vec![0; COPY_BYTES.min(file_bytes) as usize];
+    while end > 0 {
+        let start = end.saturating_sub(COPY_BYTES);
+        let bytes = &mut buffer[..(end - start) as usize];
+        if !read_or_damaged(disk, name, start, bytes)? {
+            return Ok(end);
+        }
+        if let Some(last) = bytes.iter().rposition(|byte| *byte != 0) {
+            return Ok(start + last as u64 + 1);
+        }
+        end = start;
+    }
+    Ok(0)
+}
+
+/// Writes a file's bytes over themselves, and syncs. After a failed sync the system may hold bytes as clean that
+/// are not on the disk; a process that reads them back after a restart cannot tell. Writing makes them dirty again.
+fn write_again<D: Disk>(disk: &D, name: &str, end: u64) -> Result<(), OpenError> {
+    let mut buffer = vec![0; COPY_BYTES.min(end) as usize];
+    let mut at = 0;
+    while at < end {
+        let bytes = &mut buffer[..COPY_BYTES.min(end - at) as usize];
+        // What cannot be read is left as it is.
+        if read_or_damaged(disk, name, at, bytes)? {
+            disk.write_at(name, at, bytes)?;
+        }
+        at += COPY_BYTES;
+    }
+    Ok(disk.sync(name)?)
 }
 
 fn any_number(name: &str) -> Option<u64> {

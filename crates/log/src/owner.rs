@@ -82,17 +82,17 @@ impl<D: Disk> Log<D> {
     /// Puts the checkpoint in force: durable when this returns. Its predecessor is removed.
     pub fn checkpoint_finish(&mut self) -> Result<(), LogError> {
         self.alive()?;
+        let position = self.writing.as_ref().ok_or_else(none_begun)?.position;
+        if position >= self.synced {
+            // So that no entry of before the checkpoint is missing while later ones are there.
+            self.sync()?;
+        }
         let Some(writing) = &mut self.writing else { return Err(none_begun()) };
-        let position = writing.position;
         let finished = match writing.finish(&self.disk) {
             Ok(finished) => finished,
             Err(error) => return Err(self.give_up(error)),
         };
         let temporary = writing.temporary();
-        if position >= self.synced {
-            // So that no entry of before the checkpoint is missing while later ones are there.
-            self.sync()?;
-        }
         if !self.config.bugs.has(Bug::SwitchBeforeSync) {
             self.sync_file(&temporary)?;
         }

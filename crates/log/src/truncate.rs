@@ -10,7 +10,7 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use crate::active::{Unclosed, reopen};
 use crate::bugs::Bug;
-use crate::disk::Disk;
+use crate::disk::{Disk, DiskError};
 use crate::error::LogError;
 use crate::log::Log;
 use crate::segment;
@@ -109,7 +109,11 @@ impl<D: Disk> Log<D> {
         let (active, next, damaged) =
             reopen(&self.disk, &self.config, unclosed, &self.meta.cuts, Trust::default())
                 .map_err(|error| self.fatal(error))?;
-        debug_assert!(next <= from, "records from the cut on are gone");
+        if next > from {
+            // Only a file that was tampered with has records that are newer than the log.
+            let why = "records of a later epoch than the log's".to_owned();
+            return Err(self.fatal(DiskError::Failed { name: active.name(), why }));
+        }
         self.active = Some(active);
         damaged.into_iter().for_each(|(first, last)| self.note_damage(first, last));
         Ok(())

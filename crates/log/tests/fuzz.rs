@@ -199,7 +199,7 @@ fn use_it(disk: &SimDisk) {
 
 proptest! {
     #![proptest_config(ProptestConfig {
-        cases: ProptestConfig::default().cases.max(3_000),
+        cases: ProptestConfig::default().cases.max(1_500),
         failure_persistence: None,
         ..ProptestConfig::default()
     })]

@@ -9,7 +9,7 @@ fn seeds() -> std::ops::Range<u64> {
     let asked = std::env::var("UNANIMOUS_LOG_SEEDS").ok();
     let range = asked.as_deref().and_then(|text| text.split_once(".."));
     let range = range.and_then(|(from, to)| Some(from.parse().ok()?..to.parse().ok()?));
-    range.unwrap_or(1..4001)
+    range.unwrap_or(1..3001)
 }
 
 #[test]

@@ -468,3 +468,26 @@ fn bytes_from_strangers_are_an_error_and_never_a_panic() {
         let _ = world.hosts[0].handle_bytes(world.now, SiteId(9), &bytes, &world.side.tables);
     }
 }
+
+#[test]
+fn a_member_that_is_split_off_or_merged_moves_as_it_is() {
+    let mut world = World::new();
+    let process = world.own.handle_born();
+    let m = world.own.join(world.now, process, name("g"), all()).expect("taken");
+    world.settle();
+    let applied = world.side.step(true, &[1, 2], vec![join("g", member(2), None, GroupOptions::default())]);
+    world.install(&applied);
+    let group = |world: &World, of: &str| world.side.tables.group_named(&name(of)).expect("it is there");
+    let g = group(&world, "g");
+    let split = GroupRequest::Split { group: g, members: vec![m], into: name("h") };
+    let applied = world.side.step(true, &[1, 2], vec![split]);
+    world.install(&applied);
+    world.settle();
+    assert_eq!(world.side.members("h"), Some(vec![m]), "{:?}", world.events);
+    let merge = GroupRequest::Merge { from: group(&world, "h"), into: g };
+    let applied = world.side.step(true, &[1, 2], vec![merge]);
+    world.install(&applied);
+    world.settle();
+    assert_eq!(world.side.members("g"), Some(vec![member(2), m]), "{:?}", world.events);
+    assert!(!world.events.iter().any(|e| matches!(e, Event::Rejoining { .. })));
+}

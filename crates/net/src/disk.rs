@@ -400,7 +400,7 @@ fn random_store(dir: &Path) -> Result<StoreId, DiskError> {
 }
 
 /// The lock is the open file's: it goes with the process, however that ends.
-fn lock(dir: &Path) -> Result<File, DiskError> {
+pub(crate) fn lock(dir: &Path) -> Result<File, DiskError> {
     let path = dir.join("lock");
     let file = OpenOptions::new()
         .create(true)

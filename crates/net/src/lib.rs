@@ -7,6 +7,8 @@
 //!             store ──── disk   (its own thread) ────────────────────────┘
 //! ```
 //!
+//! [`FileDisk`] is the directory that a log (`wal`) of a group lives in; its driver gives it a thread.
+//!
 //! Nothing here knows a protocol above the connection: packets are opaque bytes, and numbering, resuming and
 //! detecting belong to the pure crates. Every refusal is typed ([`Refusal`]) and counted ([`Metrics`]).
 
@@ -17,6 +19,7 @@
 pub mod cert;
 pub mod clock;
 pub mod disk;
+pub mod file_disk;
 pub mod input;
 pub mod links;
 pub mod metrics;
@@ -27,6 +30,7 @@ pub mod trust;
 
 pub use clock::Clock;
 pub use disk::{Disk, DiskError};
+pub use file_disk::FileDisk;
 pub use input::{Down, Input, InputSender, Inputs, inputs};
 pub use links::gate::Gate;
 pub use links::{Batch, Config, Hello, HelloRefused, Links, PeerAddress, SendError};

@@ -524,9 +524,7 @@ impl Workload {
     pub fn settled(&self) -> bool {
         let mut last = BTreeMap::new();
         // Under the group's own name: who is on a side that goes on by itself is about to leave it.
-        let is_home = |part: &Part, name: &GroupName| {
-            matches!(part, Part::In(m) if !m.leaving && m.rejoining.is_none() && m.view.name == *name)
-        };
+        let is_home = |part: &Part, name: &GroupName| matches!(part, Part::In(m) if !m.leaving && m.rejoining.is_none() && m.view.name == *name);
         let joined = self.processes.values().all(|p| {
             p.parts.iter().zip(&self.names).all(|(part, name)| is_home(part, name)) && p.besides.is_empty()
         });

@@ -3,40 +3,17 @@
 //! One seed draws the sizes, the faults and the calls. A life ends with a crash, most often in the middle of a call,
 //! or with a failed sync; then the log is opened again, perhaps with a crash in the middle of that, and compared.
 
+mod dice;
+mod met;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
 use wal::sim::{Faults, SimDisk};
 use wal::{Bug, Bugs, Config, Item, Log, LogError, Reader};
 
-/// Seeded dice (SplitMix64).
-pub struct Dice(u64);
-
-impl Dice {
-    pub fn new(seed: u64) -> Dice {
-        Dice(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) ^ 0x5555)
-    }
-
-    pub fn number(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        z ^ (z >> 31)
-    }
-
-    pub fn below(&mut self, n: u64) -> u64 {
-        if n == 0 { 0 } else { self.number() % n }
-    }
-
-    pub fn between(&mut self, low: u64, high: u64) -> u64 {
-        low + self.below(high - low + 1)
-    }
-
-    pub fn pick<T: Copy>(&mut self, of: &[T]) -> T {
-        of[self.below(of.len() as u64) as usize]
-    }
-}
+use dice::Dice;
+pub use met::Met;
 
 pub const ID: u64 = 0xA11CE;
 
@@ -72,42 +49,6 @@ impl Model {
         let entry = self.entries.range(..position).next_back().map_or(0, |(last, _)| *last);
         let checkpoint = self.checkpoint.as_ref().map_or(0, |(last, _)| *last);
         entry.max(checkpoint) + 1
-    }
-}
-
-/// What one seed met, to see that seeds meet what they should.
-#[derive(Default, Clone, Copy, Debug)]
-pub struct Met {
-    pub lives: u64,
-    pub appended: u64,
-    pub synced: u64,
-    pub crashes_in_calls: u64,
-    pub crashes_in_opening: u64,
-    pub failed_syncs: u64,
-    pub full: u64,
-    pub truncations: u64,
-    pub checkpoints: u64,
-    pub compactions: u64,
-    pub torn: u64,
-    pub damaged: u64,
-    pub repaired: u64,
-}
-
-impl Met {
-    pub fn add(&mut self, other: Met) {
-        self.lives += other.lives;
-        self.appended += other.appended;
-        self.synced += other.synced;
-        self.crashes_in_calls += other.crashes_in_calls;
-        self.crashes_in_opening += other.crashes_in_opening;
-        self.failed_syncs += other.failed_syncs;
-        self.full += other.full;
-        self.truncations += other.truncations;
-        self.checkpoints += other.checkpoints;
-        self.compactions += other.compactions;
-        self.torn += other.torn;
-        self.damaged += other.damaged;
-        self.repaired += other.repaired;
     }
 }
 
@@ -236,7 +177,7 @@ impl World {
         }
         drop(log);
         self.disk.set_faults(Faults::default());
-        self.disk.crash();
+        self.end_life();
         self.doomed = false;
         (self.snapshot, self.state) = (None, None);
         Ok(())
@@ -244,6 +185,17 @@ impl World {
 
     fn total_bytes(&self) -> u64 {
         self.files().iter().map(|(_, bytes)| bytes).sum()
+    }
+
+    /// The power fails, or only the process ends.
+    fn end_life(&mut self) {
+        if self.dice.below(3) == 0 {
+            trace!(self, "restart");
+            self.disk.restart();
+        } else {
+            trace!(self, "crash");
+            self.disk.crash();
+        }
     }
 
     fn files(&self) -> Vec<(String, u64)> {
@@ -271,7 +223,7 @@ impl World {
                         return Err(format!("opening: {error}"));
                     }
                     self.met.crashes_in_opening += 1;
-                    self.disk.crash();
+                    self.end_life();
                 }
                 Err(error) => return Err(format!("opening: {error}")),
             }
@@ -518,7 +470,7 @@ impl World {
         self.met.repaired += entries.len() as u64;
         for (position, _) in &wanted {
             self.model.damaged.remove(position);
-            if !matches!(log.read(*position)?, Some(_)) {
+            if log.read(*position)?.is_none() {
                 return Err(Stop::Wrong(format!("entry {position} was repaired and is not there")));
             }
         }

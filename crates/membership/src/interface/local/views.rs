@@ -18,6 +18,9 @@ impl Interface {
         let is_new = |v: &&Arc<GroupView>| self.seen.get(&v.group).is_none_or(|s| s.id < v.id);
         let news: Vec<Arc<GroupView>> = views.iter().filter(is_new).cloned().collect();
         for view in &news {
+            self.leave_what_went_on(now, view, &news);
+        }
+        for view in &news {
             self.adopt(now, view);
         }
         for view in &news {
@@ -28,7 +31,6 @@ impl Interface {
 
     fn adopt(&mut self, now: Time, view: &Arc<GroupView>) {
         let life = self.config.life;
-        self.leave_what_went_on(now, view);
         let mut listed = Vec::new();
         for member in view.members.iter().map(|m| m.id).filter(|m| m.process.birth == life) {
             match self.members.get_mut(&member) {
@@ -64,12 +66,13 @@ impl Interface {
 
     /// Two sides of a partition may both have granted a join and founded a group each. A member that comes from the
     /// one cannot go to the other's, which knows nothing of what it was delivered and may even take it to a lower view
-    /// id: it joins again, as another member.
-    fn leave_what_went_on(&mut self, now: Time, view: &GroupView) {
+    /// id: it joins again, as another member. A member that a step moves is let go by its old group in the same step.
+    fn leave_what_went_on(&mut self, now: Time, view: &GroupView, step: &[Arc<GroupView>]) {
         let went_on = |listed: &GroupMember| {
             let group = self.members.get(&listed.id)?.group.filter(|group| *group != view.group)?;
             let seen = self.seen.get(&group)?.id;
-            (listed.previous.is_none() || seen >= view.id).then_some(listed.id)
+            let is_moved = step.iter().any(|old| old.group == group && old.id > seen);
+            (!is_moved || seen >= view.id).then_some(listed.id)
         };
         let stranded: Vec<MemberId> = view.members.iter().filter_map(went_on).collect();
         for member in stranded {
@@ -129,14 +132,17 @@ impl Interface {
         let mine: Vec<(MemberId, Option<GroupId>)> =
             self.members.iter().map(|(m, s)| (*m, s.group)).collect();
         let mut missed: BTreeMap<GroupId, Arc<GroupView>> = BTreeMap::new();
-        for (member, _) in &mine {
+        for (member, group) in &mine {
             let Some(id) = tables.group_of(*member) else { continue };
-            let newest = tables.group_view_id(id);
-            let seen = self.seen.get(&id).map(|v| v.id);
-            if seen < newest
-                && let Some(view) = tables.group_view(id)
-            {
-                missed.insert(id, view);
+            // The group that it is in, and the one that it was moved from.
+            for id in [Some(id), *group].into_iter().flatten() {
+                let newest = tables.group_view_id(id);
+                let seen = self.seen.get(&id).map(|v| v.id);
+                if seen < newest
+                    && let Some(view) = tables.group_view(id)
+                {
+                    missed.insert(id, view);
+                }
             }
         }
         self.take_views(now, &missed.into_values().collect::<Vec<_>>());
