@@ -28,7 +28,7 @@ pub(crate) enum Kind {
 pub(crate) struct ContentType {
     pub main: Vec<u8>,
     pub sub: Vec<u8>,
-    pub parameters: Vec<(Vec<u8>, Vec<u8>)>,
+    pub parameters: Parameters,
 }
 
 impl ContentType {
@@ -187,8 +187,11 @@ fn content_type(value: &[u8]) -> Option<ContentType> {
     (token(main) && token(sub)).then(|| ContentType { main: main.to_vec(), sub: sub.to_vec(), parameters })
 }
 
+/// Names and values, as they were written.
+pub(crate) type Parameters = Vec<(Vec<u8>, Vec<u8>)>;
+
 /// A value and its parameters: `value; name=value; name="value"`. Comments are left out.
-pub(crate) fn with_parameters(text: &[u8]) -> (Vec<u8>, Vec<(Vec<u8>, Vec<u8>)>) {
+pub(crate) fn with_parameters(text: &[u8]) -> (Vec<u8>, Parameters) {
     let mut pieces: Vec<Vec<u8>> = vec![Vec::new()];
     // For each piece, where its value begins if that was quoted: a `=` or space in it is kept.
     let (mut quoted, mut depth, mut escaped) = (false, 0u32, false);
