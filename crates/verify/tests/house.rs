@@ -21,6 +21,7 @@ const FLOORS: &[(&str, u32)] = &[
     ("unanimous-site", 9),
     ("unanimous-client", 9),
     ("unanimous", 10),
+    ("unanimous-maildriver", 11),
     ("unanimous-cli", 12),
     ("unanimous-verify", 13),
 ];
