@@ -98,6 +98,9 @@ pub struct Replied {
 pub struct Session {
     shared: Arc<Shared>,
     out: mpsc::Sender<Vec<Bytes>>,
+    /// Held until a request has its place in the queue: a channel alone lets who need not wait for room go before who
+    /// is about to be given it.
+    turn: Arc<tokio::sync::Mutex<()>>,
 }
 
 #[derive(Debug)]
@@ -232,7 +235,7 @@ where
     let shared = Arc::new(Shared { hello, process, principal, waiting });
     let (incoming, events) = events::queue(out.clone());
     tokio::spawn(read_all(read, decoder, Arc::clone(&shared), incoming));
-    Ok((Session { shared, out }, events))
+    Ok((Session { shared, out, turn: Arc::default() }, events))
 }
 
 async fn next_item<R: AsyncRead + Unpin>(read: &mut R, decoder: &mut Decoder) -> Result<Item, Error> {
@@ -364,7 +367,10 @@ impl Session {
         let pieces = if body.is_empty() { vec![line] } else { vec![line, body] };
         let closed = || Over::Lost("closed".to_owned());
         let ended = || Error::from(self.shared.lock().ended.clone().unwrap_or_else(closed));
-        self.out.send(pieces).await.map_err(|_| ended())?;
+        {
+            let _turn = self.turn.lock().await;
+            self.out.send(pieces).await.map_err(|_| ended())?;
+        }
         let (answer, body) = answer.await.map_err(|_| ended())?;
         match answer.failure {
             Some(failure) => Err(Error::Refused(failure)),

@@ -9,7 +9,7 @@ use wire::{SiteId, StoreId};
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode)]
 #[cbor(map)]
 pub struct Configuration {
-    /// The stores, and the site where each is [D17]. Without any, nothing can become active.
+    /// The stores, and the site where each is (D17). Without any, nothing can become active.
     #[n(0)]
     pub stores: BTreeMap<StoreId, SiteId>,
     /// W, if it was set; else a majority of the stores, whatever their number.
@@ -17,7 +17,7 @@ pub struct Configuration {
     pub writes: Option<u16>,
 }
 
-/// One step from a configuration to the next [D11].
+/// One step from a configuration to the next (D11).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode)]
 pub enum Change {
     /// A store counts from now on.
@@ -98,7 +98,7 @@ impl Configuration {
         self.writes().max((stores + 1).saturating_sub(self.writes()))
     }
 
-    /// Whether this store, there, counts [D17].
+    /// Whether this store, there, counts (D17).
     pub fn counts(&self, store: StoreId, site: SiteId) -> bool {
         self.stores.get(&store) == Some(&site)
     }

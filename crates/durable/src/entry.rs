@@ -11,7 +11,7 @@ use wire::{Incarnation, SiteId, SiteIncarnation, ViewId};
 use crate::configuration::Configuration;
 
 /// The name of an entry: the view that numbered it and its position in the log. Compared by view first: that is how
-/// logs compare [D6].
+/// logs compare (D6).
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Encode, Decode)]
 pub struct Number {
     /// The view in which it was delivered.
@@ -38,7 +38,7 @@ impl fmt::Debug for ClientId {
     }
 }
 
-/// What a client asks for [D13].
+/// What a client asks for (D13).
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Request {
     /// Who asks.
@@ -54,16 +54,16 @@ pub struct Request {
 /// What an entry says.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Body {
-    /// The first entry of a view: the log it goes on from ends with this number [D7].
+    /// The first entry of a view: the log it goes on from ends with this number (D7).
     ViewStart {
         /// The end of the base.
         base: Number,
     },
     /// A client's request.
     Request(Request),
-    /// From here on this configuration is in force [D11].
+    /// From here on this configuration is in force (D11).
     Configuration(Configuration),
-    /// Here everybody takes a checkpoint [D19].
+    /// Here everybody takes a checkpoint (D19).
     Mark,
 }
 

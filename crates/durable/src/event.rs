@@ -26,7 +26,7 @@ pub struct ReadId(pub u64);
 /// What the group can do now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Mode {
-    /// It can be read here as this site last knew it, and not written [D9].
+    /// It can be read here as this site last knew it, and not written (D9).
     ReadOnly(Why),
     /// It can be written and read.
     Active,
@@ -62,7 +62,7 @@ pub enum Answer {
 /// Why a request was refused by the group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, thiserror::Error)]
 pub enum Refused {
-    /// Its answer was given and has been forgotten since [D13].
+    /// Its answer was given and has been forgotten since (D13).
     #[error("it was answered before, and the answer is forgotten")]
     Answered,
     /// The client is not known, and has been answered before: whether this was applied is not known. It needs a new id.
@@ -90,7 +90,7 @@ pub enum ProposeError {
 /// Why a store says nothing any more. The site has to be restarted, and recovers from its disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
 pub enum Fatal {
-    /// A write or a sync failed [D4].
+    /// A write or a sync failed (D4).
     #[error("a write failed: what is on the disk is not known any more")]
     WriteFailed,
     /// Something committed does not agree with what is here.
@@ -134,7 +134,7 @@ pub enum Event {
     Restore(CheckpointHead),
     /// A change of the configuration that was asked for here is in force, or was refused.
     Changed(Result<Number, ChangeError>),
-    /// Peers have seen a later life of this store than it remembers: it may learn, and does not count [D16]. The driver
+    /// Peers have seen a later life of this store than it remembers: it may learn, and does not count (D16). The driver
     /// takes a new store.
     Surpassed {
         /// This store.

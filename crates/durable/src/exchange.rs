@@ -1,4 +1,4 @@
-//! Who counts, and from which log a view goes on: a function of the statements delivered so far, in order [D6].
+//! Who counts, and from which log a view goes on: a function of the statements delivered so far, in order (D6).
 
 use wire::SiteId;
 
@@ -13,7 +13,7 @@ pub(crate) struct Stated {
     pub statement: Statement,
 }
 
-/// A later life of the stated store that somebody has seen, if the store does not count for that [D16].
+/// A later life of the stated store that somebody has seen, if the store does not count for that (D16).
 pub(crate) fn surpassed(statement: &Statement, all: &[Stated], bugs: Bugs) -> Option<Life> {
     let witnesses = all.iter().filter(|other| other.statement.store != statement.store);
     let mut seen = witnesses.flat_map(|other| &other.statement.seen);

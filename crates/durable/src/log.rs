@@ -15,7 +15,7 @@ pub(crate) struct Log {
     base: Number,
     runs: VecDeque<Run>,
     end: u64,
-    /// Damaged positions [D14].
+    /// Damaged positions (D14).
     holes: BTreeSet<u64>,
     /// Of those, the ones whose view is not known but guessed.
     guessed: BTreeSet<u64>,
@@ -143,7 +143,7 @@ impl Log {
         self.view(position).map(|view| Number { view, position })
     }
 
-    /// A number whose log has the same at this position: the first that is known from there on [D1].
+    /// A number whose log has the same at this position: the first that is known from there on (D1).
     pub(crate) fn proof(&self, position: u64) -> Option<Number> {
         (position..=self.end).find_map(|position| self.known(position))
     }
@@ -215,7 +215,7 @@ impl Log {
     }
 
     /// The highest position at which this log and the one stated have the same number, as far as the statement
-    /// tells: up to there they are the same [D1].
+    /// tells: up to there they are the same (D1).
     pub(crate) fn common(&self, other: &Statement) -> Option<u64> {
         // Above the last guess that it had room to tell of nothing can be compared.
         let told = match other.guessed.len() < HOLES_MAX {

@@ -56,7 +56,7 @@ pub struct Durable {
 
     meta: Meta,
     log: Log,
-    /// Up to here the log is that of the last active view [D2].
+    /// Up to here the log is that of the last active view (D2).
     agreed: u64,
     committed: u64,
     applied: u64,
@@ -86,7 +86,7 @@ pub struct Durable {
     open_bytes: usize,
     /// Of those, the ones to be cast.
     to_cast: VecDeque<(ClientId, u64)>,
-    /// The statement, while the promise is being written [D5].
+    /// The statement, while the promise is being written (D5).
     statement: Option<AfterWrite<ViewId>>,
     casts: VecDeque<Cast>,
     transmits: VecDeque<Transmit>,
@@ -103,7 +103,7 @@ struct Present {
     view: View,
     /// The statements delivered so far, in order.
     stated: Vec<Stated>,
-    /// A view change has begun: nothing more is numbered [D1].
+    /// A view change has begun: nothing more is numbered (D1).
     blocked: bool,
     acks: BTreeMap<SiteId, Ack>,
     active: Option<Active>,
@@ -126,7 +126,7 @@ struct Active {
     waiting_bytes: usize,
     /// Fetched entries that are not in the log yet.
     fetched: VecDeque<Entry>,
-    /// `adopted` is being written [D8].
+    /// `adopted` is being written (D8).
     adopting: Token,
     /// How far this store has acknowledged in this view.
     acked: u64,
@@ -135,7 +135,7 @@ struct Active {
 }
 
 impl Active {
-    /// The view's first entry [D7].
+    /// The view's first entry (D7).
     fn start(&self) -> u64 {
         self.base.position + 1
     }
@@ -231,7 +231,7 @@ impl Durable {
         }
     }
 
-    /// Asks when everything that was acknowledged anywhere before now is applied here [D12]: [`Event::Read`]. A read
+    /// Asks when everything that was acknowledged anywhere before now is applied here (D12): [`Event::Read`]. A read
     /// waits over view changes.
     pub fn read(&mut self, now: Time) -> Result<ReadId, ProposeError> {
         if self.stopped {
@@ -355,7 +355,7 @@ impl Durable {
         self.events.pop_front()
     }
 
-    /// Ends it: nothing leaves any more but the event that says so [D4].
+    /// Ends it: nothing leaves any more but the event that says so (D4).
     fn fail(&mut self, why: Fatal) {
         if !self.stopped {
             self.stopped = true;
@@ -462,7 +462,7 @@ impl Durable {
         machine
     }
 
-    /// Asks for a change of the configuration [D11]: [`Event::Changed`].
+    /// Asks for a change of the configuration (D11): [`Event::Changed`].
     pub fn change(&mut self, now: Time, change: Change) -> Result<(), crate::ChangeError> {
         self.propose_change(change)?;
         self.settle(now);

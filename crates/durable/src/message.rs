@@ -26,7 +26,7 @@ pub enum MessageError {
     Impossible,
 }
 
-/// One start of a store [D16].
+/// One start of a store (D16).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode)]
 pub struct Life {
     /// Raised on disk before the machine is made.
@@ -48,7 +48,7 @@ pub(crate) struct Run {
     pub view: ViewId,
 }
 
-/// What a member has seen of a store [D16].
+/// What a member has seen of a store (D16).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode)]
 pub(crate) struct Seen {
     /// Its highest life.
@@ -62,7 +62,7 @@ pub(crate) struct Seen {
     pub at: u64,
 }
 
-/// What a store says of itself in a new view [D5].
+/// What a store says of itself in a new view (D5).
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Encode, Decode)]
 #[cbor(map)]
 pub(crate) struct Statement {
@@ -87,7 +87,7 @@ pub(crate) struct Statement {
     /// Positions within it that are damaged, and their views guessed.
     #[n(6)]
     pub guessed: Vec<u64>,
-    /// It may have held entries up to this number [D14].
+    /// It may have held entries up to this number (D14).
     #[n(7)]
     pub floor: Option<Number>,
     /// The newest configuration in its log, and its entry.
@@ -132,7 +132,7 @@ pub(crate) enum Cast {
     Mark(ViewId),
 }
 
-/// A change of the configuration on its way [D11].
+/// A change of the configuration on its way (D11).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Encode, Decode)]
 #[cbor(map)]
 pub(crate) struct ChangeCast {
@@ -206,10 +206,10 @@ impl Cast {
 /// A message from site to site.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Encode, Decode)]
 pub(crate) enum Message {
-    /// "On my disk, in this view, up to there" [D2].
+    /// "On my disk, in this view, up to there" (D2).
     #[n(0)]
     Ack(#[n(0)] Ack),
-    /// A read barrier: are you still in this view? [D12]
+    /// A read barrier: are you still in this view? (D12)
     #[n(1)]
     Ask {
         #[n(0)]
@@ -231,7 +231,7 @@ pub(crate) enum Message {
         #[n(3)]
         configuration: u64,
     },
-    /// Send what is behind `after` [D18].
+    /// Send what is behind `after` (D18).
     #[n(3)]
     Fetch {
         #[n(0)]
@@ -261,7 +261,7 @@ pub(crate) enum Message {
         #[n(1)]
         why: NoTail,
     },
-    /// Send the part of a checkpoint that is at a locator [D19].
+    /// Send the part of a checkpoint that is at a locator (D19).
     #[n(6)]
     FetchCheckpoint {
         #[n(0)]
@@ -288,7 +288,7 @@ pub(crate) enum Message {
         #[cbor(n(4), with = "minicbor::bytes")]
         bytes: Vec<u8>,
     },
-    /// Do you have the entry at this position? Mine is damaged [D14]. Who has the number in `proof` has the same log up to it.
+    /// Do you have the entry at this position? Mine is damaged (D14). Who has the number in `proof` has the same log up to it.
     #[n(8)]
     Want {
         #[n(0)]

@@ -12,20 +12,20 @@ use crate::message::Seen;
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Encode, Decode)]
 #[cbor(map)]
 pub(crate) struct Meta {
-    /// It acknowledges nothing in views below [D5].
+    /// It acknowledges nothing in views below (D5).
     #[n(0)]
     pub promised: ViewId,
-    /// The last view whose base it follows [D8].
+    /// The last view whose base it follows (D8).
     #[n(1)]
     pub adopted: ViewId,
-    /// It may have held entries up to this number [D14].
+    /// It may have held entries up to this number (D14).
     #[n(2)]
     pub floor: Option<Number>,
     /// Configurations by their entries, ascending. One whose entry is not in the log, or has another number there, is
     /// left from before a crash and does not count.
     #[n(3)]
     pub configurations: Vec<(Number, Configuration)>,
-    /// What it has seen of stores [D16].
+    /// What it has seen of stores (D16).
     #[n(4)]
     pub seen: Vec<(StoreId, Seen)>,
 }

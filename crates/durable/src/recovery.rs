@@ -1,4 +1,4 @@
-//! From what is on the disk to a machine: what is torn, what is damaged, what is in force [D3, D14, D15].
+//! From what is on the disk to a machine: what is torn, what is damaged, what is in force (D3, D14, D15).
 
 use bytes::Bytes;
 use wire::{SiteId, StoreId, ViewId};
@@ -95,7 +95,7 @@ impl Recovery {
         }
     }
 
-    /// A record that was durable once and cannot be had [D14].
+    /// A record that was durable once and cannot be had (D14).
     pub fn missing(&mut self, position: u64) -> Result<(), RecoveryError> {
         if self.settings.bugs.has(Bug::TailCutVotes) {
             self.torn = true;

@@ -38,7 +38,7 @@ pub struct Settings {
     pub checkpoint_bytes: u64,
     /// Entries before a checkpoint that stay in the log, so that who is near gets a tail.
     pub retain_entries: u64,
-    /// Clients whose answers are kept [D13]. Beyond it the one that was silent for longest is forgotten.
+    /// Clients whose answers are kept (D13). Beyond it the one that was silent for longest is forgotten.
     pub window_clients: usize,
     /// Answers kept of one client. Beyond it the oldest is forgotten, and its request refused if it is repeated.
     pub window_answers: usize,

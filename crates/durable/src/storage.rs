@@ -24,7 +24,7 @@ pub struct Record {
 }
 
 /// A place in a checkpoint: everything before it has been sent. It means something to the application that made the
-/// checkpoint, and the same at every store that has the checkpoint of this number [D19].
+/// checkpoint, and the same at every store that has the checkpoint of this number (D19).
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode)]
 pub struct Locator {
     /// The domain, a type of state; they are sent in this order. 0 is the machine's own: the window of answers, by
@@ -87,7 +87,7 @@ pub enum StoreOp {
         /// The first position to go.
         from: u64,
     },
-    /// Write a record again where a damaged one is [D14].
+    /// Write a record again where a damaged one is (D14).
     Repair {
         /// Which operation.
         token: Token,

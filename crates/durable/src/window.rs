@@ -1,5 +1,5 @@
 //! The window of answers: what every member remembers of every client, so that a repeat at any site and after any
-//! restart gets the first answer [D13]. It is a function of the applied entries.
+//! restart gets the first answer (D13). It is a function of the applied entries.
 
 use std::collections::BTreeMap;
 

@@ -13,7 +13,7 @@ use stack::{
     CallFailed, CastError, CastOptions, Change, ChangeError, JoinError, JoinOptions, ReplyKind, ReplyTo,
     Status,
 };
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{Mutex, mpsc, oneshot, watch};
 use wire::session::ErrorCode;
 use wire::{GroupName, MemberId, ProcessId, ViewId};
 
@@ -77,10 +77,20 @@ impl RequestError {
     }
 }
 
-/// A way to speak to a running site. Clones share it.
-#[derive(Clone, Debug)]
+/// A way to speak to a running site. What is asked through one handle is done in the order in which it was asked; a clone
+/// has an order of its own.
+#[derive(Debug)]
 pub struct Handle {
     commands: mpsc::Sender<Command>,
+    /// Held until a request has its place in the queue. A channel alone promises a place to who waits for room, and
+    /// lets who comes later, and need not wait, go before.
+    turn: Mutex<()>,
+}
+
+impl Clone for Handle {
+    fn clone(&self) -> Handle {
+        Handle { commands: self.commands.clone(), turn: Mutex::new(()) }
+    }
 }
 
 pub(crate) type Answer<T> = oneshot::Sender<Result<T, RequestError>>;
@@ -356,7 +366,7 @@ impl Events {
 impl Handle {
     pub(crate) fn channel() -> (Handle, mpsc::Receiver<Command>) {
         let (commands, receiver) = mpsc::channel(COMMANDS_MAX);
-        (Handle { commands }, receiver)
+        (Handle { commands, turn: Mutex::new(()) }, receiver)
     }
 
     pub(crate) fn downgrade(&self) -> mpsc::WeakSender<Command> {
@@ -510,6 +520,7 @@ impl Handle {
     }
 
     async fn send(&self, command: Command) -> Result<(), RequestError> {
+        let _turn = self.turn.lock().await;
         self.commands.send(command).await.map_err(|_| RequestError::Stopped)
     }
 }

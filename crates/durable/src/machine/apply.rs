@@ -1,4 +1,4 @@
-//! Applying what is committed, in order, and answering [D10, D13, D19].
+//! Applying what is committed, in order, and answering (D10, D13, D19).
 
 use std::collections::VecDeque;
 
@@ -52,7 +52,7 @@ impl Durable {
         self.settle(now);
     }
 
-    /// The checkpoint of [`Event::Checkpoint`] is durable and the current one: the log before it may go [D19].
+    /// The checkpoint of [`Event::Checkpoint`] is durable and the current one: the log before it may go (D19).
     pub fn handle_checkpoint_taken(&mut self, now: Time, number: crate::Number) {
         if self.stopped || self.apply.taking.as_ref().is_none_or(|head| head.number != number) {
             return;
@@ -118,7 +118,7 @@ impl Durable {
         self.apply.replay = entries;
     }
 
-    /// A record that should be there cannot be read: it is fetched from others [D14].
+    /// A record that should be there cannot be read: it is fetched from others (D14).
     pub(super) fn damage_found(&mut self, position: u64) {
         self.log.damaged(position);
         self.agreed = self.agreed.min(position - 1);

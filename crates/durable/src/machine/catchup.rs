@@ -1,4 +1,4 @@
-//! A member that is behind: it asks one other at a time for the next chunk of the view's log [D18].
+//! A member that is behind: it asks one other at a time for the next chunk of the view's log (D18).
 
 use std::time::Duration;
 
@@ -62,7 +62,7 @@ impl Durable {
     }
 
     /// Nobody is known to have the view's log here. If it is because the store that it comes from has a damaged record
-    /// there, somebody may have that entry without knowing that it is of this log [D14].
+    /// there, somebody may have that entry without knowing that it is of this log (D14).
     fn want(&mut self) {
         let Some(view) = self.present.as_ref().map(|present| present.view.id) else { return };
         let matched = self.active().map_or(0, |active| active.matched);

@@ -1,4 +1,4 @@
-//! Changes of the configuration [D11].
+//! Changes of the configuration (D11).
 
 use wire::SiteId;
 
@@ -41,7 +41,7 @@ impl Durable {
         Ok(())
     }
 
-    /// Whether who knew so much to be committed may change the configuration now [D11].
+    /// Whether who knew so much to be committed may change the configuration now (D11).
     fn confirmed(&self, committed: u64) -> bool {
         let Some(active) = self.active() else { return false };
         committed >= active.start().max(active.newest().0)

@@ -1,4 +1,4 @@
-//! Acknowledgements, and what they make committed [D2, D10].
+//! Acknowledgements, and what they make committed (D2, D10).
 
 use wire::SiteId;
 
@@ -10,7 +10,7 @@ use crate::exchange;
 use crate::message::{Ack, Message, MessageError};
 
 impl Durable {
-    /// How far this store may acknowledge in this view: in order, on its disk, and the view's log [D2].
+    /// How far this store may acknowledge in this view: in order, on its disk, and the view's log (D2).
     fn may_ack(&self) -> u64 {
         let Some(active) = self.active() else { return 0 };
         if self.settings.bugs.has(Bug::AckBeforeDisk) {
@@ -115,7 +115,7 @@ impl Durable {
         self.note_acks();
     }
 
-    /// Remembers what those who count have acknowledged [D16].
+    /// Remembers what those who count have acknowledged (D16).
     fn note_acks(&mut self) {
         let Some(present) = &self.present else { return };
         let Some(active) = &present.active else { return };

@@ -54,7 +54,7 @@ enum Write {
 pub(super) enum ReadFor {
     /// To apply.
     Apply,
-    /// For another site [D18, D19].
+    /// For another site (D18, D19).
     Other(super::serve::Wanted),
 }
 
@@ -195,7 +195,7 @@ impl Durable {
         self.settle(now);
     }
 
-    /// A write or its sync failed: what the disk has is not known any more [D4].
+    /// A write or its sync failed: what the disk has is not known any more (D4).
     pub fn handle_store_failed(&mut self, now: Time, token: Token) {
         if self.settings.bugs.has(Bug::SyncErrorIgnored) {
             return self.handle_stored(now, token);
@@ -203,7 +203,7 @@ impl Durable {
         self.fail(Fatal::WriteFailed);
     }
 
-    /// There was no room for a write, and nothing of it was written [D4].
+    /// There was no room for a write, and nothing of it was written (D4).
     pub fn handle_disk_full(&mut self, now: Time, token: Token) {
         if self.stopped {
             return;

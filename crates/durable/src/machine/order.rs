@@ -1,4 +1,4 @@
-//! From deliveries to the log: numbering, and writing what follows [D1, D2].
+//! From deliveries to the log: numbering, and writing what follows (D1, D2).
 
 use bytes::Bytes;
 use wire::{SiteId, Time};

@@ -1,4 +1,4 @@
-//! The read barrier [D12].
+//! The read barrier (D12).
 
 use std::collections::{BTreeMap, BTreeSet};
 

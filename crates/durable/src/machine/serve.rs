@@ -1,4 +1,4 @@
-//! The other side of catching up: chunks of the log and of the checkpoint, for others [D18, D19].
+//! The other side of catching up: chunks of the log and of the checkpoint, for others (D18, D19).
 
 use wire::{SiteId, ViewId};
 
@@ -138,7 +138,7 @@ impl Durable {
     }
 
     /// "Do you have it?" Logs with one number in common are the same up to it, so whoever has the number may send what
-    /// is before it, whatever its log is behind [D14]. Who has not says nothing.
+    /// is before it, whatever its log is behind (D14). Who has not says nothing.
     pub(super) fn handle_want(&mut self, from: SiteId, position: u64, proof: Number) {
         let Some(view) = self.present.as_ref().map(|present| present.view.id) else { return };
         let has = position <= proof.position

@@ -29,9 +29,9 @@ pub struct Status {
     pub clock: u64,
     /// The newest configuration known here.
     pub configuration: Configuration,
-    /// Damaged positions that nobody has sent yet [D14].
+    /// Damaged positions that nobody has sent yet (D14).
     pub damaged: Vec<u64>,
-    /// Entries that were lost from the end may have gone up to here; it counts less until its log has reached it [D15].
+    /// Entries that were lost from the end may have gone up to here; it counts less until its log has reached it (D15).
     pub floor: Option<Number>,
     /// Bytes appended to the log in this life.
     pub appended_bytes: u64,

@@ -1,4 +1,4 @@
-//! Receiving a checkpoint: one part at a time, from one donor at a time, resumed at the last locator [D19, D20].
+//! Receiving a checkpoint: one part at a time, from one donor at a time, resumed at the last locator (D19, D20).
 
 use bytes::Bytes;
 use wire::{SiteId, Time};
@@ -135,7 +135,7 @@ impl Durable {
         }
     }
 
-    /// It takes the place of the log [D20].
+    /// It takes the place of the log (D20).
     pub(super) fn checkpoint_installed(&mut self, now: Time, window: &[u8]) {
         let Some(head) = self.transfer.take().and_then(|transfer| transfer.head) else { return };
         let Some(window) = Window::decode(window) else {

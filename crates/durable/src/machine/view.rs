@@ -1,4 +1,4 @@
-//! Views: promise, statements, activation [D5 to D9].
+//! Views: promise, statements, activation (D5 to D9).
 
 use wire::{SiteId, Time};
 
@@ -44,7 +44,7 @@ impl Durable {
         self.settle(now);
     }
 
-    /// The endpoint has begun to flush: what it delivers before the next view gets no number [D1].
+    /// The endpoint has begun to flush: what it delivers before the next view gets no number (D1).
     pub fn handle_blocked(&mut self, now: Time) {
         if let Some(present) = &mut self.present
             && !self.settings.bugs.has(Bug::NumberedInFlush)
@@ -87,7 +87,7 @@ impl Durable {
         known.find(|(number, _)| self.log.may_have(*number)).cloned().unwrap_or_default()
     }
 
-    /// A statement is delivered: the same one activates the view at every member [D6].
+    /// A statement is delivered: the same one activates the view at every member (D6).
     pub(super) fn handle_statement(&mut self, from: SiteId, statement: Statement) {
         let bugs = self.settings.bugs;
         let Some(present) = &mut self.present else { return };
@@ -148,7 +148,7 @@ impl Durable {
         self.to_cast = again.collect();
     }
 
-    /// Remembers the lives of those who count [D16].
+    /// Remembers the lives of those who count (D16).
     fn note_lives(&mut self, configuration: &Configuration) {
         let Some(present) = &self.present else { return };
         let lives: Vec<_> = exchange::voters(configuration, &present.stated, self.settings.bugs)
