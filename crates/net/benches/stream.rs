@@ -117,7 +117,7 @@ fn fill(site: &Site, body: &Bytes) -> bool {
     for _ in 0..256 {
         match batch.send(SiteId(2), &HEADER, body.clone()) {
             Ok(()) => {}
-            Err(SendError::Full | SendError::Down) => return false,
+            Err(SendError::Filled | SendError::Full | SendError::Down) => return false,
             Err(error) => panic!("{error}"),
         }
     }

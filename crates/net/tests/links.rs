@@ -133,6 +133,10 @@ async fn a_site_that_does_not_keep_up_slows_its_peer_down_and_nothing_is_lost() 
                 *sent += 1;
                 true
             }
+            Err(SendError::Filled) => {
+                *sent += 1;
+                false
+            }
             Err(SendError::Full) => false,
             Err(error) => panic!("{error}"),
         }

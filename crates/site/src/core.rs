@@ -415,8 +415,8 @@ impl Core {
             };
             match sent {
                 Ok(()) | Err(SendError::Down) => {}
-                // The link sends it again when there is room.
-                Err(SendError::Full) => self.node.handle_choked(to, true),
+                // It was taken, and no more will be until there is room.
+                Err(SendError::Filled | SendError::Full) => self.node.handle_choked(to, true),
                 Err(error @ SendError::TooLong(_)) => tracing::error!(%to, %error, "a packet is lost"),
             }
         }

@@ -20,6 +20,17 @@ pub(crate) const PREFIX_BYTES: usize = 4;
 /// Set in the prefix of a probe.
 pub(crate) const PROBE_BIT: u32 = 1 << 31;
 
+/// What became of a packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Pushed {
+    /// It was queued.
+    Roomy,
+    /// It was queued, and the queue is full now: `written` will tell when there is room.
+    Filled,
+    /// The queue was full already: the packet was not queued.
+    Refused,
+}
+
 /// A bounded queue of packets.
 #[derive(Debug)]
 pub(crate) struct Outbox {
@@ -44,14 +55,13 @@ impl Outbox {
         Outbox { bytes_max, bytes: 0, full: false, segments: VecDeque::new(), scratch: BytesMut::new() }
     }
 
-    /// Queues a packet; false if it does not fit, and then `written` will tell when there is room. An empty queue
-    /// takes any packet.
+    /// Queues a packet. The one that fills the queue is taken: else it would be sent again only after a time-out.
     #[inline]
-    pub(crate) fn push(&mut self, flags: u32, header: &[u8], body: Bytes) -> bool {
+    pub(crate) fn push(&mut self, flags: u32, header: &[u8], body: Bytes) -> Pushed {
         let length = header.len() + body.len();
-        if self.bytes > 0 && self.bytes + PREFIX_BYTES + length > self.bytes_max {
+        if self.bytes > self.bytes_max {
             self.full = true;
-            return false;
+            return Pushed::Refused;
         }
         self.append(flags, length, header);
         if body.len() < BODY_BYTES_OWN {
@@ -61,7 +71,11 @@ impl Outbox {
             self.segments.push_back(body);
         }
         self.bytes += PREFIX_BYTES + length;
-        true
+        if self.bytes <= self.bytes_max {
+            return Pushed::Roomy;
+        }
+        self.full = true;
+        Pushed::Filled
     }
 
     fn append(&mut self, flags: u32, length: usize, header: &[u8]) {
@@ -155,7 +169,7 @@ mod tests {
             let mut expected = Vec::new();
             for i in 0..40u8 {
                 let body = vec![i; usize::from(i) * 311];
-                assert!(outbox.push(0, &[i, 0xff], Bytes::from(body.clone())));
+                assert_eq!(outbox.push(0, &[i, 0xff], Bytes::from(body.clone())), Pushed::Roomy);
                 expected.extend_from_slice(&(body.len() as u32 + 2).to_le_bytes());
                 expected.extend_from_slice(&[i, 0xff]);
                 expected.extend_from_slice(&body);
@@ -169,13 +183,17 @@ mod tests {
     fn a_full_queue_refuses_and_tells_once_when_half_of_it_is_written() {
         let mut outbox = Outbox::new(1000);
         let mut queued = 0;
-        while outbox.push(0, &[0; 6], Bytes::from(vec![0; 90])) {
+        while outbox.push(0, &[0; 6], Bytes::from(vec![0; 90])) == Pushed::Roomy {
             queued += 1;
         }
         assert_eq!(queued, 10);
-        assert!(!outbox.written(400));
+        assert_eq!(outbox.push(0, &[0; 6], Bytes::from(vec![0; 90])), Pushed::Refused);
+        let taken = outbox.take().bytes();
+        assert_eq!(taken, 1100, "the eleventh made it full and was taken, the twelfth was not");
+        assert!(!outbox.written(500));
         assert!(outbox.written(100));
         assert!(!outbox.written(500));
-        assert!(outbox.push(0, &[], Bytes::from(vec![0; 5000])), "an empty queue takes any packet");
+        assert_eq!(outbox.push(0, &[], Bytes::from(vec![0; 5000])), Pushed::Filled);
+        assert_eq!(outbox.take().bytes(), 5004);
     }
 }

@@ -17,7 +17,7 @@ use bytes::Bytes;
 use tokio::sync::{Notify, watch};
 use wire::{Incarnation, SiteId};
 
-use super::outbox::{Outbox, Outgoing, PROBE_BIT};
+use super::outbox::{Outbox, Outgoing, PROBE_BIT, Pushed};
 use crate::cert::Serial;
 use crate::input::{Down, Input, InputSender};
 use crate::metrics::Metrics;
@@ -56,6 +56,9 @@ pub enum SendError {
     /// The queue is full; `Input::Writable` will say when it has room. Nothing was queued.
     #[error("the queue to this site is full")]
     Full,
+    /// It was queued, and the queue is full now; `Input::Writable` will say when it has room.
+    #[error("the queue to this site is full now")]
+    Filled,
     /// There is no connection. Nothing was queued.
     #[error("no connection to this site")]
     Down,
@@ -257,7 +260,8 @@ impl Peer {
         }
         let mut outbox = Outbox::new(new.queue_bytes_max);
         if dialed {
-            assert!(outbox.push(0, CONFIRM, Bytes::new()), "an empty queue takes any packet");
+            let pushed = outbox.push(0, CONFIRM, Bytes::new());
+            assert_ne!(pushed, Pushed::Refused, "an empty queue takes any packet");
         }
         state.dial = Dial::Idle;
         state.accepting = None;
@@ -338,25 +342,24 @@ impl Peer {
     pub(crate) fn send(&self, header: &[u8], body: Bytes, wake: bool) -> Result<(), SendError> {
         let mut state = self.state();
         let up = state.up.as_mut().ok_or(SendError::Down)?;
-        if !up.outbox.push(0, header, body) {
-            self.metrics.queue_full.count();
-            return Err(SendError::Full);
-        }
-        if wake {
+        let pushed = up.outbox.push(0, header, body);
+        if wake || pushed != Pushed::Roomy {
             up.wake.notify_one();
         }
-        Ok(())
+        match pushed {
+            Pushed::Roomy => return Ok(()),
+            Pushed::Filled | Pushed::Refused => self.metrics.queue_full.count(),
+        }
+        Err(if pushed == Pushed::Filled { SendError::Filled } else { SendError::Full })
     }
 
     /// Queues a probe behind what already waits.
     pub(crate) fn send_probe(&self, probe: Bytes) -> Result<(), SendError> {
         let mut state = self.state();
         let up = state.up.as_mut().ok_or(SendError::Down)?;
-        if !up.outbox.push(PROBE_BIT, &[], probe) {
-            return Err(SendError::Full);
-        }
+        let pushed = up.outbox.push(PROBE_BIT, &[], probe);
         up.wake.notify_one();
-        Ok(())
+        if pushed == Pushed::Refused { Err(SendError::Full) } else { Ok(()) }
     }
 
     /// Rings for the writer.
