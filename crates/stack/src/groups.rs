@@ -171,6 +171,10 @@ impl Groups {
                 // Another group's view cannot come here, and one that is too large was refused by the tables.
                 let _ = group.endpoint.handle_view(now, Arc::clone(&view));
                 group.latest = Some(Arc::clone(&view));
+                if here {
+                    // The last member here joins again elsewhere; another is in.
+                    group.over = None;
+                }
             });
         }
         self.tell_outsiders(now, &view);
