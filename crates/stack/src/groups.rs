@@ -150,9 +150,14 @@ impl Groups {
 
     /// The member through which a process is in a group.
     pub(crate) fn member(&self, process: ProcessId, group: &GroupName) -> Option<(GroupId, MemberId)> {
-        let id = *self.names.get(group)?;
-        let member = self.groups.get(&id)?.local.iter().find(|member| member.process == process)?;
-        Some((id, *member))
+        let in_it = |(id, there): (&GroupId, &Box<Group>)| {
+            let member = there.local.iter().find(|member| member.process == process)?;
+            Some((*id, *member))
+        };
+        let newest = self.names.get(group).and_then(|id| self.groups.get_key_value(id));
+        // Two sides of a partition may have a group of one name each, and processes here be in either.
+        let all = || self.groups.iter().filter(|(_, there)| there.name == *group);
+        newest.and_then(in_it).or_else(|| all().find_map(in_it))
     }
 
     /// The members through which a process is in groups.
@@ -353,7 +358,8 @@ impl Groups {
 
     /// The members here do not take what is delivered (`true`), or do again.
     pub(crate) fn hold(&mut self, now: Time, group: &GroupName, hold: bool) {
-        if let Some(id) = self.names.get(group).copied() {
+        let named = self.groups.iter().filter(|(_, there)| there.name == *group).map(|(id, _)| *id);
+        for id in named.collect::<Vec<_>>() {
             self.with(id, |group| group.endpoint.hold_acks(now, hold));
         }
     }

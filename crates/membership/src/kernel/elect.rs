@@ -25,6 +25,8 @@ pub(crate) struct Electing {
     pub asked: BTreeSet<SiteId>,
     pub refused: BTreeSet<SiteId>,
     pub statuses: BTreeMap<SiteId, (Peer, Status)>,
+    /// It waits longer for somebody whom a single site accuses.
+    pub patient: bool,
 }
 
 impl<T: Tables> Kernel<T> {
@@ -32,7 +34,7 @@ impl<T: Tables> Kernel<T> {
     pub(super) fn consider(&mut self) {
         let free = matches!(self.role, Role::Idle) && self.owed.is_none() && !self.retired;
         let urgent = free && self.is_wanted();
-        if !self.hears_another_view() {
+        if self.view.is_some() && !self.hears_another_view() {
             self.waited = 0;
         }
         if !free || !(urgent || self.may_merge()) || !self.is_hopeful() {
@@ -224,6 +226,12 @@ impl<T: Tables> Kernel<T> {
             && !surpassed
     }
 
+    fn is_heard_and_accused(&self, site: SiteId) -> bool {
+        let members = self.line.iter().flat_map(|line| &line.step.members);
+        let mut accused = members.filter(|m| m.peer.site == site && self.rests_on_one_word(m.peer));
+        self.heard.contains(&site) && accused.next().is_some()
+    }
+
     /// Who is taken to be there without being asked: the view, less the established failed, in their newest
     /// lives, and restarted sites that have no view.
     fn presumed_present(&self, view: &Step) -> BTreeMap<SiteId, Present> {
@@ -268,7 +276,7 @@ impl<T: Tables> Kernel<T> {
             self.send(*site, Body::CoordFail { attempt });
         }
         let (refused, statuses) = (BTreeSet::new(), BTreeMap::new());
-        self.role = Role::Electing(Electing { attempt, asked, refused, statuses });
+        self.role = Role::Electing(Electing { attempt, asked, refused, statuses, patient: false });
         self.arm(Timer::Collect(attempt), Delay::Rounds(2));
     }
 
@@ -362,10 +370,18 @@ impl<T: Tables> Kernel<T> {
         if electing.attempt != attempt {
             return;
         }
-        for site in &electing.asked {
-            if !electing.statuses.contains_key(site) && !electing.refused.contains(site) {
-                self.heard.remove(site);
+        let answered = |s: &SiteId| electing.statuses.contains_key(s) || electing.refused.contains(s);
+        let silent: Vec<SiteId> = electing.asked.iter().copied().filter(|site| !answered(site)).collect();
+        if !electing.patient && silent.iter().any(|site| self.is_heard_and_accused(*site)) {
+            // Its disk may be slow, and a single site's word is no reason to call that a failure.
+            if let Role::Electing(electing) = &mut self.role {
+                electing.patient = true;
             }
+            self.arm(Timer::Collect(attempt), Delay::Rounds(4));
+            return;
+        }
+        for site in &silent {
+            self.heard.remove(site);
         }
         self.finish_election();
     }
@@ -426,6 +442,12 @@ impl<T: Tables> Kernel<T> {
         }
         self.trace(if quorum { Transition::ComposePrimary } else { Transition::ComposeNonPrimary });
         let outside = self.left_outside(line, statuses, quorum);
+        let inside = |peer: Peer| voted(peer) && !outside.contains(&peer.site);
+        if quorum && !is_quorum(line, self.config.bugs, inside) {
+            // Without them the line would be left to members who are not there, for good if their disks are lost.
+            self.waited_for_sides();
+            return None;
+        }
         let mut statuses = statuses.clone();
         statuses.retain(|site, _| !outside.contains(site));
         let present: BTreeMap<SiteId, Present> = statuses

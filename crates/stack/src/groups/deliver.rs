@@ -215,7 +215,10 @@ impl Groups {
             let (name, member) = (group.name.clone(), *member);
             self.events.push_back(Event::Left { group: id, name, member, why });
         }
-        group.left.retain(|member| here.contains(member));
+        if view.primary {
+            // Who has left a side may be listed again by the line, which has yet to hear of it.
+            group.left.retain(|member| here.contains(member));
+        }
         let is_in = |member: &MemberId| !group.left.contains(member) && !self.refused.contains(member);
         group.local = here.into_iter().filter(is_in).collect();
         group.shown = Some(Arc::clone(view));

@@ -147,8 +147,11 @@ impl Interface {
         }
         self.take_views(now, &missed.into_values().collect::<Vec<_>>());
         for (member, group) in mine {
-            let lost = tables.primary() && group.is_some() && tables.group_of(member).is_none();
-            if lost {
+            let Some(group) = group.filter(|_| tables.group_of(member).is_none()) else { continue };
+            // Off the line a group that is missing may be another side's; one that is newer has gone on without it, and
+            // what was said there since may reach the process through its other groups.
+            let seen = self.seen.get(&group).map(|view| view.id);
+            if tables.primary() || tables.group_view_id(group) > seen {
                 self.rejoin(now, member);
             }
         }
