@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
+use wire::version::Hello;
 use wire::{ClusterId, SiteId};
 
 /// The whole file (TOML). Relative paths are relative to the file's folder.
@@ -28,7 +29,8 @@ pub struct SiteConfig {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ThisSite {
-    /// Its number, from 1.
+    /// Its number, from 1; 0, or nothing: it gets one from its peers when it first starts.
+    #[serde(default, skip_serializing_if = "is_zero")]
     pub id: u32,
     /// Its name.
     pub name: String,
@@ -36,8 +38,11 @@ pub struct ThisSite {
     pub data: PathBuf,
     /// Certificate, key and trust roots.
     pub certificates: PathBuf,
-    /// The address on which other sites reach it.
+    /// The address on which it listens for other sites.
     pub link: SocketAddr,
+    /// Where other sites reach it, `HOST:PORT`, if their configurations do not say; by default `link`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub addresses: Vec<String>,
     /// The Unix socket for sessions.
     pub session: PathBuf,
     /// The address for remote sessions over mutual TLS, if any.
@@ -147,6 +152,14 @@ impl SiteConfig {
         Ok(config)
     }
 
+    /// Puts in the number that the stopped site has acquired, if it has none of its configuration; 0 if it never did.
+    pub fn find_number(&mut self) -> Result<(), net::DiskError> {
+        if self.site.id == 0 {
+            self.site.id = crate::acquire::of_stopped_site(&self.site.data)?.map_or(0, |site| site.0);
+        }
+        Ok(())
+    }
+
     /// The file's text.
     pub fn to_toml(&self) -> String {
         toml::to_string(self).expect("a configuration is plain data")
@@ -173,9 +186,19 @@ impl SiteConfig {
         if self.founders.is_empty() {
             return Err("founders must list at least one site, the same at every site".to_owned());
         }
-        let mut ids: Vec<u32> = self.peers.iter().map(|peer| peer.id).chain([self.site.id]).collect();
+        let own = (self.site.id != 0).then_some(self.site.id);
+        let mut ids: Vec<u32> = self.peers.iter().map(|peer| peer.id).chain(own).collect();
         if ids.contains(&0) || self.founders.contains(&0) {
-            return Err("site numbers begin with 1".to_owned());
+            return Err("site numbers begin with 1; only the site itself may be without one yet".to_owned());
+        }
+        if self.site.addresses.len() > Hello::ADDRESSES_MAX
+            || self.site.addresses.iter().any(|address| address.len() > Hello::ADDRESS_BYTES_MAX)
+        {
+            return Err(format!(
+                "site.addresses has at most {} of at most {} bytes",
+                Hello::ADDRESSES_MAX,
+                Hello::ADDRESS_BYTES_MAX
+            ));
         }
         ids.sort_unstable();
         if let Some(twice) = ids.windows(2).find(|pair| pair[0] == pair[1]) {
@@ -211,6 +234,10 @@ fn is_yes(yes: &bool) -> bool {
     *yes
 }
 
+fn is_zero(number: &u32) -> bool {
+    *number == 0
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -225,6 +252,7 @@ mod tests {
                 data: "data".into(),
                 certificates: "certificates".into(),
                 link: "127.0.0.1:7000".parse().expect("an address"),
+                addresses: Vec::new(),
                 session: "session.sock".into(),
                 remote_session: None,
                 metrics: None,
@@ -265,7 +293,9 @@ mod tests {
         assert!(problem(|c| c.peers[0].mserver = false).contains("founder 2 must have an mserver"));
         assert!(problem(|c| c.site.mserver = false).contains("founder 1 must have an mserver"));
         assert!(problem(|c| c.peers[0].id = 1).contains("twice"));
-        assert!(problem(|c| c.site.id = 0).contains("begin with 1"));
+        assert!(problem(|c| c.peers[0].id = 0).contains("begin with 1"));
+        assert!(problem(|c| c.site.id = 0).contains("founder 1"));
+        assert!(problem(|c| c.site.addresses = vec![String::new(); 5]).contains("at most 4"));
         assert!(problem(|c| c.site.name = "a b".into()).contains("word"));
         assert!(problem(|c| c.site.metrics = "10.0.0.1:1".parse().ok()).contains("loopback"));
     }
