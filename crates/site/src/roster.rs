@@ -144,6 +144,7 @@ impl Roster {
     /// Whether a site may speak so. Changes nothing.
     pub(crate) fn check(&self, certified: &Principal, site: SiteId) -> Result<(), Refusal> {
         match certified.role {
+            Role::Site(number) if number != site => Err(Refusal::WrongSite),
             // The authority has said so; what the configuration calls it does not matter.
             Role::Site(_) if self.fixed.contains_key(&site) => Ok(()),
             Role::Site(_) | Role::NamedSite => self.conflict(site, &certified.name),
@@ -305,6 +306,7 @@ mod tests {
         let certified = |site| Principal { role: Role::Site(SiteId(site)), ..named("otherwise") };
         assert_eq!(roster.heard(&certified(2), &hello(2, 1)), Ok(false));
         assert_eq!(roster.heard(&certified(4), &hello(4, 1)), Err(Refusal::NumberTaken));
+        assert_eq!(roster.heard(&certified(9), &hello(8, 1)), Err(Refusal::WrongSite));
         assert_eq!(roster.heard(&certified(9), &hello(9, 1)), Ok(true));
         assert_eq!(roster.heard(&named("e"), &hello(9, 1)), Err(Refusal::NumberTaken));
         assert_eq!(roster.learned().count(), 1, "who was not asked about is not told of");
