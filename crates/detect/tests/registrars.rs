@@ -168,7 +168,7 @@ impl Town {
         }
         if over {
             // What was said last arrives, or not; then all is begun anew on new connections.
-            let farewell = self.rng.next_u64() % 4 != 0;
+            let farewell = !self.rng.next_u64().is_multiple_of(4);
             let said: Vec<_> = self.packets.iter().filter(|(_, p)| p.newcomer == n && p.upward).collect();
             let said: Vec<_> = said.into_iter().map(|(key, _)| *key).collect();
             for key in said {
@@ -191,7 +191,7 @@ impl Town {
         self.newcomers[n].confirmed = Some(site);
         // It says hello to those that it reaches, and they are certain of it.
         for voter in 0..self.voters.len() {
-            if self.voters[voter].up && self.rng.next_u64() % 3 != 0 {
+            if self.voters[voter].up && !self.rng.next_u64().is_multiple_of(3) {
                 let voter = &mut self.voters[voter];
                 voter.registrar.hold(site, newcomer(n));
                 voter.held.insert(site, newcomer(n));

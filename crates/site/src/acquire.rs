@@ -14,7 +14,6 @@ use detect::site_id::{Acquisition, Config, Event, Method, Responder, Station, To
 use minicbor::{Decode, Encode};
 use net::bids::{BidConnection, BidError};
 use net::cert::Identity;
-use net::disk::Held;
 use net::{DiskError, Kept, PeerAddress, Refusal, Trust};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
@@ -46,9 +45,8 @@ struct Own {
     confirmed: bool,
 }
 
-/// The acquired number of a site that does not run, for commands that work on its data.
-pub(crate) fn of_stopped_site(data: &Path) -> Result<Option<SiteId>, DiskError> {
-    let _held = Held::open(data)?;
+/// The number that a site has acquired, for whoever has its data directory to himself.
+pub(crate) fn number_on_disk(data: &Path) -> Result<Option<SiteId>, DiskError> {
     Ok(open(data)?.1.filter(|own| own.confirmed).map(|own| own.site))
 }
 
@@ -318,15 +316,15 @@ mod tests {
     #[test]
     fn a_number_reads_back_once_it_is_confirmed_and_can_be_given_up() {
         let folder = tempfile::tempdir().expect("a folder");
-        assert_eq!(of_stopped_site(folder.path()).expect("readable"), None);
+        assert_eq!(number_on_disk(folder.path()).expect("readable"), None);
         let (mut kept, own) = open(folder.path()).expect("readable");
         assert_eq!(own, None);
         let own = Own { site: SiteId(4), confirmed: false };
         keep(&mut kept, Some(own)).expect("written");
         assert_eq!(open(folder.path()).expect("readable").1, Some(own));
-        assert_eq!(of_stopped_site(folder.path()).expect("readable"), None);
+        assert_eq!(number_on_disk(folder.path()).expect("readable"), None);
         keep(&mut kept, Some(Own { confirmed: true, ..own })).expect("written");
-        assert_eq!(of_stopped_site(folder.path()).expect("readable"), Some(SiteId(4)));
+        assert_eq!(number_on_disk(folder.path()).expect("readable"), Some(SiteId(4)));
         keep(&mut kept, None).expect("written");
         assert_eq!(open(folder.path()).expect("readable").1, None);
     }

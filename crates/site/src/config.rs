@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
+use net::disk::Held;
 use serde::{Deserialize, Serialize};
 use wire::version::Hello;
 use wire::{ClusterId, SiteId};
@@ -152,11 +153,22 @@ impl SiteConfig {
         Ok(config)
     }
 
-    /// Puts in the number that the stopped site has acquired, if it has none of its configuration; 0 if it never did.
-    pub fn find_number(&mut self) -> Result<(), net::DiskError> {
-        if self.site.id == 0 {
-            self.site.id = crate::acquire::of_stopped_site(&self.site.data)?.map_or(0, |site| site.0);
-        }
+    /// Puts in what the stopped site has on disk: its number, if it acquired one (else it stays 0), and the sites that
+    /// it has learned of.
+    ///
+    /// # Errors
+    ///
+    /// The data can't be read, or the site runs. Nothing was put in.
+    pub fn complete(&mut self) -> Result<(), net::DiskError> {
+        // Nobody writes there meanwhile.
+        let _held = Held::open(&self.site.data)?;
+        let id = match self.site.id {
+            0 => crate::acquire::number_on_disk(&self.site.data)?.map_or(0, |site| site.0),
+            id => id,
+        };
+        let learned = crate::directory::learned_on_disk(self, SiteId(id))?;
+        self.site.id = id;
+        self.peers.extend(learned);
         Ok(())
     }
 
@@ -190,6 +202,9 @@ impl SiteConfig {
         let mut ids: Vec<u32> = self.peers.iter().map(|peer| peer.id).chain(own).collect();
         if ids.contains(&0) || self.founders.contains(&0) {
             return Err("site numbers begin with 1; only the site itself may be without one yet".to_owned());
+        }
+        if self.site.id == 0 && self.site.addresses.is_empty() && self.site.link.ip().is_unspecified() {
+            return Err("site.addresses must say where others reach a site that has no site.id".to_owned());
         }
         if self.site.addresses.len() > Hello::ADDRESSES_MAX
             || self.site.addresses.iter().any(|address| address.len() > Hello::ADDRESS_BYTES_MAX)
@@ -295,6 +310,13 @@ mod tests {
         assert!(problem(|c| c.peers[0].id = 1).contains("twice"));
         assert!(problem(|c| c.peers[0].id = 0).contains("begin with 1"));
         assert!(problem(|c| c.site.id = 0).contains("founder 1"));
+        assert!(
+            problem(|c| {
+                c.site.id = 0;
+                c.site.link = "0.0.0.0:7000".parse().expect("an address");
+            })
+            .contains("where others reach")
+        );
         assert!(problem(|c| c.site.addresses = vec![String::new(); 5]).contains("at most 4"));
         assert!(problem(|c| c.site.name = "a b".into()).contains("word"));
         assert!(problem(|c| c.site.metrics = "10.0.0.1:1".parse().ok()).contains("loopback"));

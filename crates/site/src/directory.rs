@@ -19,7 +19,6 @@ use wire::{Incarnation, SiteId};
 
 use crate::config::{PeerEntry, SiteConfig};
 use crate::roster::{Entry, Roster};
-use crate::run::StartError;
 
 /// The file's name in the data directory.
 const FILE: &str = "sites";
@@ -27,6 +26,30 @@ const FILE: &str = "sites";
 const TOLD_AT_ONCE: usize = 64;
 /// After a full link or disk, it is tried again.
 const AGAIN_AFTER: Duration = Duration::from_secs(1);
+
+/// The sites that the site `me` has learned of, for whoever has its data directory to himself.
+pub(crate) fn learned_on_disk(config: &SiteConfig, me: SiteId) -> Result<Vec<PeerEntry>, net::DiskError> {
+    let (_, roster) = read(config, me)?;
+    let entry = |entry: &Entry| PeerEntry {
+        id: entry.site.0,
+        name: entry.name.clone(),
+        addresses: entry.addresses.clone(),
+        mserver: entry.mserver,
+    };
+    Ok(roster.learned().map(entry).collect())
+}
+
+fn read(config: &SiteConfig, me: SiteId) -> Result<(Kept, Roster), net::DiskError> {
+    let data = &config.site.data;
+    let (kept, content, mended) = Kept::open(data, FILE)?;
+    for path in &mended {
+        tracing::warn!(path = %path.display(), "a damaged copy of the table of sites was mended");
+    }
+    let own = (me, config.site.name.clone());
+    let fixed = config.peers.iter().map(|peer| (SiteId(peer.id), peer.name.clone())).chain([own]);
+    let roster = Roster::new(me, fixed.collect(), content.as_deref());
+    Ok((kept, roster.map_err(|_| net::DiskError::Damaged(data.join(FILE)))?))
+}
 
 /// A site that a packet told of: for the node.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -56,16 +79,8 @@ struct File {
 
 impl Directory {
     /// Reads what the site `me`, which has its data directory to itself, has kept.
-    pub(crate) fn open(config: &SiteConfig, me: SiteId) -> Result<Directory, StartError> {
-        let data = &config.site.data;
-        let (kept, content, mended) = Kept::open(data, FILE)?;
-        for path in &mended {
-            tracing::warn!(path = %path.display(), "a damaged copy of the table of sites was mended");
-        }
-        let own = (me, config.site.name.clone());
-        let fixed = config.peers.iter().map(|peer| (SiteId(peer.id), peer.name.clone())).chain([own]);
-        let roster = Roster::new(me, fixed.collect(), content.as_deref())
-            .map_err(|_| net::DiskError::Damaged(data.join(FILE)))?;
+    pub(crate) fn open(config: &SiteConfig, me: SiteId) -> Result<Directory, net::DiskError> {
+        let (kept, roster) = read(config, me)?;
         Ok(Directory {
             known: Mutex::new(Known { roster, told: BTreeMap::new() }),
             file: Mutex::new(File { kept, version: 0 }),

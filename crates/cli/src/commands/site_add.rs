@@ -159,9 +159,9 @@ mod tests {
     fn what_is_missing_is_named() {
         let (dir, cluster) = cluster(&["a=10.0.0.1:7000"]);
         let new = || site("d=10.0.0.4:7000");
-        let failed = configuration(dir.path(), &cluster, new(), false).err().expect("nobody says where a is");
+        let failed = configuration(dir.path(), &cluster, new(), false).expect_err("nobody says where a is");
         assert!(failed.message.contains("founder 1"), "{}", failed.message);
-        let failed = configuration(dir.path(), "0000000000000001", new(), false).err().expect("another");
+        let failed = configuration(dir.path(), "0000000000000001", new(), false).expect_err("another");
         assert!(failed.message.contains("no configuration"), "{}", failed.message);
     }
 }
