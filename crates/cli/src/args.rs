@@ -399,7 +399,7 @@ pub struct BenchCast {
     #[arg(long, value_delimiter = ',', requires = "netns", value_name = "IP,IP,IP")]
     pub addresses: Vec<std::net::IpAddr>,
     /// Worker threads of each process; 0: its only thread does all
-    #[arg(long, default_value_t = 2, value_name = "N")]
+    #[arg(long, default_value_t = crate::commands::site::workers(), value_name = "N")]
     pub workers: usize,
 }
 
@@ -449,7 +449,7 @@ pub struct BenchMember {
     #[arg(long)]
     pub session: bool,
     /// Worker threads
-    #[arg(long, default_value_t = 2)]
+    #[arg(long, default_value_t = crate::commands::site::workers())]
     pub workers: usize,
 }
 

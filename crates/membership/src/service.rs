@@ -14,7 +14,7 @@ use crate::kernel::{
     Busy, Config, Delay, Kernel, Learned, Message, Output, Record, RecordWriter, Refused, Tables, Ticket,
     Timer, Transition,
 };
-use crate::step::{Peer, Request, RequestId, RequestKind, Step, Why};
+use crate::step::{Peer, Request, RequestId, RequestKind, Step, Why, Witnesses};
 
 /// R before anybody measured it.
 pub const ROUND_TRIP_BOUND_DEFAULT: Duration = Duration::from_millis(50);
@@ -225,8 +225,8 @@ impl<T: Tables> Service<T> {
     }
 
     /// Detection established that a life is over, or cannot be reached by all (C15).
-    pub fn establish(&mut self, now: Time, life: SiteIncarnation, why: Why) {
-        self.kernel.establish(life, why);
+    pub fn establish(&mut self, now: Time, life: SiteIncarnation, why: Why, witnesses: Witnesses) {
+        self.kernel.establish(life, why, witnesses);
         self.drain(now);
     }
 

@@ -52,6 +52,18 @@ pub enum Why {
     Partitioned,
 }
 
+/// How many sites' word a failure rests on (C15).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode)]
+#[cbor(index_only)]
+pub enum Witnesses {
+    /// One does not hear it, nobody else spoke, and it did not refute. The one may be deaf.
+    #[n(0)]
+    One,
+    /// Two do not hear it, or it said so itself.
+    #[n(1)]
+    Two,
+}
+
 /// Names a request for ever: the life of the site that made it, and its number there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode)]
 pub struct RequestId {
@@ -86,7 +98,7 @@ pub enum RequestKind {
     Leave(#[n(0)] SiteIncarnation),
     /// A member is established as failed (C15).
     #[n(2)]
-    Fail(#[n(0)] SiteIncarnation, #[n(1)] Why),
+    Fail(#[n(0)] SiteIncarnation, #[n(1)] Why, #[n(2)] Witnesses),
     /// Move a member to rank 0.
     #[n(3)]
     Reorder(#[n(0)] SiteId),

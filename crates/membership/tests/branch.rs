@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use membership::group::{Branch, Outcome};
 use membership::kernel::{Applied, Config, Kernel, Message, NoTables, Output, Tables, Timer};
-use membership::step::{Peer, Request, RequestId, RequestKind, Step, Why};
+use membership::step::{Peer, Request, RequestId, RequestKind, Step, Why, Witnesses};
 use minicbor::{Decode, Encode};
 use wire::{Bugs, ClusterId, Incarnation, SiteId, SiteIncarnation, StoreId};
 
@@ -148,7 +148,7 @@ fn a_branch_makes_one_step_for_a_request_that_only_the_line_can_settle() {
     sites.sides = vec![BTreeSet::from([1]), BTreeSet::from([2, 3])];
     sites.hear();
     for (n, gone) in [(1, 2), (1, 3), (2, 1)] {
-        sites.with(n, |kernel| kernel.establish(life(gone), Why::Failed));
+        sites.with(n, |kernel| kernel.establish(life(gone), Why::Failed, Witnesses::Two));
     }
     sites.settle();
     assert!(!sites.kernels[&1].is_primary() && sites.kernels[&2].is_primary());

@@ -300,6 +300,31 @@ fn schedule_09_one_way_loss_an_answer_refutes_and_a_mistake_costs_one_change_eac
 }
 
 #[test]
+fn a_deaf_site_removes_nobody_who_answers() {
+    let mut world = World::founded(4, Bugs::NONE);
+    for accused in [1, 2, 3] {
+        world.fail_alone(4, accused);
+    }
+    world.lose(|packet| packet.to == 4);
+    world.deliver(4, 1, "Submit");
+    assert!(world.find(1, 2, "CoordFail").is_some(), "who is accused is asked: {world}");
+    world.quiesce();
+    world.settle();
+    assert_one_view(&world, &[1, 2, 3, 4]);
+    assert!(!world.told.iter().any(|(_, told)| *told == Told::Excluded), "nobody was removed for a moment");
+}
+
+#[test]
+fn who_does_not_answer_goes_on_one_word_too() {
+    let mut world = World::founded(4, Bugs::NONE);
+    world.crash(4, 0);
+    world.fail_alone(3, 4);
+    world.quiesce();
+    world.settle();
+    assert_one_view(&world, &[1, 2, 3]);
+}
+
+#[test]
 fn schedule_10_an_exclusion_outlives_the_attempt_in_which_it_was_learned() {
     let mut world = World::founded(5, Bugs::NONE);
     world.submit(3, change());

@@ -34,6 +34,7 @@ pub struct Faults {
     kinds: Vec<Fault>,
     lasts: Duration,
     lasting: Vec<Option<Lasting>>,
+    deaf: Option<usize>,
     stopping: BTreeSet<usize>,
     wiped: bool,
     over: bool,
@@ -50,6 +51,7 @@ impl Faults {
             kinds: swarm.faults.clone(),
             lasts: swarm.fault_lasts,
             lasting: Vec::new(),
+            deaf: None,
             stopping: BTreeSet::new(),
             wiped: false,
             over: false,
@@ -96,7 +98,10 @@ impl Faults {
                     (0..row.len()).map(|site| row.iter().position(|s| *s == site).unwrap_or(0)).collect();
                 return self.cut(world, |way, _, _| places[way.from].abs_diff(places[way.to]) > 1, site);
             }
-            Fault::Deaf => return self.cut(world, |way, site, _| way.to == site, site),
+            Fault::Deaf => {
+                self.deaf = Some(site);
+                return self.cut(world, |way, site, _| way.to == site, site);
+            }
             Fault::SlowLink => return self.slow(world, site),
             Fault::BreakConnection => world.break_connection(site, self.other(world, site)),
             Fault::Wipe => {
@@ -148,6 +153,11 @@ impl Faults {
         world.calm();
         // Who was on its way out goes now, and comes back like everybody.
         std::mem::take(&mut self.stopping).into_iter().for_each(|site| world.crash(site, Death::Process));
+    }
+
+    /// The site that was made deaf last.
+    pub fn deaf(&self) -> Option<usize> {
+        self.deaf
     }
 
     fn quiet(&self) -> bool {

@@ -96,9 +96,12 @@ pub enum What {
     NotSent(Message),
     /// At the end a process still waits to join a group.
     Waiting(ProcessId, GroupName),
-    /// Every site runs and is in one primary view, and until it is said that accuracy is over no site dies or is
-    /// unreachable for all.
-    Accurate(bool),
+    /// Every site runs and is in one primary view; none dies from now on, and each is reached by some neighbour, but for
+    /// one perhaps.
+    Accurate {
+        /// The one.
+        but: Option<SiteId>,
+    },
     /// Every fault has ended.
     Healed,
 }
@@ -365,7 +368,7 @@ impl History {
             | What::Replied(..)
             | What::Flushed(_)
             | What::NotSent(_)
-            | What::Accurate(_) => {}
+            | What::Accurate { .. } => {}
         }
     }
 }

@@ -20,7 +20,7 @@ use crate::quiet;
 use crate::swarm::{Profile, Swarm};
 use crate::trace::{Digest, Keep};
 use crate::workload::Workload;
-use crate::world::{Death, Happening, Step, World, index};
+use crate::world::{Death, Happening, Step, World, index, site_id};
 
 /// What the embedder chooses for a run.
 #[derive(Clone, Debug)]
@@ -309,10 +309,12 @@ impl<H: Host> Run<H> {
             Wake::Strike => {
                 let prominent = self.prominent();
                 let calm = self.in_one_view();
-                if calm && self.swarm.profile == Profile::OneBadLink {
-                    self.workload.see(self.world.now(), What::Accurate(true));
-                }
                 let later = self.faults.strike(&mut self.world, &prominent, calm);
+                let deaf = self.faults.deaf().filter(|_| self.swarm.profile == Profile::OneDeaf);
+                if calm && (deaf.is_some() || self.swarm.profile == Profile::OneBadLink) {
+                    let but = deaf.map(site_id);
+                    self.workload.see(self.world.now(), What::Accurate { but });
+                }
                 later.into_iter().for_each(|(after, later)| self.wake(after, Wake::Fault(later)));
                 let next = Duration::from_millis(1) + self.swarm.fault_every;
                 self.wake(next, Wake::Strike);

@@ -42,6 +42,8 @@ pub enum Profile {
     LongCuts,
     /// Much is cast while links stall that have little room.
     FullLinks,
+    /// One site hears nothing and can still send: nobody else may be removed.
+    OneDeaf,
 }
 
 impl Profile {
@@ -63,6 +65,8 @@ impl Profile {
         [Profile::Leavers, Profile::Stragglers, Profile::LongCuts, Profile::FullLinks];
     /// So many seeds of a thousand have one of these.
     const LATER_PER_MILLE: u32 = 300;
+    /// So many of the others have a deaf site.
+    const DEAF_PER_MILLE: u32 = 40;
 
     /// The profile of a seed. Those that came later are drawn with dice of their own, so that every other seed remains
     /// the run that it was.
@@ -70,6 +74,9 @@ impl Profile {
         let mut dice = Dice::new(seed, Concern::Profile);
         if dice.chance(Profile::LATER_PER_MILLE) {
             return *dice.pick(&Profile::LATER);
+        }
+        if dice.chance(Profile::DEAF_PER_MILLE) {
+            return Profile::OneDeaf;
         }
         Profile::FIRST[(seed % Profile::FIRST.len() as u64) as usize]
     }
@@ -214,7 +221,7 @@ impl Swarm {
             fault_every: Duration::from_millis(dice.between(400, 2500)),
             fault_lasts: Duration::from_millis(dice.between(200, 2500)),
             work: draw_work(&mut dice),
-            faulty_for: Duration::from_millis(dice.between(9_000, 14_000)),
+            faulty_for: Duration::from_millis(dice.between(7_000, 11_000)),
             heal_within: Duration::from_secs(120),
         };
         swarm.stress(&mut dice);
@@ -270,9 +277,7 @@ impl Swarm {
                 self.fault_lasts = Duration::from_millis(dice.between(1000, 4000));
                 self.fault_every = self.faulty_for / 2;
                 self.world.sites = self.world.sites.max(4);
-                self.world.network.late_per_mille = 0;
-                self.world.network.loss_per_mille = self.world.network.loss_per_mille.min(10);
-                self.world.disk = disk::Model { error_per_mille: 0, slow_per_mille: 0, ..self.world.disk };
+                self.be_well();
             }
             Profile::Leavers => {
                 self.world.sites = dice.between(3, 4) as usize;
@@ -327,13 +332,29 @@ impl Swarm {
                 // A larger one goes in fragments, which what is cast later may pass.
                 self.work.bytes_max = 30_000;
             }
+            Profile::OneDeaf => {
+                self.faults = vec![Fault::Deaf];
+                // It lasts until the healing.
+                self.fault_lasts = self.faulty_for * 4;
+                self.fault_every = self.faulty_for;
+                self.world.sites = self.world.sites.max(4);
+                self.be_well();
+            }
         }
         self.world.mservers = self.world.sites;
+    }
+
+    /// What the dice say of networks and disks must not be a reason to remove anybody.
+    fn be_well(&mut self) {
+        self.world.network.late_per_mille = 0;
+        self.world.network.loss_per_mille = self.world.network.loss_per_mille.min(10);
+        self.world.disk = disk::Model { error_per_mille: 0, slow_per_mille: 0, ..self.world.disk };
     }
 }
 
 fn draw_world(dice: &mut Dice) -> world::Model {
-    let sites = dice.between(3, 9) as usize;
+    // What goes wrong among nine mostly goes wrong among five, in a third of the time.
+    let sites = dice.between(3, 9).min(dice.between(3, 9)) as usize;
     world::Model {
         sites,
         founders: if dice.chance(700) { sites.min(3) } else { sites },

@@ -25,13 +25,19 @@ impl Digest {
     /// Adds bytes.
     pub fn bytes(&mut self, bytes: &[u8]) {
         self.number(bytes.len() as u64);
-        let mut chunks = bytes.chunks_exact(8);
+        let mut chunks = bytes.chunks_exact(16);
         for chunk in &mut chunks {
-            self.number(u64::from_le_bytes(chunk.try_into().expect("a chunk of eight")));
+            self.pair(u128::from_le_bytes(chunk.try_into().expect("a chunk of sixteen")));
         }
-        for byte in chunks.remainder() {
-            self.number(u64::from(*byte));
-        }
+        let mut rest = [0; 16];
+        rest[..chunks.remainder().len()].copy_from_slice(chunks.remainder());
+        self.pair(u128::from_le_bytes(rest));
+    }
+
+    fn pair(&mut self, pair: u128) {
+        let (low, high) = (pair as u64 ^ self.0, (pair >> 64) as u64 ^ 0x9e37_79b9_7f4a_7c15);
+        let product = u128::from(low) * u128::from(high);
+        self.0 = (product as u64 ^ (product >> 64) as u64).rotate_left(23).wrapping_add(low);
     }
 }
 

@@ -171,6 +171,10 @@ impl Groups {
                 // Another group's view cannot come here, and one that is too large was refused by the tables.
                 let _ = group.endpoint.handle_view(now, Arc::clone(&view));
                 group.latest = Some(Arc::clone(&view));
+                if here {
+                    // The last member here joins again elsewhere; another is in.
+                    group.over = None;
+                }
             });
         }
         self.tell_outsiders(now, &view);
@@ -326,17 +330,20 @@ impl Groups {
     /// A member joins again under another number, since the line has no place for it as it is. If no view has come that
     /// ends its group here, none will: the group is over at once.
     pub(crate) fn handle_rejoining(&mut self, was: MemberId) {
-        let has_it = |group: &Group| {
-            let lists_it = |view: &Arc<GroupView>| view.members.iter().any(|member| member.id == was);
-            group.local.contains(&was) && group.latest.as_ref().is_none_or(lists_it)
+        // It may be in a view that is not installed yet: it must not be shown as in any more.
+        let has_it = |group: &Group| match &group.latest {
+            Some(view) => view.members.iter().any(|member| member.id == was),
+            None => group.local.contains(&was),
         };
         let ids: Vec<GroupId> =
             self.groups.iter().filter(|(_, group)| has_it(group)).map(|(id, _)| *id).collect();
         for id in ids {
             self.handle_left(id, was, "its side of a partition was left behind");
-            let Some(group) = self.groups.get_mut(&id).filter(|group| group.local.is_empty()) else {
+            let Some(group) = self.groups.get_mut(&id) else { continue };
+            group.left.insert(was);
+            if group.has_more_here() {
                 continue;
-            };
+            }
             self.caller.handle_lost(id);
             group.contact.handle_lost(&mut self.caller);
             group.over = group.latest.clone();
@@ -626,6 +633,13 @@ impl Group {
                 Err(error.into())
             }
         }
+    }
+
+    /// Whether a member of this site is in, or will be with a view that is on its way.
+    fn has_more_here(&self) -> bool {
+        let coming = self.latest.iter().flat_map(|view| &view.members).map(|member| member.id);
+        !self.local.is_empty()
+            || coming.filter(|m| m.process.birth == self.me).any(|m| !self.left.contains(&m))
     }
 
     fn tell_flushed(&mut self, events: &mut VecDeque<Event>) {

@@ -14,14 +14,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use detect::{Detector, Event as Detected, Path};
+use detect::{Detector, Event as Detected, Evidence, Path};
 use link::Class;
 use membership::group::{GroupRequest, GroupView, Outcome, SiteInfo, SiteRole};
 use membership::interface::message::Answer;
 use membership::interface::{self, Host, Interface, Looked};
 use membership::kernel::Ticket as WriteTicket;
 use membership::service::{Event as Decided, RecordError, Service};
-use membership::step::{Step, Why};
+use membership::step::{Step, Why, Witnesses};
 use membership::tables::GroupTables;
 use wire::frame::{self, Header, Kind};
 use wire::{SiteId, SiteIncarnation, Time, ViewId};
@@ -351,13 +351,13 @@ impl Node {
             Detected::Failed { who, evidence } => {
                 self.note(format!("{who} is established as failed: {evidence:?}"));
                 self.trace("detection: failed");
-                self.establish(now, who, Why::Failed);
+                self.establish(now, who, Why::Failed, witnesses(evidence));
                 self.interface.handle_unreachable(now, who.site);
             }
             Detected::Left { who } => {
                 self.note(format!("{who} shuts down"));
                 self.trace("detection: announced shutdown");
-                self.establish(now, who, Why::Left);
+                self.establish(now, who, Why::Left, Witnesses::Two);
                 self.interface.handle_unreachable(now, who.site);
             }
             Detected::DirectPathBroken { peer, via } => {
@@ -373,7 +373,7 @@ impl Node {
             Detected::BadLink { junior, senior } => {
                 self.note(format!("nobody connects {senior} and {junior}: the junior is to go"));
                 self.trace("detection: bad link");
-                self.establish(now, junior, Why::Partitioned);
+                self.establish(now, junior, Why::Partitioned, Witnesses::Two);
             }
             Detected::Reconnect { site } => self.events.push_back(Event::Reconnect(site)),
             Detected::WokeLate { by } => {
@@ -391,9 +391,9 @@ impl Node {
         }
     }
 
-    fn establish(&mut self, now: Time, who: SiteIncarnation, why: Why) {
+    fn establish(&mut self, now: Time, who: SiteIncarnation, why: Why, witnesses: Witnesses) {
         if let Some(service) = &mut self.service {
-            service.establish(now, who, why);
+            service.establish(now, who, why, witnesses);
         }
     }
 
@@ -710,6 +710,14 @@ impl Node {
 
 /// The mservers in the order in which this site tries them: another first for each, so that no mserver has all the
 /// attached sites.
+/// On how many sites' word a failure is told to the others (C15).
+fn witnesses(evidence: Evidence) -> Witnesses {
+    match evidence {
+        Evidence::TwoWitnesses { .. } | Evidence::NewLife { .. } => Witnesses::Two,
+        Evidence::Unrefuted { .. } => Witnesses::One,
+    }
+}
+
 fn spread(mservers: &[SiteId], me: SiteId) -> Vec<SiteId> {
     let mut order = mservers.to_vec();
     if !order.is_empty() {

@@ -14,7 +14,8 @@ pub fn run(args: &args::Site) -> Result<(), Failure> {
     log_to_standard_error();
     let Some(path) = &args.config else { return Err(Failure::usage("name the site's --config")) };
     let config = SiteConfig::read(path).map_err(|error| Failure::refused(error.to_string()))?;
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(workers()).enable_all().build()?;
     let result = runtime.block_on(async {
         let mut told = pin!(told_to_stop(args.with_stdin)?);
         let site = tokio::select! {
@@ -29,6 +30,12 @@ pub fn run(args: &args::Site) -> Result<(), Failure> {
     });
     runtime.shutdown_background();
     result
+}
+
+/// How many threads run a site's tasks. One site is one machine of states: a second thread carries links' encryption
+/// beside it, if there is a processor for it, and costs a third of the messages if there is none.
+pub fn workers() -> usize {
+    std::thread::available_parallelism().map_or(1, |processors| (processors.get() - 1).clamp(1, 2))
 }
 
 async fn serve(mut site: RunningSite, told: Pin<&mut impl Future<Output = ()>>) -> Stopped {

@@ -8,7 +8,7 @@ use super::record::Learned;
 use super::tables::Tables;
 use super::{Kernel, REQUESTS_PER_STEP_MAX};
 use crate::group::Branch;
-use crate::step::{CoreMember, Peer, Request, RequestId, RequestKind, Step, Why};
+use crate::step::{CoreMember, Peer, Request, RequestKind, Step, Why, Witnesses};
 
 /// A site that is there, and the view it comes from.
 #[derive(Clone, Copy, Debug)]
@@ -20,19 +20,24 @@ pub(crate) struct Present {
 impl<T: Tables> Kernel<T> {
     /// Why a life is to be removed, if that is established (C15, C18), or if a newer one has been seen.
     pub(super) fn established(&self, peer: Peer) -> Option<Why> {
-        let asked = |(id, kind): (&RequestId, &RequestKind)| match kind {
-            RequestKind::Fail(life, why) if *life == peer.life() && self.may_witness(id.origin, *life) => {
-                Some(*why)
+        let newer = || self.newest_life(peer.site).is_some_and(|life| life.incarnation > peer.incarnation);
+        let said = self.words_against(peer.life()).next().map(|(why, _)| why);
+        said.or_else(|| newer().then_some(Why::Failed))
+    }
+
+    /// What is pending against a life, and on how many sites' word; who leaves says so itself.
+    pub(super) fn words_against(&self, of: SiteIncarnation) -> impl Iterator<Item = (Why, Witnesses)> + '_ {
+        self.pending.iter().filter_map(move |(id, kind)| match kind {
+            RequestKind::Fail(life, why, witnesses) if *life == of && self.may_witness(id.origin, *life) => {
+                Some((*why, *witnesses))
             }
-            RequestKind::Leave(life) if *life == peer.life() => Some(Why::Left),
+            RequestKind::Leave(life) if *life == of => Some((Why::Left, Witnesses::Two)),
             RequestKind::Fail(..)
             | RequestKind::Leave(_)
             | RequestKind::Join(_)
             | RequestKind::Reorder(_)
             | RequestKind::Group(_) => None,
-        };
-        let newer = || self.newest_life(peer.site).is_some_and(|life| life.incarnation > peer.incarnation);
-        self.pending.iter().find_map(asked).or_else(|| newer().then_some(Why::Failed))
+        })
     }
 
     /// C15: what was established in another view is over with it, whoever of the two is no longer there. It may still

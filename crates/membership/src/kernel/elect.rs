@@ -13,7 +13,7 @@ use super::quorum::{is_acceptor, is_quorum};
 use super::record::Learned;
 use super::tables::Tables;
 use super::{Glimpse, Kernel, Owed, Role, TRIES_MAX, WAITS_MAX};
-use crate::step::{Peer, Request, RequestId, RequestKind, Step};
+use crate::step::{Peer, Request, RequestId, RequestKind, Step, Why, Witnesses};
 
 /// Beyond, a place in the order makes nobody wait longer for a merge.
 const PLACES_MAX: u32 = 8;
@@ -112,7 +112,7 @@ impl<T: Tables> Kernel<T> {
     /// and worth none of its own.
     fn is_moot(&self, kind: &RequestKind) -> bool {
         match kind {
-            RequestKind::Fail(life, _) | RequestKind::Leave(life) => {
+            RequestKind::Fail(life, ..) | RequestKind::Leave(life) => {
                 let there = |l: &Learned<T>| l.step.members.iter().any(|m| m.peer.life() == *life);
                 !self.view.iter().chain(&self.line).any(|l| there(l))
             }
@@ -200,6 +200,10 @@ impl<T: Tables> Kernel<T> {
         if !first || !current || !(attempt > self.promised || twice) {
             return None;
         }
+        // C15: the one who does not hear them may be deaf. They are asked; an answer refutes.
+        if view.step.members.iter().any(|m| self.rests_on_one_word(m.peer)) {
+            return None;
+        }
         // A foreign view must be asked what it promised; a restarted site without a view may simply come in.
         if self.hears_another_view() || view.step.primary != self.quorum_heard() {
             return None;
@@ -209,6 +213,15 @@ impl<T: Tables> Kernel<T> {
         let order = &view.step.members;
         let step = self.compose(attempt, line, view.step.primary, order, &present, branches)?;
         Some((attempt, step))
+    }
+
+    /// Whether a member is to go and a single site says so.
+    fn rests_on_one_word(&self, peer: Peer) -> bool {
+        let mut words = self.words_against(peer.life()).peekable();
+        let surpassed = self.newest_life(peer.site).is_some_and(|life| life.incarnation > peer.incarnation);
+        words.peek().is_some()
+            && words.all(|(why, witnesses)| (why, witnesses) == (Why::Failed, Witnesses::One))
+            && !surpassed
     }
 
     /// Who is taken to be there without being asked: the view, less the established failed, in their newest

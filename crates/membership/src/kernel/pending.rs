@@ -8,7 +8,7 @@ use super::message::{Body, Header};
 use super::output::{Delay, Output, Timer};
 use super::tables::Tables;
 use super::{ASKED_AT_ONCE_MAX, Busy, Kernel, PENDING_PER_ORIGIN_MAX};
-use crate::step::{Request, RequestId, RequestKind, Why};
+use crate::step::{Request, RequestId, RequestKind, Why, Witnesses};
 
 impl<T: Tables> Kernel<T> {
     /// Asks for something. It goes to every mserver of the view and is pending there until the line settles it.
@@ -42,7 +42,8 @@ impl<T: Tables> Kernel<T> {
 
     /// C15: detection established, by two witnesses or by one and an unanswered request to refute, that a life
     /// is over (`Failed`) or cannot be heard by all (`Partitioned`). Kept until a step settles it.
-    pub fn establish(&mut self, life: SiteIncarnation, why: Why) {
+    /// On one site's word it is asked before it is removed (C6).
+    pub fn establish(&mut self, life: SiteIncarnation, why: Why, witnesses: Witnesses) {
         let newest = self.newest_life(life.site);
         if life.site == self.me.site || newest.is_some_and(|n| n.incarnation > life.incarnation) {
             return;
@@ -51,8 +52,11 @@ impl<T: Tables> Kernel<T> {
         if why == Why::Failed {
             self.heard.remove(&life.site);
         }
-        let known = self.pending.values().any(|kind| matches!(kind, RequestKind::Fail(l, _) if *l == life));
-        if !known && let Ok(request) = self.new_request(RequestKind::Fail(life, why)) {
+        let says_so =
+            |kind: &RequestKind| matches!(kind, RequestKind::Fail(l, _, w) if *l == life && *w >= witnesses);
+        if !self.pending.values().any(says_so)
+            && let Ok(request) = self.new_request(RequestKind::Fail(life, why, witnesses))
+        {
             self.spread(&request, None);
         }
         self.turn();
@@ -62,7 +66,7 @@ impl<T: Tables> Kernel<T> {
     /// later life of its site has been seen.
     pub(super) fn is_over(&self, life: SiteIncarnation) -> bool {
         let failed = |(id, kind): (&RequestId, &RequestKind)| {
-            matches!(kind, RequestKind::Fail(l, Why::Failed) if *l == life)
+            matches!(kind, RequestKind::Fail(l, Why::Failed, _) if *l == life)
                 && self.may_witness(id.origin, life)
         };
         let surpassed =

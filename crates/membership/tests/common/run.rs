@@ -8,7 +8,7 @@ use std::time::Duration;
 use membership::group::{Create, GroupOptions, GroupRequest, Lives};
 use membership::kernel::{Config, Message, Tables, Ticket, Transition};
 use membership::service::{Event, Service};
-use membership::step::{Peer, RequestKind, Step, Why};
+use membership::step::{Peer, RequestKind, Step, Why, Witnesses};
 use rand_chacha::ChaCha8Rng;
 use rand_core::{Rng, SeedableRng};
 use wire::{
@@ -205,7 +205,7 @@ impl<T: Tables> Run<T> {
         self.with(n, |s| {
             s.handle_heard(now, &set);
             for life in view.iter().filter(|life| gone.contains(&life.site.0)) {
-                s.establish(now, *life, Why::Failed);
+                s.establish(now, *life, Why::Failed, Witnesses::Two);
             }
         });
     }
@@ -239,7 +239,8 @@ impl<T: Tables> Run<T> {
             6 => self.deaf = if self.deaf.is_some() { None } else { Some((n, m)) },
             7 => {
                 let life = SiteIncarnation { site: SiteId(m), incarnation: Incarnation(self.sites[&m].life) };
-                self.with(n, |s| s.establish(now, life, Why::Failed));
+                let witnesses = if n < m { Witnesses::One } else { Witnesses::Two };
+                self.with(n, |s| s.establish(now, life, Why::Failed, witnesses));
             }
             8 => self.with(n, |s| s.leave(now)),
             9 => self.with(n, |s| {

@@ -6,7 +6,7 @@ use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 use membership::kernel::{Config, Kernel, Message, NoTables, Output, Record, Ticket, Timer, Transition};
-use membership::step::{Peer, RequestId, RequestKind, Step, Why};
+use membership::step::{Peer, RequestId, RequestKind, Step, Why, Witnesses};
 use siphasher::sip::SipHasher13;
 use wire::{Bugs, ClusterId, Incarnation, SiteId, SiteIncarnation, StoreId};
 
@@ -183,7 +183,13 @@ impl World {
     /// Detection at `n` says that a site is gone.
     pub fn fail(&mut self, n: u32, gone: u32) {
         let life = self.life(gone);
-        self.with(n, |k| k.establish(life, Why::Failed));
+        self.with(n, |k| k.establish(life, Why::Failed, Witnesses::Two));
+    }
+
+    /// One site's word: nobody else speaks, and no refutation arrives.
+    pub fn fail_alone(&mut self, n: u32, gone: u32) {
+        let life = self.life(gone);
+        self.with(n, |k| k.establish(life, Why::Failed, Witnesses::One));
     }
 
     /// Detection at `n` hears exactly these.

@@ -21,7 +21,7 @@ pub(super) fn check(history: &History) -> Result<(), Breach> {
             | What::Cast { .. }
             | What::Deliver { .. }
             | What::Signal(_)
-            | What::Accurate(_)
+            | What::Accurate { .. }
             | What::Healed => {}
         }
     }

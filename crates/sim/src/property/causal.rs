@@ -35,7 +35,7 @@ pub(super) fn check(history: &History) -> Result<(), Breach> {
             | What::Replied(..)
             | What::Flushed(_)
             | What::NotSent(_)
-            | What::Accurate(_)
+            | What::Accurate { .. }
             | What::Healed => {}
         }
     }

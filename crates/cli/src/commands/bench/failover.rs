@@ -78,7 +78,7 @@ enum Way {
 }
 
 async fn trials(count: u32, places: &Places, way: Way, progress: &Progress) -> Result<Summary, Failure> {
-    let manner = Manner { session: false, workers: 2 };
+    let manner = Manner { session: false, workers: crate::commands::site::workers() };
     let mut cluster = Cluster::start(SITES, places, manner).await?;
     let mut times = Vec::new();
     for trial in 0..count as usize {
