@@ -168,7 +168,7 @@ pub struct BidConnection {
 }
 
 impl BidConnection {
-    /// Connects to a peer at one of its addresses. Waits for each at most [`PATIENCE`].
+    /// Connects to a peer at one of its addresses. Waits for each five seconds at most.
     pub async fn open(
         identity: &Identity,
         trust: &Arc<Trust>,

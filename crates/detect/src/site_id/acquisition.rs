@@ -50,7 +50,7 @@ pub struct Config {
     pub probes: u32,
     /// Ids are from 1 to this.
     pub highest_id: u32,
-    /// The stations whose [`Registrar`]s decide: more than half of them must consent to a bid and put the announced
+    /// The stations whose [`super::Registrar`]s decide: more than half of them must consent to a bid and put the announced
     /// id down. The same for all who may ever bid. None: silence is consent, as on a medium that all hear.
     pub voters: BTreeSet<Station>,
 }
