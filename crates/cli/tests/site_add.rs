@@ -148,6 +148,21 @@ fn a_restart_keeps_the_number_and_the_dead_keep_theirs() {
 }
 
 #[test]
+fn a_site_killed_as_it_announces_its_number_announces_the_same_again() {
+    let mut cluster = founded();
+    let d = cluster.add("d", &[]);
+    cluster.start(d);
+    let announced = eventually(|| cluster.log(0).contains("announces a number").then_some(()));
+    assert!(announced.is_some(), "{}", cluster.log(d));
+    cluster.kill(d);
+    let e = cluster.add("e", &[]);
+    cluster.start(e);
+    assert_eq!(number(&cluster, 0, "e"), 5, "4 is spoken for");
+    cluster.start(d);
+    assert_eq!(number(&cluster, 0, "d"), 4);
+}
+
+#[test]
 fn sites_that_start_at_once_get_different_numbers() {
     let mut cluster = founded();
     let names = ["d", "e", "f", "g"];
