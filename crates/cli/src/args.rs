@@ -133,13 +133,38 @@ pub struct Init {
 }
 
 #[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
 pub struct Site {
-    /// Its configuration, as `unanimous init` wrote it
-    #[arg(long, value_name = "FILE")]
-    pub config: PathBuf,
+    #[command(subcommand)]
+    pub change: Option<SiteChange>,
+    /// Its configuration, as `unanimous init` or `unanimous site add` wrote it
+    #[arg(long, value_name = "FILE", required = true)]
+    pub config: Option<PathBuf>,
     /// Stop when standard input ends (set by `up`, whose death must stop its sites)
     #[arg(long, hide = true)]
     pub with_stdin: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum SiteChange {
+    /// Write configuration and certificate for a new site of a cluster that may be running; nothing else changes
+    Add(SiteAdd),
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Example:
+  unanimous site add d=10.0.0.4:7000 --dir cluster
+  unanimous site --config d/site.toml               on its machine, where cluster/d was copied to
+
+--dir names the folder that `init` wrote, with the cluster's authority in it. The site gets its number from its peers
+when it first starts, which takes more than half of the founders, and keeps it for good.")]
+pub struct SiteAdd {
+    /// The site: NAME=HOST:PORT, where the others reach it
+    #[arg(value_name = "NAME=HOST:PORT")]
+    pub site: String,
+    /// Give it an mserver, so that it takes part in deciding who is in; without, it attaches to a site that has one
+    #[arg(long)]
+    pub mserver: bool,
 }
 
 #[derive(Clone, Debug, Subcommand)]

@@ -11,6 +11,7 @@ pub mod join;
 pub mod recover;
 pub mod sim;
 pub mod site;
+pub mod site_add;
 pub mod status;
 pub mod up;
 pub mod view;

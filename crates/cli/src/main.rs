@@ -13,8 +13,10 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
-use args::{Bench, Cert, Cli, Command};
-use commands::{bench, cast, cert, generate, group, init, join, recover, sim, site, status, up, view};
+use args::{Bench, Cert, Cli, Command, SiteChange};
+use commands::{
+    bench, cast, cert, generate, group, init, join, recover, sim, site, site_add, status, up, view,
+};
 use failure::Failure;
 
 /// Sites, benches and simulated clusters all make and drop small things on many threads.
@@ -34,7 +36,10 @@ fn main() -> ExitCode {
 
 fn run(cli: &Cli) -> Result<(), Failure> {
     match &cli.command {
-        Command::Site(args) => site::run(args),
+        Command::Site(args) => match &args.change {
+            Some(SiteChange::Add(add)) => site_add::run(&cli.find, add, cli.json),
+            None => site::run(args),
+        },
         Command::Init(args) => init::run(args),
         Command::Sim(args) => sim::run(args, cli.json),
         Command::Completions { shell } => generate::completions(*shell),

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use detect::site_id::{Acquisition, Config, Event, Method, Responder, Station, To};
+use detect::site_id::{Acquisition, Config, Event, Method, Registrar, Responder, Station, To};
 use rand_chacha::ChaCha8Rng;
 use rand_core::{Rng, SeedableRng};
 use wire::{SiteId, Time};
@@ -190,18 +190,22 @@ fn a_fixed_id_that_is_in_use_is_given_up_with_a_word_about_it() {
 #[test]
 fn hostile_messages_never_panic() {
     let mut rng = ChaCha8Rng::seed_from_u64(5);
-    let mut site = Acquisition::new(Config::default(), Station(1), Responder::new(), 1);
+    let voters = [2, 3, 4].map(Station).into();
+    let mut site = Acquisition::new(Config { voters, ..Config::default() }, Station(1), Responder::new(), 1);
+    let mut registrar = Registrar::new(SiteId(1), Station(1));
     site.start(Time::ZERO);
     for round in 0..100_000u64 {
         let mut body = [0u8; 24];
         rng.fill_bytes(&mut body);
         // Half of them well-formed at the outside: an array of a variant and its fields.
         if round % 2 == 0 {
-            body[..3].copy_from_slice(&[0x82, (rng.next_u64() % 7) as u8, 0x80 | (round % 4) as u8]);
+            body[..3].copy_from_slice(&[0x82, (rng.next_u64() % 9) as u8, 0x80 | (round % 4) as u8]);
         }
         let len = (rng.next_u64() % 25) as usize;
         let now = Time::from_millis(round);
         let _ = site.handle_message(now, Station(2 + round % 5), &body[..len]);
+        let _ = registrar.handle_message(Station(2 + round % 5), &body[..len]);
+        assert!(registrar.claims().count() <= 5);
         site.handle_timeout(now);
         while site.poll_transmit().is_some() || site.poll_event().is_some() {}
     }

@@ -1,8 +1,8 @@
 //! Certificates of a cluster: its authority, and what it issues to sites, clients and administrators.
 //!
 //! Who a certificate speaks for stands in one URI among its alternative names:
-//! `unanimous://CLUSTER/site/ID/NAME`, `…/client/NAME`, `…/administrator/NAME`, and `…/authority` for the
-//! authority itself. Keys are ECDSA P-256. Key files are readable by their owner only.
+//! `unanimous://CLUSTER/site/ID/NAME`, `…/site/NAME`, `…/client/NAME`, `…/administrator/NAME`, and `…/authority` for
+//! the authority itself. Keys are ECDSA P-256. Key files are readable by their owner only.
 
 use std::fmt;
 use std::fs;
@@ -15,6 +15,7 @@ use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
     KeyUsagePurpose, SanType, SerialNumber,
 };
+use ring::digest::{SHA256, digest};
 use ring::rand::{SecureRandom, SystemRandom};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -32,8 +33,10 @@ pub const NAME_BYTES_MAX: usize = 64;
 /// What the owner of a certificate may be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Role {
-    /// A site of the cluster.
+    /// A site of the cluster, whose number the authority has chosen.
     Site(SiteId),
+    /// A site whose number the sites find among themselves: they remember which name has which.
+    NamedSite,
     /// A program that opens sessions.
     Client,
     /// Who may change the cluster.
@@ -251,14 +254,15 @@ impl Principal {
     fn parse(uri: &str) -> Option<Principal> {
         let mut parts = uri.strip_prefix(SCHEME)?.split('/');
         let cluster = parse_cluster(parts.next()?)?;
-        let role = match parts.next()? {
-            "site" => Role::Site(SiteId(parse_number(parts.next()?)?)),
-            "client" => Role::Client,
-            "administrator" => Role::Administrator,
+        let rest: Vec<&str> = parts.take(4).collect();
+        let (role, name) = match rest[..] {
+            ["site", number, name] => (Role::Site(SiteId(parse_number(number)?)), name),
+            ["site", name] => (Role::NamedSite, name),
+            ["client", name] => (Role::Client, name),
+            ["administrator", name] => (Role::Administrator, name),
             _ => return None,
         };
-        let name = parts.next()?;
-        (is_name(name) && parts.next().is_none()).then(|| Principal { cluster, role, name: name.to_owned() })
+        is_name(name).then(|| Principal { cluster, role, name: name.to_owned() })
     }
 }
 
@@ -267,6 +271,7 @@ impl fmt::Display for Principal {
         let Principal { cluster, role, name } = self;
         match role {
             Role::Site(site) => write!(f, "{SCHEME}{cluster}/site/{}/{name}", site.0),
+            Role::NamedSite => write!(f, "{SCHEME}{cluster}/site/{name}"),
             Role::Client => write!(f, "{SCHEME}{cluster}/client/{name}"),
             Role::Administrator => write!(f, "{SCHEME}{cluster}/administrator/{name}"),
         }
@@ -305,6 +310,12 @@ impl fmt::Debug for Serial {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)
     }
+}
+
+/// A number for a name, the same everywhere: two names of a cluster do not share one, but by a chance of 2⁻⁶⁴.
+pub fn fingerprint(name: &str) -> u64 {
+    let sum = digest(&SHA256, name.as_bytes());
+    u64::from_le_bytes(*sum.as_ref().first_chunk().expect("a digest is longer"))
 }
 
 fn params(uri: &str, common_name: &str, validity: Validity) -> Result<CertificateParams, CertError> {
@@ -440,6 +451,11 @@ mod tests {
     fn only_one_way_of_writing_a_principal_is_read() {
         let good = "unanimous://0000000000000007/site/2/two";
         assert_eq!(Principal::parse(good).expect("good").to_string(), good);
+        // A name may look like a number; how many parts there are tells the two apart.
+        for named in ["unanimous://0000000000000007/site/two", "unanimous://0000000000000007/site/2"] {
+            let principal = Principal::parse(named).expect("good");
+            assert_eq!((principal.role, principal.to_string().as_str()), (Role::NamedSite, named));
+        }
         for bad in [
             "unanimous://7/site/2/two",
             "unanimous://0000000000000007/site/02/two",
@@ -447,6 +463,9 @@ mod tests {
             "unanimous://0000000000000007/site/0/two",
             "unanimous://0000000000000007/site/2/two/more",
             "unanimous://0000000000000007/site/2/",
+            "unanimous://0000000000000007/site/",
+            "unanimous://0000000000000007/site",
+            "unanimous://0000000000000007/client/a/b",
             "unanimous://0000000000000007/king/x",
             "unanimous://0000000000000007/client/a b",
             "https://0000000000000007/client/a",

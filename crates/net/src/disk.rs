@@ -6,6 +6,7 @@
 //!  DIR/identity-0   DIR/identity-1     store id and incarnation, two copies
 //!  DIR/record-0     DIR/record-1       the node's record, two copies
 //!  DIR/recovered-0  DIR/recovered-1    the last recovery by force, if there was one, two copies
+//!  DIR/NAME-0       DIR/NAME-1         other small things that a site keeps ([`Kept`]), two copies
 //! ```
 //!
 //! A record replaces its predecessor as a whole: both copies are written beside the old ones and made durable,
@@ -16,6 +17,7 @@
 //! An error of `fdatasync` is fatal and never retried: what the kernel then still holds is unknown. A full disk is
 //! found while writing beside, when nothing has changed yet; the disk's thread says so once and goes on trying.
 
+mod kept;
 mod recovered;
 
 use std::fs::{self, File, OpenOptions, TryLockError};
@@ -33,6 +35,7 @@ use wire::{Incarnation, StoreId};
 use crate::input::{Input, InputSender};
 use crate::metrics::Metrics;
 
+pub use kept::Kept;
 pub use recovered::{Held, Recovered};
 
 /// The longest record.

@@ -16,6 +16,7 @@
 // This crate is the driver: it is where the clock, the threads and unordered maps live.
 #![allow(clippy::disallowed_methods, clippy::disallowed_types, reason = "the driver owns clock and threads")]
 
+pub mod bids;
 pub mod cert;
 pub mod clock;
 pub mod disk;
@@ -28,12 +29,13 @@ pub mod refusal;
 pub mod tls;
 pub mod trust;
 
+pub use bids::BidConnection;
 pub use clock::Clock;
-pub use disk::{Disk, DiskError};
+pub use disk::{Disk, DiskError, Kept};
 pub use file_disk::FileDisk;
 pub use input::{Down, Input, InputSender, Inputs, inputs};
 pub use links::gate::Gate;
-pub use links::{Batch, Config, Hello, HelloRefused, Links, PeerAddress, SendError};
+pub use links::{Batch, Bid, Config, Hello, HelloRefused, Links, PeerAddress, SendError};
 pub use metrics::Metrics;
 pub use probe::Via;
 pub use refusal::Refusal;

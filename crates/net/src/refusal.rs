@@ -61,11 +61,28 @@ refusals! {
     StaleIncarnation = "stale_incarnation", "the peer is an earlier life of its site";
     /// A packet longer than any may be.
     PacketTooLong = "packet_too_long", "a packet is longer than any may be";
+    /// A site speaks under a name that another site has, or bids for a number and its name has one.
+    NameTaken = "name_taken", "the name is another site's, or has a number already";
+    /// A site speaks under a number that another site has.
+    NumberTaken = "number_taken", "the number is another site's";
+    /// A second connection that bids for a number under one name.
+    BidUnderWay = "bid_under_way", "a site of this name is asking for a number already";
+    /// More sites ask for numbers at once than are listened to.
+    TooManyBids = "too_many_bids", "too many sites ask for numbers at once";
+    /// What a site that asks for a number says is of no use.
+    BadBid = "bad_bid", "what a site says that asks for a number is of no use";
+    /// No room to remember another site.
+    TooManySites = "too_many_sites", "there is no room for another site";
     /// The peer refused us.
     ByPeer = "by_peer", "the peer refused this site";
 }
 
 impl Refusal {
+    /// The reason of this label.
+    pub fn labelled(label: &str) -> Option<Refusal> {
+        Refusal::ALL.iter().copied().find(|why| why.label() == label)
+    }
+
     /// The reason behind a failed TLS handshake.
     pub fn of_tls(error: &rustls::Error) -> Refusal {
         match error {

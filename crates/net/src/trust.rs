@@ -27,7 +27,8 @@ use crate::cert::{CertError, Principal, Role, Serial, identify};
 /// Whom a connection may lead to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Expect {
-    /// Just this site.
+    /// Just this site. One that is certified by name alone is let through: which number goes with the name is for who
+    /// keeps the table of names to say, when the hello has come ([`Hello::check`](crate::Hello::check)).
     Site(SiteId),
     /// Any site of the cluster.
     AnySite,
@@ -39,10 +40,10 @@ impl Expect {
     fn check(self, role: Role) -> Result<(), Refusal> {
         match (self, role) {
             (Expect::Site(wanted), Role::Site(site)) if wanted != site => Err(Refusal::WrongSite),
-            (Expect::Site(_) | Expect::AnySite, Role::Site(_)) => Ok(()),
+            (Expect::Site(_) | Expect::AnySite, Role::Site(_) | Role::NamedSite) => Ok(()),
             (Expect::Session, Role::Client | Role::Administrator) => Ok(()),
             (Expect::Site(_) | Expect::AnySite, Role::Client | Role::Administrator)
-            | (Expect::Session, Role::Site(_)) => Err(Refusal::WrongRole),
+            | (Expect::Session, Role::Site(_) | Role::NamedSite) => Err(Refusal::WrongRole),
         }
     }
 }

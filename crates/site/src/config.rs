@@ -3,7 +3,9 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
+use net::disk::Held;
 use serde::{Deserialize, Serialize};
+use wire::version::Hello;
 use wire::{ClusterId, SiteId};
 
 /// The whole file (TOML). Relative paths are relative to the file's folder.
@@ -28,7 +30,8 @@ pub struct SiteConfig {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ThisSite {
-    /// Its number, from 1.
+    /// Its number, from 1; 0, or nothing: it gets one from its peers when it first starts.
+    #[serde(default, skip_serializing_if = "is_zero")]
     pub id: u32,
     /// Its name.
     pub name: String,
@@ -36,8 +39,11 @@ pub struct ThisSite {
     pub data: PathBuf,
     /// Certificate, key and trust roots.
     pub certificates: PathBuf,
-    /// The address on which other sites reach it.
+    /// The address on which it listens for other sites.
     pub link: SocketAddr,
+    /// Where other sites reach it, `HOST:PORT`, if their configurations do not say; by default `link`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub addresses: Vec<String>,
     /// The Unix socket for sessions.
     pub session: PathBuf,
     /// The address for remote sessions over mutual TLS, if any.
@@ -147,6 +153,25 @@ impl SiteConfig {
         Ok(config)
     }
 
+    /// Puts in what the stopped site has on disk: its number, if it acquired one (else it stays 0), and the sites that
+    /// it has learned of.
+    ///
+    /// # Errors
+    ///
+    /// The data can't be read, or the site runs. Nothing was put in.
+    pub fn complete(&mut self) -> Result<(), net::DiskError> {
+        // Nobody writes there meanwhile.
+        let _held = Held::open(&self.site.data)?;
+        let id = match self.site.id {
+            0 => crate::acquire::number_on_disk(&self.site.data)?.map_or(0, |site| site.0),
+            id => id,
+        };
+        let learned = crate::directory::learned_on_disk(self, SiteId(id))?;
+        self.site.id = id;
+        self.peers.extend(learned);
+        Ok(())
+    }
+
     /// The file's text.
     pub fn to_toml(&self) -> String {
         toml::to_string(self).expect("a configuration is plain data")
@@ -173,9 +198,22 @@ impl SiteConfig {
         if self.founders.is_empty() {
             return Err("founders must list at least one site, the same at every site".to_owned());
         }
-        let mut ids: Vec<u32> = self.peers.iter().map(|peer| peer.id).chain([self.site.id]).collect();
+        let own = (self.site.id != 0).then_some(self.site.id);
+        let mut ids: Vec<u32> = self.peers.iter().map(|peer| peer.id).chain(own).collect();
         if ids.contains(&0) || self.founders.contains(&0) {
-            return Err("site numbers begin with 1".to_owned());
+            return Err("site numbers begin with 1; only the site itself may be without one yet".to_owned());
+        }
+        if self.site.id == 0 && self.site.addresses.is_empty() && self.site.link.ip().is_unspecified() {
+            return Err("site.addresses must say where others reach a site that has no site.id".to_owned());
+        }
+        if self.site.addresses.len() > Hello::ADDRESSES_MAX
+            || self.site.addresses.iter().any(|address| address.len() > Hello::ADDRESS_BYTES_MAX)
+        {
+            return Err(format!(
+                "site.addresses has at most {} of at most {} bytes",
+                Hello::ADDRESSES_MAX,
+                Hello::ADDRESS_BYTES_MAX
+            ));
         }
         ids.sort_unstable();
         if let Some(twice) = ids.windows(2).find(|pair| pair[0] == pair[1]) {
@@ -211,6 +249,10 @@ fn is_yes(yes: &bool) -> bool {
     *yes
 }
 
+fn is_zero(number: &u32) -> bool {
+    *number == 0
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -225,6 +267,7 @@ mod tests {
                 data: "data".into(),
                 certificates: "certificates".into(),
                 link: "127.0.0.1:7000".parse().expect("an address"),
+                addresses: Vec::new(),
                 session: "session.sock".into(),
                 remote_session: None,
                 metrics: None,
@@ -265,7 +308,16 @@ mod tests {
         assert!(problem(|c| c.peers[0].mserver = false).contains("founder 2 must have an mserver"));
         assert!(problem(|c| c.site.mserver = false).contains("founder 1 must have an mserver"));
         assert!(problem(|c| c.peers[0].id = 1).contains("twice"));
-        assert!(problem(|c| c.site.id = 0).contains("begin with 1"));
+        assert!(problem(|c| c.peers[0].id = 0).contains("begin with 1"));
+        assert!(problem(|c| c.site.id = 0).contains("founder 1"));
+        assert!(
+            problem(|c| {
+                c.site.id = 0;
+                c.site.link = "0.0.0.0:7000".parse().expect("an address");
+            })
+            .contains("where others reach")
+        );
+        assert!(problem(|c| c.site.addresses = vec![String::new(); 5]).contains("at most 4"));
         assert!(problem(|c| c.site.name = "a b".into()).contains("word"));
         assert!(problem(|c| c.site.metrics = "10.0.0.1:1".parse().ok()).contains("loopback"));
     }

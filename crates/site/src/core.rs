@@ -16,8 +16,10 @@ use multicast::call::Lazy;
 use net::{Disk, Down, Input, Inputs, Links, SendError};
 use stack::{CallId, CastError, ChangeId, Channel, Connection, Event, Looked, Node, Ticket};
 use tokio::sync::mpsc;
+use wire::frame::{self, Kind};
 use wire::{GroupName, ProcessId, SiteId};
 
+use crate::directory::{Directory, Learned};
 use crate::handle::{Answer, Command, Handle, RequestError};
 use crate::metrics::Metrics;
 use casts::{Cast, Waiter};
@@ -43,12 +45,24 @@ pub enum Ended {
     Surpassed,
 }
 
+/// What a site stands on.
+pub(crate) struct World {
+    pub(crate) clock: net::Clock,
+    pub(crate) links: Links,
+    pub(crate) disk: Disk,
+    pub(crate) inputs: Inputs,
+    pub(crate) directory: Arc<Directory>,
+    pub(crate) refusals: Arc<net::Metrics>,
+}
+
 pub(crate) struct Core {
     node: Node,
     clock: net::Clock,
     links: Links,
     disk: Disk,
     inputs: Inputs,
+    directory: Arc<Directory>,
+    refusals: Arc<net::Metrics>,
     commands: mpsc::Receiver<Command>,
     handle: mpsc::WeakSender<Command>,
     metrics: Arc<Metrics>,
@@ -73,18 +87,20 @@ pub(crate) struct Core {
 impl Core {
     pub(crate) fn new(
         node: Node,
-        clock: net::Clock,
-        (links, disk, inputs): (Links, Disk, Inputs),
+        world: World,
         (handle, commands): (&Handle, mpsc::Receiver<Command>),
         metrics: Arc<Metrics>,
         slow_member_after: Duration,
     ) -> Core {
+        let World { clock, links, disk, inputs, directory, refusals } = world;
         Core {
             node,
             clock,
             links,
             disk,
             inputs,
+            directory,
+            refusals,
             commands,
             handle: handle.downgrade(),
             metrics,
@@ -218,6 +234,9 @@ impl Core {
         match input {
             Input::Up { site, incarnation, hello: _ } => {
                 tracing::info!(%site, incarnation = incarnation.0, "connected");
+                // The node hears of a site before it hears from it.
+                let learned = self.directory.linked(site);
+                self.learn(learned);
                 self.node.handle_connection(now, site, Connection::Up(incarnation));
             }
             Input::Down { site, reason } => {
@@ -229,6 +248,7 @@ impl Core {
                     Down::Closed | Down::Expelled | Down::Unlisted => Connection::Closed,
                 };
                 tracing::debug!(%site, %reason, "connection down");
+                self.directory.unlinked(site);
                 self.node.handle_connection(now, site, connection);
             }
             Input::Packets(site, packets) => {
@@ -250,9 +270,30 @@ impl Core {
     fn packet(&mut self, site: SiteId, packet: Bytes) {
         let now = self.clock.now();
         self.metrics.packets.inc();
+        if packet.first() == Some(&(Kind::Acquire as u8)) {
+            return self.told_of_sites(site, packet);
+        }
         if let Err(error) = self.node.handle_packet(now, site, packet) {
             self.metrics.packets_refused.inc();
             tracing::debug!(%site, %error, "refused a packet");
+        }
+    }
+
+    /// A peer tells of sites that are in nobody's configuration.
+    fn told_of_sites(&mut self, from: SiteId, packet: Bytes) {
+        let told = match frame::split(packet, frame::PACKET_BYTES_MAX) {
+            Ok((_, body)) => self.directory.told(from, &body),
+            Err(_) => Err(net::Refusal::BadBid),
+        };
+        match told {
+            Ok(learned) => self.learn(learned),
+            Err(why) => self.refusals.refuse(why),
+        }
+    }
+
+    fn learn(&mut self, learned: impl IntoIterator<Item = Learned>) {
+        for Learned { site, name, mserver } in learned {
+            self.node.learn_site(site, &name, mserver);
         }
     }
 

@@ -5,13 +5,16 @@
 // This crate runs in the world: clocks are allowed here.
 #![allow(clippy::disallowed_methods, reason = "a running site has a clock")]
 
+mod acquire;
 pub mod config;
 mod core;
+mod directory;
 mod handle;
 mod metrics;
 mod notify;
 pub mod recover;
 mod revoked;
+mod roster;
 mod run;
 mod running;
 pub mod session;

@@ -1,7 +1,7 @@
 //! Bringing a site up, and taking it down.
 
 use std::collections::BTreeMap;
-use std::net::{SocketAddr, ToSocketAddrs};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,16 +9,18 @@ use std::time::Duration;
 use bytes::Bytes;
 use membership::step::Peer;
 use net::cert::{Identity, Role, load_roots};
-use net::{Disk, Expect, HelloRefused, Links, PeerAddress, Trust};
+use net::{Disk, Expect, Links, Trust};
 use stack::Node;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 use wire::version::Hello;
-use wire::{Bugs, ClusterEpoch, Incarnation, SiteId};
+use wire::{Bugs, ClusterEpoch, SiteId};
 
+use crate::acquire;
 use crate::config::SiteConfig;
-use crate::core::{Core, Ended};
+use crate::core::{Core, Ended, World};
+use crate::directory::{Directory, Greeting, Learned, configured};
 use crate::handle::Handle;
 use crate::metrics::{self, Metrics};
 use crate::notify;
@@ -36,13 +38,25 @@ pub enum StartError {
     #[error("{0}; `unanimous init` makes certificates")]
     Certificates(#[from] net::cert::CertError),
     /// The certificate is another's.
-    #[error("the certificate in {path} is not that of site {site} of this cluster")]
+    #[error("the certificate in {path} is not that of {site} of this cluster")]
     WrongCertificate {
         /// Where it is.
         path: PathBuf,
         /// Which site it should be.
-        site: u32,
+        site: String,
     },
+    /// The certificate's name has a number already.
+    #[error(
+        "the name {name} has a number already: another site has it, or this site's data directory was lost; make \
+         another under a new name with `unanimous site add`"
+    )]
+    NameTaken {
+        /// The name.
+        name: String,
+    },
+    /// Nobody to ask for a number.
+    #[error("site.id is missing, and there is no [[peer]] to ask for a number")]
+    NoPeers,
     /// Links.
     #[error(transparent)]
     Links(#[from] net::links::StartError),
@@ -109,34 +123,45 @@ pub async fn start(config: SiteConfig) -> Result<RunningSite, StartError> {
     for path in &opened.mended {
         tracing::warn!(path = %path.display(), "a damaged copy of the record was mended from the other");
     }
-    let me = Peer { site: SiteId(config.site.id), incarnation: opened.incarnation, store: opened.store };
+    let seed = opened.store.0 ^ opened.incarnation.0.rotate_left(32);
+    let site = match config.site.id {
+        0 => acquire::number(&config, &identity, &trust, seed).await?,
+        id => SiteId(id),
+    };
+    let directory = Arc::new(Directory::open(&config, site)?);
+    let me = Peer { site, incarnation: opened.incarnation, store: opened.store };
     let epoch = opened.recovered.as_ref().map_or(ClusterEpoch(0), |recovered| recovered.epoch);
     let founders = opened.recovered.map_or_else(|| config.founder_ids(), |recovered| recovered.founders);
     let hello = Hello::new(config.cluster_id(), epoch.0, me.life(), me.store, &config.site.name);
+    let greeting = Arc::new(Greeting::new(hello, Arc::clone(&directory)));
     let links = Links::start(
         net::Config::new(config.site.link),
-        &identity,
+        (site, &identity),
         Arc::clone(&trust),
-        Arc::new(Greeting(hello)),
+        Arc::clone(&greeting) as Arc<dyn net::Hello>,
         inputs_in,
         Arc::clone(&net_metrics),
     )
     .await?;
+    let addresses = addresses(&config, links.address());
+    if config.site.id == 0 {
+        greeting.set_addresses(addresses.clone(), config.site.mserver);
+    }
     let clock = net::Clock::start();
-    let seed = me.store.0 ^ me.incarnation.0.rotate_left(32);
     let record = opened.record.map(Bytes::from);
     let node = Node::start(
-        node_config(&config, me, (epoch, founders), links.address()),
+        node_config(&config, me, (epoch, founders), (addresses, &directory.learned())),
         record.as_ref(),
         clock.now(),
         seed,
     )?;
-    links.set_peers(addresses(&config));
+    let peers = configured(&config);
+    links.set_peers(peers.clone());
 
     let metrics = Arc::new(Metrics::default());
     let (handle, commands) = Handle::channel();
     let mut ports = BTreeMap::from([("link".to_owned(), links.address().port())]);
-    let mut servers = Vec::new();
+    let mut servers = vec![tokio::spawn(Arc::clone(&directory).keep(links.clone(), peers))];
     let counters = (&metrics, &net_metrics);
     serve_sessions(&config, &handle, (&identity, &trust), counters, &mut ports, &mut servers).await?;
     servers.push(tokio::spawn(revoked::watch(config.site.certificates.clone(), trust, links.clone())));
@@ -147,7 +172,8 @@ pub async fn start(config: SiteConfig) -> Result<RunningSite, StartError> {
         servers.push(spawn_server("metrics", metrics::serve(listener, metrics, net_metrics)));
     }
     let slow_member_after = Duration::from_secs(config.limits.slow_member_s);
-    let core = Core::new(node, clock, (links, disk, inputs), (&handle, commands), metrics, slow_member_after);
+    let world = World { clock, links, disk, inputs, directory, refusals: net_metrics };
+    let core = Core::new(node, world, (&handle, commands), metrics, slow_member_after);
     let core = tokio::spawn(core.run());
     let data = config.site.data.clone();
     Running { pid: std::process::id(), ports: ports.clone() }
@@ -208,17 +234,19 @@ fn node_config(
     config: &SiteConfig,
     me: Peer,
     (epoch, founders): (ClusterEpoch, Vec<SiteId>),
-    link: SocketAddr,
+    (addresses, learned): (Vec<String>, &[Learned]),
 ) -> stack::Config {
+    let known = config.peers.iter().map(|peer| (SiteId(peer.id), peer.name.clone()));
+    let mservers = config.peers.iter().filter(|peer| peer.mserver).map(|peer| SiteId(peer.id));
     stack::Config {
         cluster: config.cluster_id(),
         cluster_epoch: epoch.0,
         me,
         name: config.site.name.clone(),
         founders,
-        known: config.peers.iter().map(|peer| (SiteId(peer.id), peer.name.clone())).collect(),
-        mservers: config.peers.iter().filter(|peer| peer.mserver).map(|peer| SiteId(peer.id)).collect(),
-        addresses: vec![link.to_string()],
+        known: known.chain(learned.iter().map(|site| (site.site, site.name.clone()))).collect(),
+        mservers: mservers.chain(learned.iter().filter(|site| site.mserver).map(|site| site.site)).collect(),
+        addresses,
         mserver: config.site.mserver,
         window_bytes_max: config.limits.window_bytes,
         slow_member_after: Duration::from_secs(config.limits.slow_member_s),
@@ -229,33 +257,32 @@ fn node_config(
     }
 }
 
-fn certificates(config: &SiteConfig) -> Result<(Identity, Arc<Trust>), StartError> {
+/// Where others reach this site.
+fn addresses(config: &SiteConfig, link: SocketAddr) -> Vec<String> {
+    match config.site.addresses.is_empty() {
+        true => vec![link.to_string()],
+        false => config.site.addresses.clone(),
+    }
+}
+
+fn certificates(config: &SiteConfig) -> Result<(Arc<Identity>, Arc<Trust>), StartError> {
     let folder = &config.site.certificates;
     let identity = Identity::load(&folder.join("site.pem"), &folder.join("site.key"))?;
     let principal = identity.principal();
-    if principal.cluster != config.cluster_id() || principal.role != Role::Site(SiteId(config.site.id)) {
-        return Err(StartError::WrongCertificate { path: folder.clone(), site: config.site.id });
+    let (fits, site) = match config.site.id {
+        0 => (
+            principal.role == Role::NamedSite && principal.name == config.site.name,
+            format!("site {}, by name alone", config.site.name),
+        ),
+        id => (principal.role == Role::Site(SiteId(id)), SiteId(id).to_string()),
+    };
+    if principal.cluster != config.cluster_id() || !fits {
+        return Err(StartError::WrongCertificate { path: folder.clone(), site });
     }
     let roots = load_roots(&folder.join("ca.pem"))?;
     let trust = Trust::new(config.cluster_id(), &roots)?;
     trust.set_revoked(revoked::read(folder)?);
-    Ok((identity, trust))
-}
-
-fn addresses(config: &SiteConfig) -> Vec<PeerAddress> {
-    let resolve = |address: &String| match address.to_socket_addrs() {
-        Ok(found) => found.collect(),
-        Err(error) => {
-            tracing::warn!(address, %error, "an address of a peer can't be resolved");
-            Vec::new()
-        }
-    };
-    let peer = |peer: &crate::config::PeerEntry| PeerAddress {
-        site: SiteId(peer.id),
-        name: peer.name.clone(),
-        addresses: peer.addresses.iter().flat_map(resolve).collect(),
-    };
-    config.peers.iter().map(peer).collect()
+    Ok((Arc::new(identity), trust))
 }
 
 async fn serve_sessions(
@@ -311,19 +338,4 @@ fn spawn_server(
             tracing::error!(%error, "the server for {what} has ended; restart the site");
         }
     })
-}
-
-/// The hello of a link: who this is, and whether the other may be spoken to.
-struct Greeting(Hello);
-
-impl net::Hello for Greeting {
-    fn ours(&self) -> Bytes {
-        self.0.encode()
-    }
-
-    fn check(&self, theirs: &Bytes) -> Result<(SiteId, Incarnation), HelloRefused> {
-        let theirs = Hello::decode(theirs).map_err(|error| HelloRefused(error.to_string()))?;
-        self.0.agree(&theirs).map_err(|refusal| HelloRefused(refusal.to_string()))?;
-        Ok((theirs.site.site, theirs.site.incarnation))
-    }
 }

@@ -46,6 +46,12 @@ pub struct Hello {
     /// The highest feature level it supports.
     #[n(7)]
     pub feature_level_max: u32,
+    /// Where it can be reached, `HOST:PORT`, if the others' configurations do not say.
+    #[n(8)]
+    pub addresses: Option<Vec<String>>,
+    /// Whether it has an mserver, if the others' configurations do not say.
+    #[n(9)]
+    pub mserver: Option<bool>,
 }
 
 /// What two sites have agreed on for a connection.
@@ -132,6 +138,10 @@ pub enum Refusal {
 impl Hello {
     /// The longest encoding that is read.
     pub const BYTES_MAX: usize = 1024;
+    /// The most addresses.
+    pub const ADDRESSES_MAX: usize = 4;
+    /// The longest address, in bytes.
+    pub const ADDRESS_BYTES_MAX: usize = 128;
     /// The longest name, in bytes.
     pub const NAME_BYTES_MAX: usize = 128;
 
@@ -146,6 +156,8 @@ impl Hello {
             version_min: VERSION_MIN,
             version_max: VERSION_MAX,
             feature_level_max: FEATURE_LEVEL_MAX,
+            addresses: None,
+            mserver: None,
         }
     }
 
@@ -208,6 +220,13 @@ impl Hello {
         if self.site.site.0 == 0 || self.site.incarnation.0 == 0 {
             return Err(Refusal::Senseless("site and incarnation count from 1"));
         }
+        let addresses = self.addresses.as_deref().unwrap_or_default();
+        let readable = |address: &String| address.bytes().all(|b| b.is_ascii_graphic());
+        if addresses.len() > Hello::ADDRESSES_MAX
+            || addresses.iter().any(|address| address.len() > Hello::ADDRESS_BYTES_MAX || !readable(address))
+        {
+            return Err(Refusal::Senseless("its addresses are too many, too long or unreadable"));
+        }
         if self.version_min > self.version_max {
             return Err(Refusal::Senseless("the oldest version is newer than the newest"));
         }
@@ -230,6 +249,8 @@ mod tests {
         let mut longest = hello(u32::MAX);
         longest.name = "x".repeat(Hello::NAME_BYTES_MAX);
         longest.site.incarnation = Incarnation(u64::MAX);
+        longest.addresses = Some(vec!["x".repeat(Hello::ADDRESS_BYTES_MAX); Hello::ADDRESSES_MAX]);
+        longest.mserver = Some(false);
         assert_eq!(Hello::decode(&longest.encode()).expect("a good hello"), longest);
     }
 
@@ -265,5 +286,8 @@ mod tests {
         assert!(matches!(refusal(|h| h.name.push('\n')), Refusal::Senseless(_)));
         assert!(matches!(refusal(|h| h.site.site = SiteId(0)), Refusal::Senseless(_)));
         assert!(matches!(refusal(|h| h.version_min = 2), Refusal::Senseless(_)));
+        assert!(matches!(refusal(|h| h.addresses = Some(vec!["a b".into()])), Refusal::Senseless(_)));
+        assert!(matches!(refusal(|h| h.addresses = Some(vec![String::new(); 5])), Refusal::Senseless(_)));
+        assert!(matches!(refusal(|h| h.addresses = Some(vec!["x".repeat(129)])), Refusal::Senseless(_)));
     }
 }

@@ -41,20 +41,31 @@ pub fn write_cluster(dir: &Path, sites: &[Founder], mservers: usize) -> Result<V
     make_dir(&ca)?;
     authority.save(&ca.join("ca.pem"), &ca.join("ca.key")).map_err(failed)?;
     let mut written = Vec::new();
-    for (i, founder) in sites.iter().enumerate() {
+    for i in 0..sites.len() {
         let id = number(i);
-        let folder = dir.join(&founder.name);
-        let certificates = folder.join("certificates");
-        make_dir(&certificates)?;
-        let role = Role::Site(SiteId(id));
-        let identity = authority.issue(role, &founder.name, Validity::days(SITE_DAYS)).map_err(failed)?;
-        identity.save(&certificates.join("site.pem"), &certificates.join("site.key")).map_err(failed)?;
-        write(&certificates.join("ca.pem"), authority.certificate_pem())?;
-        let path = folder.join("site.toml");
-        write(&path, &config(&cluster.to_string(), sites, mservers, i).to_toml())?;
-        written.push(path);
+        let config = config(&cluster.to_string(), sites, mservers, i);
+        written.push(write_site(dir, &authority, Role::Site(SiteId(id)), &config)?);
     }
     Ok(written)
+}
+
+/// Writes `dir/NAME` for one site, with a certificate of this role. Gives the configuration file.
+pub fn write_site(
+    dir: &Path,
+    authority: &Authority,
+    role: Role,
+    config: &SiteConfig,
+) -> Result<PathBuf, Failure> {
+    let failed = |error: net::cert::CertError| Failure::refused(error.to_string());
+    let folder = dir.join(&config.site.name);
+    let certificates = folder.join("certificates");
+    make_dir(&certificates)?;
+    let identity = authority.issue(role, &config.site.name, Validity::days(SITE_DAYS)).map_err(failed)?;
+    identity.save(&certificates.join("site.pem"), &certificates.join("site.key")).map_err(failed)?;
+    write(&certificates.join("ca.pem"), authority.certificate_pem())?;
+    let path = folder.join("site.toml");
+    write(&path, &config.to_toml())?;
+    Ok(path)
 }
 
 fn config(cluster: &str, sites: &[Founder], mservers: usize, me: usize) -> SiteConfig {
@@ -68,6 +79,7 @@ fn config(cluster: &str, sites: &[Founder], mservers: usize, me: usize) -> SiteC
             data: "data".into(),
             certificates: "certificates".into(),
             link: sites[me].listen,
+            addresses: Vec::new(),
             session: "session.sock".into(),
             remote_session: None,
             metrics: sites[me].metrics,

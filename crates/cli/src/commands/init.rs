@@ -40,7 +40,8 @@ pub fn run(args: &args::Init) -> Result<(), Failure> {
     say(&format!("Keep {} on no site: whoever has its key can make sites.", args.out.join("ca").display()))
 }
 
-fn founder(text: &str) -> Result<Founder, Failure> {
+/// Reads `NAME=HOST:PORT`.
+pub fn founder(text: &str) -> Result<Founder, Failure> {
     let wrong = |why: &str| Failure::usage(format!("{text:?}: {why}; write NAME=HOST:PORT"));
     let (name, address) = text.split_once('=').ok_or_else(|| wrong("there is no '='"))?;
     let (host, port) = address.rsplit_once(':').ok_or_else(|| wrong("there is no port"))?;

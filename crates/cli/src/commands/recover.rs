@@ -17,7 +17,8 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(1);
 
 /// `unanimous recover --config FILE --survivors … [--force]`, or `--join EPOCH`.
 pub fn run(args: &args::Recover, json: bool) -> Result<(), Failure> {
-    let config = SiteConfig::read(&args.config).map_err(|error| Failure::refused(error.to_string()))?;
+    let mut config = SiteConfig::read(&args.config).map_err(|error| Failure::refused(error.to_string()))?;
+    config.complete().map_err(|error| Failure::refused(error.to_string()))?;
     let names = Names(&config);
     let recovery = match &args.join {
         Some(epoch) => {

@@ -1,5 +1,7 @@
 //! `site`: one site, until it is told to stop.
 
+use std::pin::{Pin, pin};
+
 use ::site::{RunningSite, SiteConfig, Stopped, start};
 use tokio::io::AsyncReadExt;
 use tokio::signal::unix::{SignalKind, signal};
@@ -10,12 +12,18 @@ use crate::failure::Failure;
 /// `unanimous site --config FILE`.
 pub fn run(args: &args::Site) -> Result<(), Failure> {
     log_to_standard_error();
-    let config = SiteConfig::read(&args.config).map_err(|error| Failure::refused(error.to_string()))?;
+    let Some(path) = &args.config else { return Err(Failure::usage("name the site's --config")) };
+    let config = SiteConfig::read(path).map_err(|error| Failure::refused(error.to_string()))?;
     let runtime =
         tokio::runtime::Builder::new_multi_thread().worker_threads(workers()).enable_all().build()?;
     let result = runtime.block_on(async {
-        let site = start(config).await.map_err(|error| Failure::refused(error.to_string()))?;
-        match serve(site, args.with_stdin).await {
+        let mut told = pin!(told_to_stop(args.with_stdin)?);
+        let site = tokio::select! {
+            // A site that waits for its number is stopped like any other.
+            () = &mut told => return Ok(()),
+            site = start(config) => site.map_err(|error| Failure::refused(error.to_string()))?,
+        };
+        match serve(site, told).await {
             Stopped::InOrder => Ok(()),
             Stopped::Failed(why) => Err(Failure::refused(why)),
         }
@@ -30,13 +38,19 @@ pub fn workers() -> usize {
     std::thread::available_parallelism().map_or(1, |processors| (processors.get() - 1).clamp(1, 2))
 }
 
-async fn serve(mut site: RunningSite, with_stdin: bool) -> Stopped {
-    let (Ok(mut interrupt), Ok(mut terminate)) =
-        (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
-    else {
-        return Stopped::Failed("signals can't be handled here".to_owned());
-    };
-    let parent_gone = async {
+async fn serve(mut site: RunningSite, told: Pin<&mut impl Future<Output = ()>>) -> Stopped {
+    tokio::select! {
+        stopped = site.wait() => return stopped,
+        () = told => {}
+    }
+    site.stop().await
+}
+
+/// Listens from now on for signals, and for the end of standard input if that is to be heeded.
+fn told_to_stop(with_stdin: bool) -> Result<impl Future<Output = ()>, Failure> {
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    let parent_gone = async move {
         if !with_stdin {
             return std::future::pending().await;
         }
@@ -44,13 +58,13 @@ async fn serve(mut site: RunningSite, with_stdin: bool) -> Stopped {
         let mut buffer = [0; 64];
         while tokio::io::stdin().read(&mut buffer).await.is_ok_and(|n| n > 0) {}
     };
-    tokio::select! {
-        stopped = site.wait() => return stopped,
-        _ = interrupt.recv() => {}
-        _ = terminate.recv() => {}
-        () = parent_gone => tracing::info!("the process that started this site is gone"),
-    }
-    site.stop().await
+    Ok(async move {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+            () = parent_gone => tracing::info!("the process that started this site is gone"),
+        }
+    })
 }
 
 fn log_to_standard_error() {

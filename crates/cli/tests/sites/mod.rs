@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "each test uses a part")]
 #![allow(clippy::disallowed_methods, reason = "real processes run in real time")]
 
+use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
@@ -19,6 +20,7 @@ pub const GAVE_UP: Duration = Duration::from_secs(60);
 /// A cluster's files, and the processes of its sites. All of it goes when it is dropped.
 pub struct Cluster {
     dir: TempDir,
+    host: IpAddr,
     names: Vec<String>,
     running: Vec<Option<Child>>,
 }
@@ -43,7 +45,18 @@ impl Cluster {
         }
         let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
         let running = names.iter().map(|_| None).collect();
-        Cluster { dir, names, running }
+        Cluster { dir, host, names, running }
+    }
+
+    /// Makes the files for one more site with `unanimous site add`. Gives its place among the sites.
+    pub fn add(&mut self, name: &str, args: &[&str]) -> usize {
+        let site = format!("{name}={}:{}", self.host, 7_001 + self.names.len());
+        let made = unanimous().args(["site", "add", &site, "--dir", utf8(&self.dir())]).args(args).output();
+        let made = made.expect("runs");
+        assert!(made.status.success(), "{}", text(&made.stderr));
+        self.names.push(name.to_owned());
+        self.running.push(None);
+        self.names.len() - 1
     }
 
     /// A file or folder of a site.
@@ -80,6 +93,28 @@ impl Cluster {
             child.kill().expect("it is ours");
             child.wait().expect("it is ours");
         }
+    }
+
+    /// Waits for the end of a site that stops by itself.
+    pub fn ended(&mut self, site: usize) -> std::process::ExitStatus {
+        let mut child = self.running[site].take().expect("it runs");
+        let status = eventually(|| child.try_wait().expect("it is ours"));
+        status.unwrap_or_else(|| {
+            let _ = child.kill();
+            panic!("{} goes on; log:\n{}", self.names[site], self.log(site))
+        })
+    }
+
+    /// One of the site's counters.
+    pub fn metric(&self, site: usize, name: &str) -> Option<u64> {
+        let running = std::fs::read(self.path(site, "data/running.json")).ok()?;
+        let running: Value = serde_json::from_slice(&running).ok()?;
+        let port = u16::try_from(running["ports"]["metrics"].as_u64()?).ok()?;
+        let mut stream = std::net::TcpStream::connect((Ipv4Addr::LOCALHOST, port)).ok()?;
+        stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: here\r\nConnection: close\r\n\r\n").ok()?;
+        let mut page = String::new();
+        stream.read_to_string(&mut page).ok()?;
+        page.lines().find_map(|line| line.strip_prefix(name)?.trim().parse().ok())
     }
 
     /// The site's process.

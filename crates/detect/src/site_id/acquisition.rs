@@ -1,6 +1,6 @@
 //! The new site's side: search, bid, announce.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
 
 use rand_chacha::ChaCha8Rng;
@@ -19,6 +19,9 @@ const BACK_OFF_POWER_MAX: u32 = 6;
 /// Collisions and objections after which a fixed id is given up.
 const FIXED_TRIES_MAX: u32 = 8;
 
+/// So often an id is announced without a majority, if somebody objects: the voters may be divided for good.
+const DIVIDED_MAX: u32 = 64;
+
 /// An id is announced again after this many waits: who missed it learns it, and two holders of one id find
 /// out when the network that kept them apart heals.
 const REMINDER_WAITS: u32 = 64;
@@ -35,7 +38,7 @@ pub enum Method {
 }
 
 /// How patiently an id is acquired.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Config {
     /// Where the tentative id comes from.
     pub method: Method,
@@ -47,6 +50,9 @@ pub struct Config {
     pub probes: u32,
     /// Ids are from 1 to this.
     pub highest_id: u32,
+    /// The stations whose [`super::Registrar`]s decide: more than half of them must consent to a bid and put the announced
+    /// id down. The same for all who may ever bid. None: silence is consent, as on a medium that all hear.
+    pub voters: BTreeSet<Station>,
 }
 
 impl Default for Config {
@@ -57,6 +63,7 @@ impl Default for Config {
             searches: 2,
             probes: 4,
             highest_id: u32::MAX >> 1,
+            voters: BTreeSet::new(),
         }
     }
 }
@@ -64,12 +71,16 @@ impl Default for Config {
 /// What came of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Event {
-    /// The id is this site's, and announced.
+    /// The id is this site's, and announced. With voters it is not its own before [`Event::Confirmed`]; it must be on
+    /// disk before the announcement, which is the next to come out of `poll_transmit`, leaves.
     Acquired(SiteId),
+    /// More than half of the voters have put the id down: it is this site's for ever.
+    Confirmed(SiteId),
     /// The fixed id is somebody else's: an operator must choose another. Nothing more happens.
     FixedIdInUse(SiteId),
     /// Another station, which takes precedence, turned out to hold the id that this site acquired while they
-    /// could not hear each other. Another id is being acquired.
+    /// could not hear each other; or too many of the voters have put it down for another. Another id is being
+    /// acquired.
     Lost(SiteId),
 }
 
@@ -99,7 +110,7 @@ enum Phase {
 
 /// Acquires an id for this site and defends it afterwards.
 ///
-/// After [`Acquisition::start`] and every `handle_*` drain `poll_transmit` and `poll_event`, then arm a timer
+/// After [`Acquisition::start`] and every `handle_*` drain `poll_event` and `poll_transmit`, then arm a timer
 /// for `poll_timeout`.
 #[derive(Clone, Debug)]
 pub struct Acquisition {
@@ -109,6 +120,11 @@ pub struct Acquisition {
     phase: Phase,
     seq: u32,
     tries: u32,
+    /// Voters that consented to the bid, or put down the announced id.
+    consents: BTreeSet<Station>,
+    /// Voters that have the announced id down for another.
+    objectors: BTreeSet<Station>,
+    confirmed: bool,
     due: Option<Time>,
     rng: ChaCha8Rng,
     outbox: VecDeque<Transmit>,
@@ -126,6 +142,9 @@ impl Acquisition {
             phase: Phase::BackingOff,
             seq: 0,
             tries: 0,
+            consents: BTreeSet::new(),
+            objectors: BTreeSet::new(),
+            confirmed: false,
             due: None,
             rng: ChaCha8Rng::seed_from_u64(station.0 ^ seed.rotate_left(32)),
             outbox: VecDeque::new(),
@@ -184,10 +203,22 @@ impl Acquisition {
             Message::IsThereObjection { site } | Message::OfficialSiteId { site } => {
                 self.rival(now, from, site, message);
             }
-            Message::Objection { site, holder } if holder != self.station => self.objected(now, holder, site),
+            Message::Objection { site, holder } if holder != self.station => {
+                self.objected(now, from, holder, site);
+            }
+            Message::NoObjection { site } if self.is_bidding(site) => self.consented(from),
+            Message::Recorded { site } if self.is_announcing(site) => {
+                self.consented(from);
+                if self.is_majority(&self.consents) {
+                    self.confirmed = true;
+                    self.events.push_back(Event::Confirmed(site));
+                }
+            }
             Message::SiteIdReply { .. }
             | Message::SubmitYourId { .. }
             | Message::Objection { .. }
+            | Message::NoObjection { .. }
+            | Message::Recorded { .. }
             | Message::HostIdInvalid { .. } => {}
         }
         Ok(())
@@ -205,14 +236,25 @@ impl Acquisition {
                 self.broadcast(now, Message::IsThereObjection { site });
                 self.phase = Phase::Bidding { site, broadcasts: broadcasts + 1 };
             }
+            Phase::Bidding { site, .. } if !self.is_majority(&self.consents) => {
+                self.broadcast(now, Message::IsThereObjection { site });
+            }
             Phase::Bidding { site, .. } => {
                 self.responder.hold(site, self.station);
                 self.tries = 0;
+                self.forget_votes();
                 self.events.push_back(Event::Acquired(site));
                 self.announce(now, site, 1);
             }
             Phase::BackingOff => self.start(now),
-            Phase::Official { site, announcements } if announcements < self.config.probes => {
+            Phase::Official { site, announcements }
+                if !self.objectors.is_empty() && self.is_announcing(site) && announcements >= DIVIDED_MAX =>
+            {
+                self.lose(now, site);
+            }
+            Phase::Official { site, announcements }
+                if announcements < self.config.probes || self.is_announcing(site) =>
+            {
                 self.announce(now, site, announcements + 1);
             }
             Phase::Official { site, announcements } => {
@@ -271,6 +313,7 @@ impl Acquisition {
     }
 
     fn bid(&mut self, now: Time, site: SiteId) {
+        self.forget_votes();
         self.phase = Phase::Bidding { site, broadcasts: 1 };
         self.broadcast(now, Message::IsThereObjection { site });
     }
@@ -296,8 +339,21 @@ impl Acquisition {
         }
     }
 
-    fn objected(&mut self, now: Time, holder: Station, site: SiteId) {
+    fn objected(&mut self, now: Time, from: Station, holder: Station, site: SiteId) {
         match self.phase {
+            // The voters decide, and not who is lower: an id that most of them have down is this site's, whatever
+            // another had put down at the rest.
+            Phase::Official { site: mine, .. } if mine == site && !self.config.voters.is_empty() => {
+                if self.is_announcing(site) && self.config.voters.contains(&from) {
+                    self.objectors.insert(from);
+                    self.consents.remove(&from);
+                    let others = &self.config.voters - &self.objectors;
+                    if !self.is_majority(&others) {
+                        self.responder.remember(site, holder);
+                        self.lose(now, site);
+                    }
+                }
+            }
             Phase::Bidding { site: mine, .. } if mine == site => {
                 self.responder.remember(site, holder);
                 self.back_off(now, site);
@@ -321,6 +377,42 @@ impl Acquisition {
         self.responder.remember(site, other);
         self.events.push_back(Event::Lost(site));
         self.back_off(now, site);
+    }
+
+    /// The voters have the announced id down for another, or are divided: whoever put it down for this site may
+    /// forget it, since it was never used.
+    fn lose(&mut self, now: Time, site: SiteId) {
+        self.responder.release();
+        self.events.push_back(Event::Lost(site));
+        self.outbox.push_back(Message::HostIdInvalid { site }.to(To::All));
+        self.back_off(now, site);
+    }
+
+    fn is_bidding(&self, site: SiteId) -> bool {
+        matches!(self.phase, Phase::Bidding { site: mine, .. } if mine == site)
+    }
+
+    /// Announced to voters, and not confirmed by most of them yet.
+    fn is_announcing(&self, site: SiteId) -> bool {
+        let official = matches!(self.phase, Phase::Official { site: mine, .. } if mine == site);
+        official && !self.confirmed && !self.config.voters.is_empty()
+    }
+
+    fn consented(&mut self, voter: Station) {
+        if self.config.voters.contains(&voter) {
+            self.consents.insert(voter);
+        }
+    }
+
+    /// More than half of the voters; without voters any set will do.
+    fn is_majority(&self, voters: &BTreeSet<Station>) -> bool {
+        self.config.voters.is_empty() || 2 * voters.len() > self.config.voters.len()
+    }
+
+    fn forget_votes(&mut self) {
+        self.consents.clear();
+        self.objectors.clear();
+        self.confirmed = false;
     }
 
     fn back_off(&mut self, now: Time, site: SiteId) {

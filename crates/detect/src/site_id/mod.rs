@@ -4,14 +4,21 @@
 //! [`Acquisition`] is the new site's side; [`Responder`] is what every site answers with, the new one too
 //! once it has its id. Before it has an id a site is known by its [`Station`]. All messages are small and
 //! may be lost, doubled or overtaken.
+//!
+//! On a medium that everybody hears, silence is consent, and two who cannot hear each other may choose alike until
+//! they meet. Where a site asks over a connection to each peer, it can do better: a [`Registrar`] answers at every
+//! peer, says aloud that it has no objection, and puts on disk who announced an id; an id is a site's when more than
+//! half of [`Config::voters`] have. Any two majorities share a voter, and no voter puts down an id for two.
 
 mod acquisition;
+mod registrar;
 mod responder;
 
 use minicbor::{Decode, Encode};
 use wire::SiteId;
 
 pub use acquisition::{Acquisition, Config, Event, Method};
+pub use registrar::{Record, Registrar, Ruling};
 pub use responder::{REMEMBERED_MAX, Responder};
 
 /// What names a site before it has an id, and tells two bidders for one id apart: a network station
@@ -47,6 +54,12 @@ pub enum SiteIdError {
     /// It comes from this very station: an echo.
     #[error("the sender claims to be this station")]
     OwnStation,
+    /// A message that only a site with an id sends, from one without.
+    #[error("the sender has no id and says what only a site with one says")]
+    OutOfTurn,
+    /// No site has this id.
+    #[error("not an id that a site may have")]
+    NoSuchId,
 }
 
 /// What is said.
@@ -93,6 +106,19 @@ pub(crate) enum Message {
     /// The sender, which was `site`, shuts down as scheduled.
     #[n(5)]
     HostIdInvalid {
+        #[n(0)]
+        site: SiteId,
+    },
+    /// The sender heard the bid for `site`, keeps it for the bidder as long as they are connected, and knows nothing
+    /// against it.
+    #[n(6)]
+    NoObjection {
+        #[n(0)]
+        site: SiteId,
+    },
+    /// The sender has it on disk that `site` is the announcer's.
+    #[n(7)]
+    Recorded {
         #[n(0)]
         site: SiteId,
     },

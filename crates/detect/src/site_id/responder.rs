@@ -100,7 +100,7 @@ impl Responder {
                 self.highest = self.highest.max(site).max(highest);
                 None
             }
-            Message::Objection { .. } => None,
+            Message::Objection { .. } | Message::NoObjection { .. } | Message::Recorded { .. } => None,
         }
     }
 }

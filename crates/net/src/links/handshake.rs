@@ -5,6 +5,8 @@
 //!  accepter  → length, verdict, rest     0 Welcome: the hello; 1 Busy; 2 Refused: why, for a human
 //!  dialer    → length, "ok"                Confirm: the first packet of the connection itself
 //! ```
+//!
+//! A site that has no number yet says that it bids for one instead of a hello: see [`crate::bids`].
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -19,21 +21,22 @@ use tokio::net::TcpStream;
 use tokio_rustls::{TlsAcceptor, TlsConnector, TlsStream};
 use wire::{Incarnation, SiteId};
 
-use super::Shared;
 use super::connection::{self, SOCKET_READ_BYTES, Stream, TLS_WRITE_BYTES};
 use super::peer::{Answer, CONFIRM, ConnectionId, Established, Peer};
+use super::{HelloRefused, Shared};
 use crate::Refusal;
-use crate::cert::{CertError, Identity, Role, Serial};
+use crate::bids;
+use crate::cert::{CertError, Identity, Principal, Role, Serial};
 use crate::probe::{Keys, Session};
 use crate::tls;
 use crate::trust::{Expect, Trust, Verifier};
 
 /// The longest packet of a handshake.
-const HELLO_BYTES_MAX: usize = 16 * 1024;
+pub(crate) const HELLO_BYTES_MAX: usize = 16 * 1024;
 
-const WELCOME: u8 = 0;
+pub(crate) const WELCOME: u8 = 0;
 const BUSY: u8 = 1;
-const REFUSED: u8 = 2;
+pub(crate) const REFUSED: u8 = 2;
 
 /// What both sides of a handshake need.
 pub(crate) struct Tls {
@@ -86,12 +89,12 @@ impl Shared {
         let name = ServerName::IpAddress(IpAddr::V4(Ipv4Addr::from([0, 0, 0, 0])));
         let stream = connector.connect(name, buffered(tcp, self.config.write_stuck)).await;
         let mut stream = TlsStream::from(stream.map_err(|error| Refusal::of_io(&error))?);
-        let serial = self.certified(&stream, Expect::Site(peer.site))?.1;
+        let (certified, serial) = self.certified(&stream, Expect::Site(peer.site))?;
         if !peer.may_send_hello(id) {
             return Err(Failure::Crossed);
         }
         write(&mut stream, &[&self.hello.ours()]).await?;
-        let mut reply = read(&mut stream).await?;
+        let mut reply = read(&mut stream, HELLO_BYTES_MAX).await?;
         let hello = match reply.first() {
             Some(&WELCOME) => reply.split_off(1),
             Some(&BUSY) => return Err(Failure::Crossed),
@@ -102,7 +105,10 @@ impl Shared {
             }
             Some(_) | None => return Err(Refusal::BadHello.into()),
         };
-        let incarnation = self.check_hello(peer.site, &hello)?;
+        let (site, incarnation) = self.check_hello(&certified, &hello)?;
+        if site != peer.site {
+            return Err(Refusal::WrongSite.into());
+        }
         self.establish(peer, stream, Some(remote), Made { id, incarnation, hello, serial })
     }
 
@@ -114,10 +120,15 @@ impl Shared {
     ) -> Result<(), Failure> {
         let stream = self.tls.acceptor.accept(buffered(tcp, self.config.write_stuck)).await;
         let mut stream = TlsStream::from(stream.map_err(|error| Refusal::of_io(&error))?);
-        let (site, serial) = self.certified(&stream, Expect::AnySite)?;
-        let hello = read(&mut stream).await?;
-        let incarnation = match self.check_hello(site, &hello) {
-            Ok(incarnation) => incarnation,
+        let (certified, serial) = self.certified(&stream, Expect::AnySite)?;
+        let hello = read(&mut stream, HELLO_BYTES_MAX).await?;
+        if hello == bids::OPENING {
+            // It lasts longer than a handshake may.
+            self.spawn(bids::serve(self.clone(), stream, certified, serial));
+            return Ok(());
+        }
+        let (site, incarnation) = match self.check_hello(&certified, &hello) {
+            Ok(life) => life,
             Err(why) => return refuse(&mut stream, why).await,
         };
         let peer = self.peer(site);
@@ -131,7 +142,7 @@ impl Shared {
         }
         let accepting = Accepting { peer: &peer, id };
         write(&mut stream, &[&[WELCOME], &self.hello.ours()]).await?;
-        match read(&mut stream).await {
+        match read(&mut stream, HELLO_BYTES_MAX).await {
             Ok(confirm) if confirm == CONFIRM => {}
             Ok(_) => return Err(Refusal::BadHello.into()),
             // The dialer's side of a crossed dial goes away without a word.
@@ -142,29 +153,29 @@ impl Shared {
         made
     }
 
-    /// Which site a finished handshake has certified.
-    fn certified(&self, stream: &Stream, expect: Expect) -> Result<(SiteId, Serial), Refusal> {
+    /// As which site a finished handshake has certified the other.
+    fn certified(&self, stream: &Stream, expect: Expect) -> Result<(Principal, Serial), Refusal> {
         let (_, connection) = stream.get_ref();
         let certificate = connection.peer_certificates().and_then(|chain| chain.first());
         let (principal, serial) = self.trust.check(certificate.ok_or(Refusal::NoCertificate)?, expect)?;
         match principal.role {
             // Nobody but this process may speak as this site.
             Role::Site(site) if site == self.me => Err(Refusal::WrongSite),
-            Role::Site(site) => Ok((site, serial)),
+            Role::Site(_) | Role::NamedSite => Ok((principal, serial)),
             Role::Client | Role::Administrator => Err(Refusal::WrongRole),
         }
     }
 
-    fn check_hello(&self, site: SiteId, hello: &Bytes) -> Result<Incarnation, Refusal> {
-        match self.hello.check(hello) {
-            Ok((says, incarnation)) if says == site => Ok(incarnation),
-            Ok((says, _)) => {
+    fn check_hello(&self, certified: &Principal, hello: &Bytes) -> Result<(SiteId, Incarnation), Refusal> {
+        match (self.hello.check(certified, hello), certified.role) {
+            (Ok((says, _)), Role::Site(site)) if says != site => {
                 tracing::warn!(certified = %site, %says, "a site speaks as another");
                 Err(Refusal::WrongSite)
             }
-            Err(why) => {
-                tracing::warn!(peer = %site, %why, "a hello is of no use");
-                Err(Refusal::BadHello)
+            (Ok(life), _) => Ok(life),
+            (Err(HelloRefused { why, text }), _) => {
+                tracing::warn!(peer = certified.name, %text, "a hello is of no use");
+                Err(why)
             }
         }
     }
@@ -241,7 +252,7 @@ async fn refuse(stream: &mut Stream, why: Refusal) -> Result<(), Failure> {
     Err(why.into())
 }
 
-async fn write(stream: &mut Stream, parts: &[&[u8]]) -> Result<(), Refusal> {
+pub(crate) async fn write(stream: &mut Stream, parts: &[&[u8]]) -> Result<(), Refusal> {
     let body = parts.concat();
     assert!(body.len() <= HELLO_BYTES_MAX, "a hello is short");
     let packet = [&(body.len() as u32).to_le_bytes()[..], &body].concat();
@@ -253,10 +264,10 @@ async fn write(stream: &mut Stream, parts: &[&[u8]]) -> Result<(), Refusal> {
 }
 
 /// Reads one packet and not a byte more: what follows the handshake is the connection's.
-async fn read(stream: &mut Stream) -> Result<Bytes, Refusal> {
+pub(crate) async fn read(stream: &mut Stream, bytes_max: usize) -> Result<Bytes, Refusal> {
     let failed = |error| Refusal::of_io(&error);
     let length = stream.read_u32_le().await.map_err(failed)? as usize;
-    if length > HELLO_BYTES_MAX {
+    if length > bytes_max {
         return Err(Refusal::BadHello);
     }
     let mut body = vec![0; length];
@@ -264,7 +275,7 @@ async fn read(stream: &mut Stream) -> Result<Bytes, Refusal> {
     Ok(body.into())
 }
 
-fn buffered(tcp: TcpStream, stuck: Duration) -> BufReader<TcpStream> {
+pub(crate) fn buffered(tcp: TcpStream, stuck: Duration) -> BufReader<TcpStream> {
     // Both are refinements; a connection works without them.
     let _ = tcp.set_nodelay(true);
     let _ = SockRef::from(&tcp).set_tcp_user_timeout(Some(stuck));

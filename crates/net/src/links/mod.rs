@@ -8,10 +8,10 @@
 //! The rule for two sites that dial each other at once is in `peer`.
 
 mod accept;
-mod connection;
+pub(crate) mod connection;
 mod dial;
 pub mod gate;
-mod handshake;
+pub(crate) mod handshake;
 mod outbox;
 mod peer;
 
@@ -28,7 +28,9 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use wire::{Incarnation, SiteId};
 
-use crate::cert::{CertError, Identity, Role};
+use crate::Refusal;
+use crate::bids::Bidders;
+use crate::cert::{CertError, Identity, Principal, Role};
 use crate::input::{Down, InputSender};
 use crate::metrics::Metrics;
 use crate::probe::{Socket, Via};
@@ -93,19 +95,49 @@ impl Config {
     }
 }
 
-/// A hello that is of no use; the text is for the log and for the peer's.
+/// A hello that is of no use.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
-pub struct HelloRefused(pub String);
+#[error("{text}")]
+pub struct HelloRefused {
+    /// What it counts as.
+    pub why: Refusal,
+    /// For this site's log.
+    pub text: String,
+}
+
+impl HelloRefused {
+    /// A hello that counts as a bad one.
+    pub fn new(text: impl ToString) -> HelloRefused {
+        HelloRefused { why: Refusal::BadHello, text: text.to_string() }
+    }
+}
+
+/// What a site that has no number yet does on its connection.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Bid {
+    /// It has connected.
+    Opened,
+    /// It says this: at most [`crate::bids::BID_BYTES_MAX`].
+    Said(Bytes),
+    /// Its connection is gone.
+    Closed,
+}
 
 /// What the two sites of a new connection tell each other before anything else.
 pub trait Hello: Send + Sync + 'static {
     /// What this site says: at most 16 KiB.
     fn ours(&self) -> Bytes;
 
-    /// Reads what a peer says: which life of which site it is. Whether the certificate is that site's is checked
-    /// by the caller.
-    fn check(&self, theirs: &Bytes) -> Result<(SiteId, Incarnation), HelloRefused>;
+    /// Reads what a peer says, whose certificate speaks for `certified`: which life of which site it is. A number that
+    /// stands in the certificate is compared by the caller; whether a name goes with a number is checked here.
+    fn check(&self, certified: &Principal, theirs: &Bytes) -> Result<(SiteId, Incarnation), HelloRefused>;
+
+    /// Answers a site of this certified name that has no number yet; `Ok(None)` answers with nothing. May block for
+    /// the disk: it is called where that is allowed. An error ends the connection and is counted.
+    fn bid(&self, name: &str, bid: Bid) -> Result<Option<Bytes>, Refusal> {
+        let _ = (name, bid);
+        Err(Refusal::WrongRole)
+    }
 }
 
 /// All links of a site. Cheap to clone; [`Links::close`] ends them.
@@ -119,14 +151,15 @@ pub(crate) struct Shared {
     me: SiteId,
     config: Config,
     tls: Tls,
-    trust: Arc<Trust>,
-    hello: Arc<dyn Hello>,
+    pub(crate) trust: Arc<Trust>,
+    pub(crate) hello: Arc<dyn Hello>,
     peers: RwLock<BTreeMap<SiteId, Arc<Peer>>>,
     listed: RwLock<BTreeMap<SiteId, PeerAddress>>,
     gate: Gate,
+    pub(crate) bidders: Arc<Bidders>,
     socket: Option<Arc<Socket>>,
     inputs: InputSender,
-    metrics: Arc<Metrics>,
+    pub(crate) metrics: Arc<Metrics>,
     closing: watch::Sender<bool>,
     next_connection: AtomicU64,
 }
@@ -140,22 +173,26 @@ pub enum StartError {
     /// The certificate cannot be used.
     #[error(transparent)]
     Certificate(#[from] CertError),
-    /// The certificate is not a site's.
-    #[error("the certificate is not a site's")]
-    NotASite,
+    /// The certificate is not that of this site.
+    #[error("the certificate is not that of {0}")]
+    NotThisSite(SiteId),
 }
 
 impl Links {
-    /// Listens, and from now on answers. The peers come with [`Links::set_peers`].
+    /// Listens, and from now on answers as this site. The peers come with [`Links::set_peers`].
     pub async fn start(
         config: Config,
-        identity: &Identity,
+        (me, identity): (SiteId, &Identity),
         trust: Arc<Trust>,
         hello: Arc<dyn Hello>,
         inputs: InputSender,
         metrics: Arc<Metrics>,
     ) -> Result<Links, StartError> {
-        let Role::Site(me) = identity.principal().role else { return Err(StartError::NotASite) };
+        match identity.principal().role {
+            Role::Site(site) if site == me => {}
+            Role::NamedSite => {}
+            Role::Site(_) | Role::Client | Role::Administrator => return Err(StartError::NotThisSite(me)),
+        }
         let tls = Tls::new(identity, &trust)?;
         let (listener, address) = listen(config.listen)?;
         let socket = match config.datagrams {
@@ -168,6 +205,7 @@ impl Links {
         let shared = Arc::new(Shared {
             me,
             gate: Gate::new(config.half_open_max, config.accepts_per_second),
+            bidders: Arc::default(),
             config,
             tls,
             trust,

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use net::cert::{Authority, Identity, Role, Validity};
+use net::cert::{Authority, Identity, Principal, Role, Validity};
 use net::links::StartError;
 use net::{Config, Hello, HelloRefused, Input, InputSender, Inputs, Links, Metrics, PeerAddress, Trust};
 use rustls::pki_types::ServerName;
@@ -59,8 +59,8 @@ impl Hello for Says {
         [&self.site.to_le_bytes()[..], &self.incarnation.to_le_bytes()].concat().into()
     }
 
-    fn check(&self, theirs: &Bytes) -> Result<(SiteId, Incarnation), HelloRefused> {
-        let bad = || HelloRefused("twelve bytes, please".to_owned());
+    fn check(&self, _: &Principal, theirs: &Bytes) -> Result<(SiteId, Incarnation), HelloRefused> {
+        let bad = || HelloRefused::new("twelve bytes, please");
         let (site, incarnation) = theirs.split_first_chunk::<4>().ok_or_else(bad)?;
         let incarnation = incarnation.try_into().map_err(|_| bad())?;
         Ok((SiteId(u32::from_le_bytes(*site)), Incarnation(u64::from_le_bytes(incarnation))))
@@ -93,7 +93,8 @@ impl Site {
         let (sender, inputs) = net::inputs();
         let site = SiteId(hello.site);
         let hello = Arc::new(hello);
-        let links = Links::start(config, identity, trust, hello, sender.clone(), metrics.clone()).await?;
+        let links =
+            Links::start(config, (site, identity), trust, hello, sender.clone(), metrics.clone()).await?;
         Ok(Site { site, links, inputs, sender, metrics })
     }
 

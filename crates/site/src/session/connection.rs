@@ -92,7 +92,7 @@ impl Site {
         let principal = match principal.role {
             net::cert::Role::Administrator => Principal::Administer,
             net::cert::Role::Client => Principal::Member,
-            net::cert::Role::Site(_) => Principal::Observe,
+            net::cert::Role::Site(_) | net::cert::Role::NamedSite => Principal::Observe,
         };
         Some((stream, Entrant { principal: Some(principal), serial: Some(serial) }))
     }

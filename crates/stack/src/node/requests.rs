@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use membership::group::{GroupRequest, GroupView};
 use membership::interface::{Join, Looked, WishError};
-use wire::{GroupName, MemberId, ProcessId, Time};
+use wire::{GroupName, MemberId, ProcessId, SiteId, Time};
 
 use super::Node;
 use crate::api::{
@@ -14,6 +14,18 @@ use crate::api::{
 };
 
 impl Node {
+    /// A site that the configuration does not know, before anything else is heard of it.
+    pub fn learn_site(&mut self, site: SiteId, name: &str, mserver: bool) {
+        let known = self.config.known.iter_mut().find(|(known, _)| *known == site);
+        match known {
+            Some((_, known)) => name.clone_into(known),
+            None => self.config.known.push((site, name.to_owned())),
+        }
+        if mserver && !self.config.mservers.contains(&site) {
+            self.config.mservers.push(site);
+        }
+    }
+
     /// A process is born: its id.
     pub fn open_process(&mut self) -> ProcessId {
         self.interface.handle_born()
