@@ -85,7 +85,8 @@ impl Detector {
         let hold = peer.flap.hold();
         let Route::Broken(broken) = &mut peer.route else { return };
         broken.good += 1;
-        if broken.good < GOOD_WANTED || now.since(broken.since) < hold {
+        // Patience with a path that flaps is for who has another.
+        if broken.good < GOOD_WANTED || (broken.via.is_some() && now.since(broken.since) < hold) {
             return;
         }
         broken.own = false;
