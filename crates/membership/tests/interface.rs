@@ -437,6 +437,28 @@ fn a_member_that_was_removed_with_its_site_by_mistake_joins_again_and_an_expelle
 }
 
 #[test]
+fn a_join_that_the_line_granted_and_took_back_unseen_is_asked_for_anew() {
+    let mut world = World::new();
+    let process = world.own.handle_born();
+    let m = world.own.join(world.now, process, name("g"), Join::default()).expect("taken");
+    let asked = world.own.poll_submit().expect("the join");
+    let mut granted = world.side.make(true, &[1, 2], vec![]);
+    granted.requests = vec![asked];
+    world.side.take(&granted);
+    assert_eq!(world.side.members("g"), Some(vec![m]));
+    for sites in [&[2][..], &[2, 1]] {
+        let step = world.side.make(true, sites, vec![]);
+        world.side.take(&step);
+    }
+    // It saw none of these steps, only what they came to.
+    world.own.handle_step(world.now, &[], &world.side.tables);
+    world.settle();
+    let members = world.side.members("g").expect("it was founded anew");
+    assert!(members.iter().all(|member| member.process == process && *member != m), "{members:?}");
+    assert!(world.events.iter().any(|e| matches!(e, Event::Rejoining { was, .. } if *was == m)));
+}
+
+#[test]
 fn a_view_that_was_missed_is_made_good_from_the_tables() {
     let mut world = World::new();
     let process = world.own.handle_born();

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use wire::{GroupId, MemberId, Time};
 
-use super::{Interface, Membership};
+use super::{Asked, Interface, Membership};
 use crate::group::{Consistency, Create, GroupMember, GroupRequest, GroupView};
 use crate::interface::Event;
 use crate::step::Why;
@@ -119,6 +119,22 @@ impl Interface {
         self.events.push_back(Event::Rejoining { was, member, group });
     }
 
+    /// The line granted a join while this site was off it, and took the member out when it removed the site: no view
+    /// will list it.
+    fn join_anew(&mut self, now: Time, tables: &GroupTables) {
+        let is_asked = |member: MemberId| {
+            let asks = |a: &Asked| matches!(&a.request, GroupRequest::Join { member: m, .. } if *m == member);
+            self.asked.values().any(asks)
+        };
+        let waits = |(member, m): &(&MemberId, &Membership)| {
+            m.group.is_none() && !is_asked(**member) && tables.group_of(**member).is_none()
+        };
+        let lost: Vec<MemberId> = self.members.iter().filter(waits).map(|(member, _)| *member).collect();
+        for member in lost {
+            self.rejoin(now, member);
+        }
+    }
+
     pub(super) fn forget_empty_groups(&mut self) {
         let alive: BTreeSet<GroupId> = self.members.values().filter_map(|m| m.group).collect();
         self.seen.retain(|group, _| alive.contains(group));
@@ -146,6 +162,9 @@ impl Interface {
             }
         }
         self.take_views(now, &missed.into_values().collect::<Vec<_>>());
+        if tables.primary() {
+            self.join_anew(now, tables);
+        }
         for (member, group) in mine {
             let Some(group) = group.filter(|_| tables.group_of(member).is_none()) else { continue };
             // Off the line a group that is missing may be another side's; one that is newer has gone on without it, and
