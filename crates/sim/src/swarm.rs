@@ -42,6 +42,8 @@ pub enum Profile {
     LongCuts,
     /// Much is cast while links stall that have little room.
     FullLinks,
+    /// The durable workload, which has plans of its own (`crate::durable`). No ordinary seed has it.
+    Durable,
 }
 
 impl Profile {
@@ -223,7 +225,7 @@ impl Swarm {
 
     fn stress(&mut self, dice: &mut Dice) {
         match self.profile {
-            Profile::Mixed => {}
+            Profile::Mixed | Profile::Durable => {}
             Profile::Coordinators => {
                 self.faults = vec![Fault::CrashWhileSending, Fault::CrashWhileSending, Fault::Crash];
                 self.world.doom_per_mille = *dice.pick(&[5, 20, 60]);

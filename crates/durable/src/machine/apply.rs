@@ -66,6 +66,11 @@ impl Durable {
         self.settle(now);
     }
 
+    /// There was no room for the checkpoint of [`Event::Checkpoint`]: the next one is due as if it had been taken.
+    pub fn handle_checkpoint_not_taken(&mut self, number: crate::Number) {
+        self.apply.taking.take_if(|head| head.number == number);
+    }
+
     /// Applies as far as it can: up to what is committed, and what is here.
     pub(super) fn apply_committed(&mut self, now: Time) {
         while !self.stopped && self.apply.running.is_none() && self.applied < self.committed.min(self.agreed)
