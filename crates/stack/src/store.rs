@@ -8,12 +8,15 @@
 //! takes all operations that wait and hands them to one call of [`DiskStore::work`]: one sync covers all of their
 //! entries.
 //!
-//! The record at position p of the machine is entry p of the log; the machine's meta record is the log's metadata;
-//! its checkpoint is the log's ([`checkpoint`](self::checkpoint)).
+//! The record at position p of the machine is entry p of the log, with the position up to which the log was synced
+//! when it was written as its tag; the machine's meta record is the log's metadata; its checkpoint is the log's
+//! ([`checkpoint`](self::checkpoint)).
 
 mod checkpoint;
 mod incoming;
 mod open;
+
+use std::fmt::Display;
 
 use bytes::Bytes;
 use durable::{CheckpointHead, Done, Locator, Number, Record, StoreOp, Token};
@@ -49,6 +52,8 @@ pub struct DiskStore<D: Disk> {
     /// Where the parts of the checkpoint in force are.
     parts: Option<Parts>,
     incoming: Option<Incoming>,
+    /// Why it has failed.
+    failed: Option<String>,
 }
 
 /// What an append came to.
@@ -56,7 +61,7 @@ enum Appended {
     /// It waits for the sync.
     Waits,
     Full,
-    Failed,
+    Failed(String),
 }
 
 impl<D: Disk> DiskStore<D> {
@@ -73,26 +78,32 @@ impl<D: Disk> DiskStore<D> {
                         waiting.push((token, records.first().map_or(u64::MAX, |first| first.position)));
                     }
                     Appended::Full => done.push(Done::Full(token)),
-                    Appended::Failed => done.push(Done::Failed(token)),
+                    Appended::Failed(why) => done.push(self.fail(token, &why)),
                 },
-                StoreOp::Meta { record, .. } => done.push(said(token, self.log.set_metadata(&record))),
+                StoreOp::Meta { record, .. } => {
+                    let set = self.log.set_metadata(&record);
+                    done.push(self.said(token, set));
+                }
                 StoreOp::Cut { from, .. } => {
                     // The log is durable in the order in which it was asked for.
                     self.sync(&mut waiting, &mut done);
                     let cut = if from < self.log.next() { self.log.truncate(from) } else { Ok(()) };
-                    done.push(said(token, cut));
+                    done.push(self.said(token, cut));
                 }
                 StoreOp::Repair { record, .. } => {
                     self.sync(&mut waiting, &mut done);
                     self.log.note_damage(record.position, record.position);
                     let repaired = self.log.repair(&[(record.position, &[], &record.bytes)]);
-                    done.push(said(token, repaired));
+                    done.push(self.said(token, repaired));
                 }
-                StoreOp::Compact { before, .. } => done.push(said(token, self.free(before))),
+                StoreOp::Compact { before, .. } => {
+                    let freed = self.free(before);
+                    done.push(self.said(token, freed));
+                }
                 StoreOp::Read { from, to, bytes_max, .. } => {
                     done.push(match self.read(from, to, bytes_max) {
                         Ok(records) => Done::Read(token, records),
-                        Err(_) => Done::Failed(token),
+                        Err(error) => self.fail(token, &error),
                     });
                 }
                 StoreOp::ReadCheckpoint { number, at, .. } => {
@@ -102,7 +113,7 @@ impl<D: Disk> DiskStore<D> {
                     done.push(match self.receive(number, at, &bytes) {
                         Ok(()) => Done::Stored(token),
                         Err(wal::DiskError::Full(_)) => Done::Full(token),
-                        Err(_) => Done::Failed(token),
+                        Err(error) => self.fail(token, &error),
                     });
                 }
                 StoreOp::InstallCheckpoint { head, .. } => {
@@ -110,7 +121,7 @@ impl<D: Disk> DiskStore<D> {
                     done.push(match self.install(head) {
                         Ok(window) => Done::Installed(token, window),
                         Err(LogError::Full(_)) => Done::Full(token),
-                        Err(_) => Done::Failed(token),
+                        Err(error) => self.fail(token, &error),
                     });
                 }
             }
@@ -131,6 +142,17 @@ impl<D: Disk> DiskStore<D> {
         Ok(Some(parts.head.clone()))
     }
 
+    /// Why the store has failed, in words for an operator; none if it has not.
+    pub fn failed(&self) -> Option<&str> {
+        self.failed.as_deref()
+    }
+
+    /// Notes why, if it is the first failure.
+    fn fail(&mut self, token: Token, why: &dyn Display) -> Done {
+        self.failed.get_or_insert_with(|| why.to_string());
+        Done::Failed(token)
+    }
+
     /// What the checkpoint in force is of.
     pub fn checkpoint(&self) -> Option<&CheckpointHead> {
         self.parts.as_ref().map(|parts| &parts.head)
@@ -141,18 +163,21 @@ impl<D: Disk> DiskStore<D> {
         let Some(first) = records.first() else { return Appended::Waits };
         if first.position != self.log.next() {
             // What it stands behind was refused for want of room.
-            return if first.position > self.log.next() { Appended::Full } else { Appended::Failed };
+            return match first.position > self.log.next() {
+                true => Appended::Full,
+                false => Appended::Failed(format!("entry {} was written already", first.position)),
+            };
         }
         for record in records {
-            match self.log.append(&[], &record.bytes) {
+            match self.log.append(&self.log.synced().to_le_bytes(), &record.bytes) {
                 Ok(_) => {}
                 Err(LogError::Full(_)) => {
                     return match self.log.truncate(first.position) {
                         Ok(()) => Appended::Full,
-                        Err(_) => Appended::Failed,
+                        Err(error) => Appended::Failed(error.to_string()),
                     };
                 }
-                Err(_) => return Appended::Failed,
+                Err(error) => return Appended::Failed(error.to_string()),
             }
         }
         Appended::Waits
@@ -168,7 +193,7 @@ impl<D: Disk> DiskStore<D> {
             },
             other => other.map(drop),
         };
-        done.extend(waiting.drain(..).map(|(token, _)| said(token, synced.clone())));
+        done.extend(waiting.drain(..).map(|(token, _)| self.said(token, synced.clone())));
     }
 
     /// Entries before this position are not needed any more.
@@ -202,17 +227,22 @@ impl<D: Disk> DiskStore<D> {
         }
     }
 
+    /// What an operation without a result came to.
+    fn said(&mut self, token: Token, outcome: Result<(), LogError>) -> Done {
+        match outcome {
+            Ok(()) => Done::Stored(token),
+            Err(LogError::Full(_)) => Done::Full(token),
+            Err(error) => self.fail(token, &error),
+        }
+    }
+
     fn part(&self, number: Number, at: &Locator) -> Option<durable::Chunk> {
         let parts = self.parts.as_ref().filter(|parts| parts.head.number == number)?;
         parts.chunk(&self.log, at)
     }
 }
 
-/// What an operation without a result came to.
-fn said(token: Token, outcome: Result<(), LogError>) -> Done {
-    match outcome {
-        Ok(()) => Done::Stored(token),
-        Err(LogError::Full(_)) => Done::Full(token),
-        Err(_) => Done::Failed(token),
-    }
+/// What an entry's tag proves: when it was written, everything before this position was synced.
+fn proof_of(tag: &[u8]) -> u64 {
+    tag.first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes))
 }

@@ -133,6 +133,9 @@ impl Durable {
         let position = entry.number.position;
         self.clock = self.clock.max(entry.time);
         self.apply.since_mark += entry.bytes() as u64;
+        if !matches!(entry.body, Body::Configuration(_)) {
+            self.change_passed(entry.number);
+        }
         match &entry.body {
             Body::Request(request) => self.apply_request(request.clone(), entry),
             Body::ViewStart { .. } => self.applied = position,

@@ -143,6 +143,11 @@ impl Disks {
         perhaps.into_iter().filter(|number| number.position <= last).map(Held::Entry).collect()
     }
 
+    /// Why the store of a site has failed.
+    pub fn why(&self, site: usize) -> &str {
+        self.places[site].open.as_ref().and_then(|open| open.store.failed()).unwrap_or("nobody knows")
+    }
+
     /// The application's state as of the checkpoint in force.
     pub fn load(&self, site: usize) -> Result<App, StoreError> {
         self.places[site].open.as_ref().map_or_else(|| Ok(App::default()), |open| load(&open.store))
@@ -176,7 +181,8 @@ impl Disks {
         site: usize,
         serial: u64,
     ) -> Option<(Vec<Done>, Vec<Held>, Option<(Duration, u64)>)> {
-        let open = self.places[site].open.as_mut()?;
+        let Place { open, perhaps, .. } = &mut self.places[site];
+        let open = open.as_mut()?;
         let (_, jobs) = open.working.take_if(|(working, _)| *working == serial)?;
         let entries = entries_of(&jobs);
         let done = perform(&mut open.store, jobs);
@@ -190,7 +196,12 @@ impl Disks {
                 Done::Installed(..) | Done::Taken(_) => {
                     held.extend(open.store.checkpoint().map(|head| Held::UpTo(head.number.position)));
                 }
-                Done::Failed(_) | Done::Full(_) | Done::Read(..) | Done::Part(..) | Done::NotTaken(_) => {}
+                // A failed sync loses a part, and keeps a part.
+                Done::Failed(token) => {
+                    let written = entries.iter().filter(|(of, _)| of == token);
+                    perhaps.extend(written.map(|(_, number)| *number));
+                }
+                Done::Full(_) | Done::Read(..) | Done::Part(..) | Done::NotTaken(_) => {}
             }
         }
         let next = self.begin(site);

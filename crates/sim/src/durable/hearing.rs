@@ -91,7 +91,7 @@ impl Run {
 
     fn said(&mut self, life: SiteIncarnation, event: Event) {
         let site = index(life.site);
-        self.members.hear(life, &event);
+        self.members.hear(self.world.now(), life, &event);
         match event {
             Event::Store(_, op) => {
                 let next = self.disks.ask(site, Job::Op(op));
@@ -149,7 +149,9 @@ impl Run {
             Said::Read(id) => {
                 if let Some(read) = self.reads.remove(&(life.site, id)) {
                     self.reach(Kind::Workload, "durable: read");
-                    self.see(What::ReadDone(read.number, self.apps[site].applied));
+                    // Where the machine is: its own entries, and a checkpoint's, are nothing to the application.
+                    let applied = self.status(site).map_or(0, |status| status.applied);
+                    self.see(What::ReadDone(read.number, applied));
                 }
             }
             Said::Checkpoint { head, window } => {
@@ -198,7 +200,10 @@ impl Run {
             Said::Fatal(Fatal::WriteFailed) => {
                 self.reach(Kind::Fault, "store: failed sync");
                 if self.plan.sync_errors == 0 {
-                    self.violated("Own Store", format!("the store of {life} fails on a sound disk"));
+                    self.violated(
+                        "Own Store",
+                        format!("the store of {life} fails on a sound disk: {}", self.disks.why(site)),
+                    );
                 }
                 self.world.crash(site, Death::Process);
             }

@@ -87,8 +87,9 @@ impl Plan {
             act_every: Duration::from_millis(dice.between(3, 25)),
             read_per_mille: *dice.pick(&[50, 250, 600]),
         };
-        // Without one store the others must be enough, and must have everything.
-        if plan.elects() >= plan.stores || plan.writes_least() < 2 {
+        // Without one store the others must be enough, and must have everything; and the operator who replaces it does
+        // not know how to go by way of another W.
+        if plan.elects() >= plan.stores || plan.writes_least() < 2 || plan.writes.is_some() {
             plan.loss = Loss::None;
         }
         plan

@@ -295,7 +295,7 @@ impl Run {
         }
     }
 
-    fn status(&self, site: usize) -> Option<Status> {
+    pub(super) fn status(&self, site: usize) -> Option<Status> {
         self.world.host(site).filter(|_| !self.world.paused(site))?.node().durable_status(&self.group)
     }
 

@@ -133,7 +133,7 @@ impl<D: Disk> DiskStore<D> {
             Ok(()) => Done::Taken(number),
             Err(LogError::Full(_)) => Done::NotTaken(number),
             // No operation of the machine's: the failure is the store's.
-            Err(_) => Done::Failed(Token::default()),
+            Err(error) => self.fail(Token::default(), &error),
         }
     }
 

@@ -11,6 +11,8 @@ use super::DiskStore;
 
 /// The file: parts, one behind the other. Where each begins is in memory: some bytes a part.
 pub(super) const NAME: &str = "incoming";
+/// Room for what stands behind the parts of a checkpoint, if the log's set of released entries is not huge.
+const LAST_BYTES: u64 = 16 << 10;
 
 pub(super) struct Incoming {
     number: Number,
@@ -39,9 +41,9 @@ impl<D: Disk> DiskStore<D> {
 
     /// What was received takes the place of the log (D20). Returns the window of answers.
     ///
-    /// What may find no room is written first, and changes nothing. Then the log behind the checkpoint is cut; the
-    /// machine has seen to it that this store is not sure of its end while that matters (D15). What is left of the log
-    /// before the checkpoint is told apart when it is opened.
+    /// What may find no room is written first, and changes nothing. Then the log behind the checkpoint is cut, and only
+    /// then is it in force; the machine has seen to it that this store is not sure of its end meanwhile (D15). What is
+    /// left of the log before the checkpoint is told apart when it is opened.
     pub(super) fn install(&mut self, head: CheckpointHead) -> Result<Bytes, LogError> {
         let position = head.number.position;
         let Some(incoming) = self.incoming.take().filter(|incoming| incoming.number == head.number) else {
@@ -67,16 +69,24 @@ impl<D: Disk> DiskStore<D> {
         if let Some(error) = failed {
             return Err(LogError::Read(error));
         }
-        if self.log.next() > position + 1 {
+        // The last bytes of the checkpoint get the room that the file leaves.
+        match self.disk.allocate(NAME, incoming.end + LAST_BYTES) {
+            Ok(()) => self.forget_incoming().map_err(LogError::Fatal)?,
+            Err(DiskError::Full(name)) => {
+                self.log.checkpoint_abort()?;
+                return Err(LogError::Full(name));
+            }
+            Err(error) => return Err(LogError::Fatal(error)),
+        }
+        let is_cut = self.log.next() > position + 1;
+        if is_cut {
             self.log.truncate(position + 1)?;
         }
-        // A disk that is full only now has lost the log's end already: it is opened again, with that known.
-        let in_force = self.finish();
-        in_force.map_err(|error| match error {
-            LogError::Full(name) => LogError::Fatal(DiskError::Full(name)),
+        self.finish().map_err(|error| match error {
+            // Its end is gone: the machine is made anew, and knows it from the disk.
+            LogError::Full(name) if is_cut => LogError::Fatal(DiskError::Full(name)),
             other => other,
         })?;
-        self.forget_incoming().map_err(LogError::Fatal)?;
         let parts = self.parts.as_ref().ok_or(LogError::Damaged(position))?;
         parts.window(&self.log).map_err(|_| LogError::Damaged(position))
     }

@@ -5,8 +5,8 @@ use durable::{Configuration, Durable, Entry, Life, Number, Recovery, RecoveryErr
 use wal::{Disk, Item, Log, LogError, OpenError};
 use wire::{SiteId, StoreId};
 
-use super::DiskStore;
 use super::checkpoint::Parts;
+use super::{DiskStore, proof_of};
 
 /// Why a store could not be opened. It stays as it is; the site takes a new store, and has it added in place of this.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -60,7 +60,7 @@ impl<D: Disk> DiskStore<D> {
             return Err(StoreError::Unreadable(name));
         }
         let parts = Parts::find(&log)?;
-        let mut store = DiskStore { disk, log, parts, incoming: None };
+        let mut store = DiskStore { disk, log, parts, incoming: None, failed: None };
         store.forget_incoming().map_err(LogError::Fatal)?;
         let meta = store.log.metadata();
         let meta = (!meta.is_empty()).then(|| Bytes::copy_from_slice(meta));
@@ -70,11 +70,12 @@ impl<D: Disk> DiskStore<D> {
         };
         let at = checkpoint.as_ref().map_or(Number::default(), |(head, _)| head.number);
         let mut recovery = Recovery::new(settings, meta, checkpoint);
-        if let Some(first) = store.first_of_use(at)? {
+        let Found { first, proven } = store.find(at)?;
+        if let Some(first) = first {
             let mut told = Ok(());
             store.log.reader().range(first, store.log.next(), u64::MAX, &mut |item| {
                 if told.is_ok() {
-                    told = tell(&mut recovery, item);
+                    told = tell(&mut recovery, item, proven);
                 }
             })?;
             told?;
@@ -83,11 +84,11 @@ impl<D: Disk> DiskStore<D> {
         Ok(Opened { store, machine })
     }
 
-    /// From where on the log, without gaps, is of use beside the checkpoint; what goes another way than it is cut.
-    fn first_of_use(&mut self, at: Number) -> Result<Option<u64>, StoreError> {
-        let (mut first, mut end) = (None, 0);
-        // The numbers of the checkpoint's own entry, and of the first whole one behind it.
-        let (mut here, mut behind) = (None, None);
+    /// Goes through the log, to see from where on it is of use beside the checkpoint.
+    fn find(&self, at: Number) -> Result<Found, StoreError> {
+        let (mut first, mut end, mut proven) = (None, 0, 0);
+        // The number of the checkpoint's own entry.
+        let mut here = None;
         self.log.reader().range(1, self.log.next(), u64::MAX, &mut |item| {
             let (from, to) = match item {
                 Item::Entry(entry) => (entry.position, entry.position),
@@ -97,34 +98,38 @@ impl<D: Disk> DiskStore<D> {
                 first = Some(from); // before a gap: freed, or from before a checkpoint that was received
             }
             end = to;
-            if let Item::Entry(entry) = item
-                && (from == at.position || (from > at.position && behind.is_none()))
-                && let Ok(entry) = Entry::from_record(Bytes::copy_from_slice(entry.payload))
-            {
-                let place = if from == at.position { &mut here } else { &mut behind };
-                *place = Some(entry.number);
+            if let Item::Entry(entry) = item {
+                proven = proven.max(proof_of(entry.tag));
+                if from == at.position {
+                    let record = Entry::from_record(Bytes::copy_from_slice(entry.payload));
+                    here = record.ok().map(|entry| entry.number);
+                }
             }
         })?;
-        if end < at.position {
-            return Ok(None);
-        }
-        // A checkpoint that was received may stand in the place of a log that went another way: what that has behind
-        // the checkpoint follows something else, and what it has before is not what the checkpoint is of.
-        let is_other = here.is_some_and(|here| here != at);
-        if is_other || behind.is_some_and(|behind| behind.view < at.view) {
-            self.log.truncate((at.position + 1).min(self.log.next()))?;
-        }
+        // A checkpoint that was received may stand in the place of a log that went another way: what that has before it
+        // is not what the checkpoint is of. Behind the checkpoint it was cut before that was in force.
         let is_whole = at.position == 0 || here == Some(at);
-        let first = first.filter(|_| is_whole).or(Some(at.position + 1));
-        Ok(first.filter(|first| *first < self.log.next()))
+        let first = first.filter(|_| is_whole && end >= at.position).or(Some(at.position + 1));
+        Ok(Found { first: first.filter(|first| *first < self.log.next()), proven })
     }
 }
 
-/// Tells what one place of the log holds.
-fn tell(recovery: &mut Recovery, item: Item<'_>) -> Result<(), RecoveryError> {
+/// What the log holds.
+struct Found {
+    /// From here on, without gaps, it is of use.
+    first: Option<u64>,
+    /// Everything before was synced once: entries behind it say so.
+    proven: u64,
+}
+
+/// Tells what one place of the log holds. What cannot be read and was never known to be synced is torn: a crash may lose
+/// any part of what was written last.
+fn tell(recovery: &mut Recovery, item: Item<'_>, proven: u64) -> Result<(), RecoveryError> {
     match item {
-        // The log has compared its checksum, and has cut what was torn.
         Item::Entry(entry) => recovery.record(entry.position, Bytes::copy_from_slice(entry.payload), true),
-        Item::Damaged(first, last) => (first..=last).try_for_each(|position| recovery.missing(position)),
+        Item::Damaged(first, last) => (first..=last).try_for_each(|position| match position < proven {
+            true => recovery.missing(position),
+            false => recovery.record(position, Bytes::new(), false),
+        }),
     }
 }
