@@ -35,6 +35,8 @@ use crate::peers::{Inbound, Peers, Refused};
 
 /// An agreement message up to this size travels by itself; a longer one, with tables in it, in the link's order.
 const BARE_BYTES_MAX: usize = 60_000;
+/// A message between stores up to this size goes as agreement does.
+const STORE_BYTES_MAX: usize = 4 << 10;
 /// The longest payload of a cast.
 const PAYLOAD_BYTES_MAX: usize = 64 << 20;
 /// Room for what is put in front of a payload.
@@ -570,9 +572,11 @@ impl Node {
                 }
                 Action::Store { to, message } => {
                     let header = Header::new(Kind::Store, 0, message.len()).to_bytes();
+                    // A chunk of a log or of a checkpoint waits like data: the reserve is there for flushes.
+                    let class = if message.len() > STORE_BYTES_MAX { Class::Data } else { Class::Control };
                     for site in to {
                         // A full link means a site that takes nothing: what matters is sent again.
-                        let _ = self.peers.send_parts(now, site, (header, message.clone()), Class::Control);
+                        let _ = self.peers.send_parts(now, site, (header, message.clone()), class);
                     }
                 }
                 Action::Submit(request) => {

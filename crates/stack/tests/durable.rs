@@ -167,3 +167,19 @@ fn a_read_waits_until_everything_acknowledged_before_is_applied_here() {
     cluster.until("the read passes", |c| c.sites[&3].told.iter().any(passed));
     assert_eq!(state(&cluster, 3), ["write 1"]);
 }
+
+#[test]
+fn a_site_without_a_store_is_a_member_and_no_more() {
+    let mut cluster = three(&Settings::default());
+    write(&mut cluster, 3, 1);
+    cluster.node(3).close_durable(&group("ledger"));
+    cluster.sites.get_mut(&3).expect("a site").store = None;
+    write(&mut cluster, 1, 2);
+    let now = cluster.now;
+    assert!(cluster.node(3).durable(now, &group("ledger")).is_none());
+    // It sees what members cast, and carries views and orders.
+    let member = cluster.view(1, "ledger").expect("a view").members[0].id;
+    cluster.cast(member, "ledger", Order::Abcast, "hello");
+    cluster.until("the member hears it", |c| c.has(3, "hello"));
+    assert_eq!(state(&cluster, 2), ["write 1", "write 2"]);
+}

@@ -40,6 +40,8 @@ struct Place {
     disk: SimDisk,
     store: StoreId,
     counts: bool,
+    /// It is to count, or was to count once.
+    counted: bool,
     open: Option<Open>,
     /// Entries that were on their way to the disk when the site died: they may be there.
     perhaps: Vec<Number>,
@@ -77,6 +79,7 @@ impl Disks {
             disk: SimDisk::new(dice.number(), faults),
             store: store(site),
             counts: site < plan.stores,
+            counted: site < plan.stores,
             open: None,
             perhaps: Vec::new(),
         });
@@ -104,6 +107,23 @@ impl Disks {
     /// Whether the store at a site is to be one that counts.
     pub fn counts(&self, site: usize) -> bool {
         self.places[site].counts
+    }
+
+    /// Whether it ever was.
+    pub fn counted(&self, site: usize) -> bool {
+        self.places[site].counted
+    }
+
+    /// Another site's store is to count, or not, if so many are left. False if not.
+    pub fn move_on(&mut self, site: usize, least: usize) -> bool {
+        let counting = self.places.iter().filter(|place| place.counts).count();
+        let place = &mut self.places[site];
+        if place.counts && counting <= least {
+            return false;
+        }
+        place.counts = !place.counts;
+        place.counted |= place.counts;
+        true
     }
 
     /// The stores that are to count, when everything is well.

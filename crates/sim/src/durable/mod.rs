@@ -100,7 +100,6 @@ const REACHED: &[&str] = &[
     "durable: opened with a log",
     "durable: restored while running",
     "durable: store could not be opened",
-    "durable: surpassed",
 ];
 
 /// What clients and the operator did.
@@ -111,6 +110,7 @@ const WORKLOAD: &[&str] = &[
     "durable: change refused",
     "durable: local read",
     "durable: not taken",
+    "durable: other stores wanted",
     "durable: read",
     "durable: store replaced",
 ];

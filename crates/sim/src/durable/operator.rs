@@ -11,10 +11,13 @@ pub fn next_change(status: &Status, wanted: &[(StoreId, SiteId)]) -> Option<Chan
         return None;
     }
     let stores = &status.configuration.stores;
-    let is_wanted = |store: &StoreId| wanted.iter().any(|(other, _)| other == store);
-    if let Some(store) = stores.keys().find(|store| !is_wanted(store)) {
-        return Some(Change::Remove { store: *store });
+    // Those that are missing first, so that there are never fewer than are wanted; but a site has one store at most.
+    if let Some((store, site)) = wanted.iter().find(|(store, _)| !stores.contains_key(store)) {
+        return Some(match stores.iter().find(|(_, there)| *there == site) {
+            Some((old, _)) => Change::Remove { store: *old },
+            None => Change::Add { store: *store, site: *site },
+        });
     }
-    let missing = wanted.iter().find(|(store, _)| !stores.contains_key(store));
-    missing.map(|(store, site)| Change::Add { store: *store, site: *site })
+    let is_wanted = |store: &StoreId| wanted.iter().any(|(other, _)| other == store);
+    stores.keys().find(|store| !is_wanted(store)).map(|store| Change::Remove { store: *store })
 }

@@ -40,6 +40,8 @@ pub struct Plan {
     pub full: bool,
     /// How a store loses what it had.
     pub loss: Loss,
+    /// Whether the operator wants other stores to count now and then: the group moves.
+    pub moves: bool,
     /// Clients.
     pub clients: usize,
     /// The mean time between two acts of clients.
@@ -83,6 +85,7 @@ impl Plan {
             sync_errors: *dice.pick(&[0, 0, 0, 3_000, 10_000]),
             full: dice.chance(250),
             loss: *dice.pick(&[Loss::None, Loss::None, Loss::Emptied, Loss::Rot]),
+            moves: false,
             clients: dice.between(2, 6) as usize,
             act_every: Duration::from_millis(dice.between(3, 25)),
             read_per_mille: *dice.pick(&[50, 250, 600]),
@@ -92,7 +95,14 @@ impl Plan {
         if plan.elects() >= plan.stores || plan.writes_least() < 2 || plan.writes.is_some() {
             plan.loss = Loss::None;
         }
+        // Drawn last: a seed without is what it was.
+        plan.moves = dice.chance(400) && plan.loss == Loss::None && plan.writes.is_none();
         plan
+    }
+
+    /// The fewest stores that may be wanted to count.
+    pub fn stores_least(&self) -> usize {
+        if self.moves { (self.stores - 1).max(2) } else { self.stores }
     }
 
     /// The group's first configuration.
@@ -112,7 +122,7 @@ impl Plan {
     pub fn writes_least(&self) -> usize {
         match (self.writes, self.loss) {
             (Some(writes), _) => usize::from(writes),
-            (None, Loss::None) => self.stores / 2 + 1,
+            (None, Loss::None) => self.stores_least() / 2 + 1,
             (None, Loss::Emptied | Loss::Rot) => (self.stores - 1) / 2 + 1,
         }
     }

@@ -285,6 +285,12 @@ impl Run {
     }
 
     fn operate(&mut self) {
+        if self.plan.moves && self.healed_at.is_none() && self.dice.chance(150) {
+            let site = self.dice.index(self.world.sites());
+            if self.disks.move_on(site, self.plan.stores_least()) {
+                self.reach(Kind::Workload, "durable: other stores wanted");
+            }
+        }
         let wanted: Vec<(StoreId, SiteId)> = self.disks.wanted().collect();
         for site in 0..self.world.sites() {
             let change = self.status(site).and_then(|status| operator::next_change(&status, &wanted));
@@ -309,7 +315,7 @@ impl Run {
     }
 
     pub(super) fn held(&mut self, site: usize, store: StoreId, held: Vec<Held>) {
-        if self.disks.counts(site) {
+        if self.disks.counted(site) {
             for held in held {
                 self.see(match held {
                     Held::Entry(number) => What::Held(store, number),
