@@ -35,6 +35,9 @@ pub enum Held {
     UpTo(u64),
 }
 
+/// When a piece of work will be done, and the number to ask for it by.
+pub type Due = (Duration, u64);
+
 /// One site's place.
 struct Place {
     disk: SimDisk,
@@ -174,13 +177,13 @@ impl Disks {
     }
 
     /// Work for a store. Returns when it will be done, and by which number to ask for it then, if the store was idle.
-    pub fn ask(&mut self, site: usize, job: Job) -> Option<(Duration, u64)> {
+    pub fn ask(&mut self, site: usize, job: Job) -> Option<Due> {
         let open = self.places[site].open.as_mut()?;
         open.waiting.push_back(job);
         self.begin(site)
     }
 
-    fn begin(&mut self, site: usize) -> Option<(Duration, u64)> {
+    fn begin(&mut self, site: usize) -> Option<Due> {
         let open = self.places[site].open.as_mut()?;
         if open.working.is_some() || open.waiting.is_empty() {
             return None;
@@ -195,12 +198,7 @@ impl Disks {
     }
 
     /// The time has come: what was done, what is on the disk by that, and the next piece of work.
-    #[allow(clippy::type_complexity, reason = "three answers to one question")]
-    pub fn work(
-        &mut self,
-        site: usize,
-        serial: u64,
-    ) -> Option<(Vec<Done>, Vec<Held>, Option<(Duration, u64)>)> {
+    pub fn work(&mut self, site: usize, serial: u64) -> Option<(Vec<Done>, Vec<Held>, Option<Due>)> {
         let Place { open, perhaps, .. } = &mut self.places[site];
         let open = open.as_mut()?;
         let (_, jobs) = open.working.take_if(|(working, _)| *working == serial)?;

@@ -10,7 +10,7 @@ use wire::{GroupName, SiteId, SiteIncarnation, StoreId, Time, ViewId};
 
 use super::app::App;
 use super::clients::{Act, Clients};
-use super::disks::{Disks, Held};
+use super::disks::{Disks, Due, Held};
 use super::history::{Observation, What};
 use super::member::Members;
 use super::plan::{Loss, Plan};
@@ -355,7 +355,7 @@ impl Run {
         }
     }
 
-    pub(super) fn again(&mut self, site: usize, next: Option<(Duration, u64)>) {
+    pub(super) fn again(&mut self, site: usize, next: Option<Due>) {
         if let Some((after, serial)) = next {
             self.wake(after, Wake::Work(site, serial));
         }

@@ -14,11 +14,13 @@ use super::Violation;
 use crate::durable::{Observation, What};
 
 type RequestId = (durable::ClientId, u64);
+/// How, and at which observation, a promise is broken.
+type Broken = (usize, String);
 
 /// A promise: its name and its check, which says how and at which observation it is broken.
 struct Promise {
     name: &'static str,
-    check: fn(&[Observation]) -> Result<(), (usize, String)>,
+    check: fn(&[Observation]) -> Result<(), Broken>,
 }
 
 const PROMISES: &[Promise] = &[
