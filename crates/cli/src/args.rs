@@ -463,7 +463,8 @@ pub struct BenchSink {
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   unanimous sim --seeds 1..2000      a table of what was reached, then `N passed, M failed`
-  unanimous sim --seed 42 --trace    one seed, event by event")]
+  unanimous sim --seed 42 --trace    one seed, event by event
+  unanimous sim --durable            durable groups on faulty disks")]
 pub struct Sim {
     /// One seed
     #[arg(long, conflicts_with = "seeds")]
@@ -477,6 +478,9 @@ pub struct Sim {
     /// Print every event of the run
     #[arg(long)]
     pub trace: bool,
+    /// Durable groups, their stores on faulty disks, instead of the ordinary workload; the seeds are others
+    #[arg(long, conflicts_with = "scale")]
+    pub durable: bool,
     /// Measure one large cluster without chance faults instead: what a view change costs
     #[arg(long, conflicts_with_all = ["seeds", "trace"])]
     pub scale: bool,

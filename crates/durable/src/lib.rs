@@ -28,4 +28,4 @@ pub use machine::{Absent, Durable, Progress, Status};
 pub use message::{Life, MessageError};
 pub use recovery::{Recovery, RecoveryError};
 pub use settings::Settings;
-pub use storage::{CheckpointHead, Chunk, Locator, Record, StoreOp, Token};
+pub use storage::{CheckpointHead, Chunk, Done, Locator, Record, StoreOp, Token};

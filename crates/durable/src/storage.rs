@@ -162,6 +162,27 @@ impl StoreOp {
     }
 }
 
+/// What has become of an operation: for [`handle_done`](crate::Durable::handle_done), which calls the `handle_*` of each.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Done {
+    /// A write is durable.
+    Stored(Token),
+    /// It failed (D4).
+    Failed(Token),
+    /// There was no room, and nothing of it was written.
+    Full(Token),
+    /// Records were read.
+    Read(Token, Vec<Record>),
+    /// A part of a checkpoint was read; none: that checkpoint is not there any more.
+    Part(Token, Option<Chunk>),
+    /// A received checkpoint is the current one; its domain 0.
+    Installed(Token, Bytes),
+    /// The checkpoint of [`Event::Checkpoint`](crate::Event::Checkpoint) is the current one.
+    Taken(Number),
+    /// It is not, for want of room: the one before stays.
+    NotTaken(Number),
+}
+
 /// Something that may leave only when all writes up to a token are durable.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct AfterWrite<T> {

@@ -24,6 +24,14 @@ pub enum Concern {
     Doom = 7,
     /// Which profile a seed has.
     Profile = 8,
+    /// The plan of a seed of the durable workload.
+    Durable = 9,
+    /// Times of stores' work, what a crash leaves of it, how their disks fail.
+    Stores = 10,
+    /// What the clients of a durable group do.
+    Clients = 11,
+    /// Which fault strikes which store.
+    Mischief = 12,
 }
 
 /// Seeded dice.

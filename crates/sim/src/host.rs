@@ -87,6 +87,25 @@ pub enum Request {
     Flush(ProcessId, GroupName),
     /// The site leaves the core-set in order to stop.
     Stop,
+    /// Something of the store of a durable group.
+    Durable(GroupName, Durably),
+}
+
+/// What is asked of a site's store of a durable group.
+#[derive(Clone, Debug)]
+pub enum Durably {
+    /// It is there from now on.
+    Open(Box<durable::Durable>),
+    /// Apply a client's request. The proposer's clock says so many milliseconds.
+    Propose(u64, durable::Request),
+    /// Say when everything that was acknowledged before is applied here: taken with the read's number.
+    Read,
+    /// Change the configuration.
+    Change(durable::Change),
+    /// The application has applied the entry at a position, and answers.
+    Applied(u64, Bytes),
+    /// The disk has done something.
+    Done(durable::Done),
 }
 
 /// What a host says to a request at once.
@@ -198,6 +217,10 @@ pub enum Event {
         /// Whether it is refused.
         blocked: bool,
     },
+    /// The store of a durable group says something.
+    Durable(GroupName, durable::Event),
+    /// The store of a durable group wants something of its disk.
+    Store(GroupName, durable::StoreOp),
     /// The site has left and may stop.
     MayStop,
     /// A transition of a protocol, for coverage.

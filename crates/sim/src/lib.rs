@@ -8,6 +8,7 @@
 
 pub mod coverage;
 pub mod dice;
+pub mod durable;
 pub mod faults;
 pub mod history;
 pub mod host;

@@ -4,14 +4,15 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use durable::ProposeError;
 use membership::kernel;
 use membership::step::Peer;
 use stack::{CastError, CastOptions, Casted, Config, JoinOptions, LocalMembers, Node, ReplyKind};
 use wire::frame::Kind;
-use wire::{Bugs, ClusterId, ProcessId, SiteId, Time};
+use wire::{Bugs, ClusterId, GroupName, ProcessId, SiteId, Time};
 
 use crate::coverage::{self, FAULTS, WORKLOAD};
-use crate::host::{Answer, Boot, Cast, Channel, Connection, Event, Host, Request, Transmit, Write};
+use crate::host::{Answer, Boot, Cast, Channel, Connection, Durably, Event, Host, Request, Transmit, Write};
 use crate::world::index;
 
 /// What all nodes of a run are told.
@@ -153,6 +154,7 @@ impl Host for Site {
                 Some(0)
             }
             Request::Cast(process, group, cast) => return self.cast(now, process, &group, cast),
+            Request::Durable(group, what) => return durably(node, now, group, what),
             Request::Reply(ticket, bytes) => {
                 node.reply(now, ticket, ReplyKind::Reply, bytes).is_ok().then_some(0)
             }
@@ -183,6 +185,9 @@ impl Host for Site {
     fn poll_event(&mut self) -> Option<Event> {
         if let Some(phase) = self.phase.take() {
             return Some(phase);
+        }
+        if let Some((group, op)) = self.node.poll_durable_store() {
+            return Some(Event::Store(group, op));
         }
         loop {
             if let Some(event) = translate(self.node.poll_event()?) {
@@ -217,6 +222,36 @@ impl Host for Site {
     }
 }
 
+/// What is asked of a durable group's store; nothing of a site that has none.
+fn durably(node: &mut Node, now: Time, name: GroupName, what: Durably) -> Answer {
+    if let Durably::Open(machine) = what {
+        node.open_durable(name, *machine);
+        return Answer::Taken(0);
+    }
+    let Some(mut group) = node.durable(now, &name) else { return Answer::Refused("no store") };
+    let taken = match what {
+        Durably::Open(_) => return Answer::Taken(0),
+        Durably::Propose(time, request) => group.propose(time, request).map(|()| 0),
+        Durably::Read => group.read().map(|read| read.0),
+        Durably::Change(change) => {
+            return if group.change(change).is_ok() { Answer::Taken(0) } else { Answer::Later };
+        }
+        Durably::Applied(position, answer) => {
+            group.applied(position, answer);
+            Ok(0)
+        }
+        Durably::Done(done) => {
+            group.done(done);
+            Ok(0)
+        }
+    };
+    match taken {
+        Ok(number) => Answer::Taken(number),
+        Err(ProposeError::NotActive | ProposeError::Busy) => Answer::Later,
+        Err(ProposeError::TooLarge | ProposeError::Stopped) => Answer::Refused("refused"),
+    }
+}
+
 /// What frames of a kind are about. The second and later packets of a frame that is too long for one begin with
 /// anything: they are few, and counted as what they look like.
 fn subject(kind: Option<Kind>) -> &'static str {
@@ -225,6 +260,7 @@ fn subject(kind: Option<Kind>) -> &'static str {
         Some(Kind::Interface) => "interface",
         Some(Kind::Multicast) => "multicast",
         Some(Kind::Call) => "calls",
+        Some(Kind::Store) => "stores",
         Some(Kind::Detect) => "probes",
         Some(Kind::LinkAck) => "acknowledgements",
         Some(Kind::Acquire | Kind::Hello | Kind::LinkData | Kind::Relay | Kind::Session) | None => "other",
@@ -278,6 +314,7 @@ fn translate(event: stack::Event) -> Option<Event> {
         },
         stack::Event::Blocked { group, blocked } => Event::Blocked { group, blocked },
         stack::Event::Flushed { process, flush } => Event::Flushed { process, flush },
+        stack::Event::Durable { group, said } => Event::Durable(group, said),
         stack::Event::Note(note) => Event::Note(note),
         stack::Event::MayStop => Event::MayStop,
         stack::Event::Surpassed(_) => Event::MayStop,

@@ -61,6 +61,11 @@ pub struct Report {
 }
 
 impl Report {
+    /// The flag that chooses the seed's workload, with a space before it; nothing for the ordinary one.
+    pub fn workload(&self) -> &'static str {
+        if self.profile == Profile::Durable { " --durable" } else { "" }
+    }
+
     /// Whether nothing was broken.
     pub fn passed(&self) -> bool {
         self.violations.is_empty()
@@ -89,7 +94,7 @@ impl fmt::Display for Report {
         if self.passed() {
             writeln!(f, "passed")
         } else {
-            writeln!(f, "replay: unanimous sim --seed {}", self.seed)
+            writeln!(f, "replay: unanimous sim{} --seed {}", self.workload(), self.seed)
         }
     }
 }
@@ -142,6 +147,18 @@ pub fn run_seeds<H: Host>(
     expected: &[(Kind, &'static str)],
     progress: &(dyn Fn(&Report) + Sync),
 ) -> Summary {
+    let one = |seed, keep| run_seed::<H>(seed, &Options { hosts: options.hosts.clone(), keep });
+    run_each(seeds, threads, &one, expected, progress)
+}
+
+/// Runs seeds of any workload on so many threads: `one` runs a seed, and keeps so much of it in words.
+pub fn run_each(
+    seeds: Range<u64>,
+    threads: usize,
+    one: &(dyn Fn(u64, Keep) -> Report + Sync),
+    expected: &[(Kind, &'static str)],
+    progress: &(dyn Fn(&Report) + Sync),
+) -> Summary {
     let next = AtomicU64::new(seeds.start);
     let summary = Mutex::new(Summary { coverage: Coverage::expecting(expected), ..Summary::default() });
     std::thread::scope(|scope| {
@@ -152,7 +169,7 @@ pub fn run_seeds<H: Host>(
                     if seed >= seeds.end {
                         return;
                     }
-                    let report = run_seed::<H>(seed, options);
+                    let report = one(seed, Keep::Nothing);
                     progress(&report);
                     summary.lock().expect("no thread panics with the summary").add(report);
                 }
@@ -161,8 +178,7 @@ pub fn run_seeds<H: Host>(
     });
     let mut summary = summary.into_inner().expect("no thread panics with the summary");
     for report in &mut summary.failures {
-        let keep = Keep::Last(LINES_LAST);
-        *report = run_seed::<H>(report.seed, &Options { hosts: options.hosts.clone(), keep });
+        *report = one(report.seed, Keep::Last(LINES_LAST));
     }
     summary
 }
@@ -174,6 +190,16 @@ pub fn hunt<H: Host>(
     with: &Options<H::Config>,
     without: &Options<H::Config>,
 ) -> Option<Report> {
+    hunt_each(seeds, threads, &|seed| run_seed::<H>(seed, with), &|seed| run_seed::<H>(seed, without))
+}
+
+/// Looks for the first seed of any workload that fails when it is run one way and passes the other way.
+pub fn hunt_each(
+    seeds: Range<u64>,
+    threads: usize,
+    with: &(dyn Fn(u64) -> Report + Sync),
+    without: &(dyn Fn(u64) -> Report + Sync),
+) -> Option<Report> {
     let next = AtomicU64::new(seeds.start);
     let caught: Mutex<Option<Report>> = Mutex::new(None);
     std::thread::scope(|scope| {
@@ -184,8 +210,8 @@ pub fn hunt<H: Host>(
                     if seed >= seeds.end {
                         return;
                     }
-                    let report = run_seed::<H>(seed, with);
-                    if !report.passed() && run_seed::<H>(seed, without).passed() {
+                    let report = with(seed);
+                    if !report.passed() && without(seed).passed() {
                         // Seeds before it that other threads are at are finished yet.
                         next.store(seeds.end, Ordering::Relaxed);
                         let mut caught = caught.lock().expect("no thread panics with the catch");
@@ -423,6 +449,8 @@ impl<H: Host> Run<H> {
             | Event::Rejoining { .. }
             | Event::Flushed { .. }
             | Event::Blocked { .. }
+            | Event::Durable(..)
+            | Event::Store(..)
             | Event::Transition(_)
             | Event::Coordinating(_)
             | Event::Note(_) => {}

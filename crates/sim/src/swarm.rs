@@ -44,6 +44,8 @@ pub enum Profile {
     FullLinks,
     /// One site hears nothing and can still send: nobody else may be removed.
     OneDeaf,
+    /// The durable workload, which has plans of its own (`crate::durable`). No ordinary seed has it.
+    Durable,
 }
 
 impl Profile {
@@ -230,7 +232,7 @@ impl Swarm {
 
     fn stress(&mut self, dice: &mut Dice) {
         match self.profile {
-            Profile::Mixed => {}
+            Profile::Mixed | Profile::Durable => {}
             Profile::Coordinators => {
                 self.faults = vec![Fault::CrashWhileSending, Fault::CrashWhileSending, Fault::Crash];
                 self.world.doom_per_mille = *dice.pick(&[5, 20, 60]);

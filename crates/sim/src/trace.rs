@@ -16,6 +16,16 @@ impl Digest {
     /// Of nothing.
     pub const EMPTY: Digest = Digest(0xcbf2_9ce4_8422_2325);
 
+    /// The digest as a number.
+    pub fn value(self) -> u64 {
+        self.0
+    }
+
+    /// A digest that goes on from this one.
+    pub fn of(value: u64) -> Digest {
+        Digest(value)
+    }
+
     /// Adds a number.
     pub fn number(&mut self, n: u64) {
         self.0 = (self.0.rotate_left(23) ^ n).wrapping_mul(0x9e37_79b9_7f4a_7c15);

@@ -435,6 +435,8 @@ impl Workload {
             Event::Blocked { group, blocked } => {
                 self.blocked.insert((index(life.site), group), blocked);
             }
+            // Ordinary seeds have no stores.
+            Event::Durable(..) | Event::Store(..) => {}
             Event::MayStop | Event::Transition(_) | Event::Coordinating(_) | Event::Note(_) => {}
         }
     }

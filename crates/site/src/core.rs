@@ -540,6 +540,8 @@ impl Core {
                 self.ended = Some(Ended::Surpassed);
             }
             Event::Note(note) => tracing::info!("{note}"),
+            // A site opens no store yet.
+            Event::Durable { .. } => {}
             Event::MayStop => self.ended = Some(Ended::InOrder),
             Event::Trace(name) => tracing::trace!(name),
         }

@@ -348,6 +348,13 @@ pub enum Event {
         /// The number `flush` returned.
         flush: u64,
     },
+    /// A group's store at this site says something.
+    Durable {
+        /// The group.
+        group: GroupName,
+        /// What.
+        said: durable::Event,
+    },
     /// A connection to this site is wanted at once.
     Reconnect(SiteId),
     /// This life was removed because it was not heard: what is left of a connection with it is to be broken and made

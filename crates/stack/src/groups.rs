@@ -1,23 +1,26 @@
 //! The groups with members at this site, and the calls around their casts: for each group the data plane
 //! (`multicast::Endpoint`), the table that knows outsiders' casts, and the contact that carries them.
 
+mod casting;
 mod deliver;
 mod outside;
+mod stores;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use bytes::Bytes;
 use membership::group::{GroupRequest, GroupView};
-use multicast::call::outsider::{Carriage, Order as Carried, Refusal, Table};
+use multicast::call::outsider::{Order as Carried, Table};
 use multicast::call::{
-    Answerer, CallOptions, Caller, ClientId, Contact, Dedup, Envelope, Kind, Passage, PointMessage,
-    ProcessList, Replies, Switch, Ticket, causal,
+    Answerer, CallOptions, Caller, ClientId, Contact, Dedup, Envelope, Passage, PointMessage, ProcessList,
+    Replies, Switch, Ticket, causal,
 };
-use multicast::{Cast, Endpoint, Extent, MessageNumber, Order, Parting};
+use multicast::{Endpoint, Extent, MessageNumber, Order, Parting};
 use wire::{GroupId, GroupName, MemberId, ProcessId, SiteId, SiteIncarnation, Time, ViewId};
 
 use crate::api::{CallId, CastError, CastOptions, Casted, Event, ReplyKind};
+pub use stores::DurableGroup;
 
 /// Casts that the site itself makes for a group (it carries them for outsiders) and that wait for the end of a view
 /// change or for room; beyond it clients are told that the contact is busy.
@@ -34,6 +37,8 @@ pub(crate) enum Action {
     Frame { to: Arc<[SiteId]>, frame: Bytes },
     /// Send a message beside the groups' order.
     Point { to: SiteId, message: PointMessage },
+    /// Send what a store says to those of other sites.
+    Store { to: Vec<SiteId>, message: Bytes },
     /// Ask the core-set.
     Submit(GroupRequest),
     /// A site keeps a view change waiting.
@@ -59,6 +64,7 @@ pub(crate) struct Groups {
     /// The view with which a group ended for this site: what comes for it and earlier ones is late.
     ended: BTreeMap<GroupId, ViewId>,
     clients: BTreeMap<(ProcessId, GroupId), outside::Outsider>,
+    stores: stores::Stores,
     next_stream: u32,
     next_call: u64,
     next_flush: u64,
@@ -129,6 +135,7 @@ impl Groups {
             parted: BTreeSet::new(),
             ended: BTreeMap::new(),
             clients: BTreeMap::new(),
+            stores: stores::Stores::default(),
             next_stream: 0,
             next_call: 1,
             next_flush: 1,
@@ -374,6 +381,7 @@ impl Groups {
         self.end_partings(now);
         self.caller.handle_timeout(now);
         self.outsiders_time_out(now);
+        self.stores_time_out(now);
         self.collect(now);
     }
 
@@ -381,7 +389,12 @@ impl Groups {
         let groups = self.groups.values().filter_map(|group| group.endpoint.poll_timeout());
         let clients = self.clients.values().filter_map(|outsider| outsider.client.poll_timeout());
         let partings = self.partings.values().map(Parting::until);
-        groups.chain(clients).chain(partings).chain(self.caller.poll_timeout()).min()
+        groups
+            .chain(clients)
+            .chain(partings)
+            .chain(self.caller.poll_timeout())
+            .chain(self.stores_timeout())
+            .min()
     }
 
     /// Casts for a member.
@@ -615,32 +628,6 @@ impl Group {
         }
     }
 
-    fn cast(
-        &mut self,
-        now: Time,
-        member: MemberId,
-        order: Order,
-        safe: bool,
-        body: Bytes,
-    ) -> Result<MessageNumber, CastError> {
-        let taken = match order {
-            Order::Gbcast => self.endpoint.gbcast(now, member, body),
-            Order::Mbcast | Order::Fbcast | Order::Cbcast | Order::Abcast => {
-                self.endpoint.cast(now, member, Cast { order, safe, payload: body })
-            }
-        };
-        match taken {
-            Ok(number) => {
-                self.newest = self.newest.max(number);
-                Ok(number)
-            }
-            Err(error) => {
-                self.wants_room |= error == multicast::CastError::Full;
-                Err(error.into())
-            }
-        }
-    }
-
     /// Whether a member of this site is in, or will be with a view that is on its way.
     fn has_more_here(&self) -> bool {
         let coming = self.latest.iter().flat_map(|view| &view.members).map(|member| member.id);
@@ -656,71 +643,5 @@ impl Group {
             }
             number > stable
         });
-    }
-
-    /// Casts what the site carries for others, as far as the group takes it. Says whether it did anything.
-    fn cast_own(&mut self, now: Time, caller: &mut Caller) -> bool {
-        let before = self.own_casts.len();
-        // What was delivered before the cast must have been judged: else a copy might be cast in a later view.
-        if before > 0 && self.is_shown() && !self.endpoint.is_blocked() {
-            self.cast_waiting(now, caller);
-        }
-        self.own_casts.len() < before
-    }
-
-    fn cast_waiting(&mut self, now: Time, caller: &mut Caller) {
-        // Any member of the site's will do, even one that has left and is still listed.
-        let listed = self.endpoint.view().into_iter().flat_map(|view| &view.members);
-        let Some(member) = listed.map(|member| member.id).find(|member| member.process.birth == self.me)
-        else {
-            self.own_casts.clear();
-            return;
-        };
-        while let Some(mut own) = self.own_casts.pop_front() {
-            let origin = own.envelope.outsider;
-            match origin.map(|origin| (origin, self.dedup.may_carry(&origin))) {
-                None | Some((_, Carriage::Fresh)) => {}
-                Some((_, Carriage::Repeated)) => own.envelope.kind = Kind::Repeated,
-                Some((_, Carriage::Later)) => {
-                    self.own_casts.push_front(own);
-                    return;
-                }
-                Some((origin, Carriage::Refused(refusal))) => {
-                    self.contact.handle_refused(&origin, refusal, caller);
-                    continue;
-                }
-            }
-            let (order, safe) = match own.order {
-                // Always safe: only what all have, with its place and all before it, may be called settled.
-                Carried::Total | Carried::Safe => (Order::Abcast, true),
-                Carried::Group => (Order::Gbcast, false),
-            };
-            match self.cast(now, member, order, safe, own.envelope.wrap(&own.payload)) {
-                Ok(number) => {
-                    if let Some(origin) = origin {
-                        self.carried.insert(number, (origin.client, origin.sequence));
-                    }
-                }
-                Err(CastError::Full | CastError::Blocked) => {
-                    self.own_casts.push_front(own);
-                    return;
-                }
-                // It will never be taken as things are: the client asks again, or another contact.
-                Err(_) => {
-                    if let Some(origin) = origin {
-                        self.contact.handle_refused(&origin, Refusal::Busy, caller);
-                    }
-                }
-            }
-        }
-    }
-
-    /// Queues a cast for others than the site's members. At the bound its client is told that the contact is busy.
-    fn queue_own(&mut self, own: OwnCast, caller: &mut Caller) {
-        if self.own_casts.len() < OWN_CASTS_MAX {
-            self.own_casts.push_back(own);
-        } else if let Some(origin) = own.envelope.outsider {
-            self.contact.handle_refused(&origin, Refusal::Busy, caller);
-        }
     }
 }

@@ -1,8 +1,9 @@
 //! Floor 6: one site as one pure state machine.
 //!
 //! A [`Node`] joins the floors below: a link to every other site, failure detection, the core-set's kernel and
-//! tables, the member interface, and an endpoint for every group that has members here. The simulator and the
-//! running site drive the same `Node`; its type doc states the call order.
+//! tables, the member interface, an endpoint for every group that has members here, and a machine for every durable
+//! group that has a store here. The simulator and the running site drive the same `Node`; its type doc states the call
+//! order. [`store`] is what a durable group's disk does, on a log.
 
 #![forbid(unsafe_code)]
 
@@ -10,6 +11,7 @@ pub mod api;
 mod groups;
 mod node;
 mod peers;
+pub mod store;
 
 use membership::step::Why;
 
@@ -18,6 +20,7 @@ pub use api::{
     Connection, Event, GroupSummary, JoinError, JoinOptions, LocalMembers, Record, ReplyKind, ReplyTo,
     SiteState, SiteSummary, Status, Store, Ticket, Transmit,
 };
+pub use groups::DurableGroup;
 pub use link::Config as LinkConfig;
 pub use membership::interface::Looked;
 pub use node::{Node, StartError};

@@ -6,22 +6,23 @@
 //!               └──────────┴──────────────┴──────────┴───────────┘ frames
 //! ```
 
+mod detection;
 mod requests;
 mod status;
+mod stores;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
-use detect::{Detector, Event as Detected, Evidence, Path};
+use detect::{Detector, Path};
 use link::Class;
 use membership::group::{GroupRequest, GroupView, Outcome, SiteInfo, SiteRole};
 use membership::interface::message::Answer;
 use membership::interface::{self, Host, Interface, Looked};
 use membership::kernel::Ticket as WriteTicket;
 use membership::service::{Event as Decided, RecordError, Service};
-use membership::step::{Step, Why, Witnesses};
+use membership::step::{Step, Why};
 use membership::tables::GroupTables;
 use wire::frame::{self, Header, Kind};
 use wire::{SiteId, SiteIncarnation, Time, ViewId};
@@ -34,12 +35,12 @@ use crate::peers::{Inbound, Peers, Refused};
 
 /// An agreement message up to this size travels by itself; a longer one, with tables in it, in the link's order.
 const BARE_BYTES_MAX: usize = 60_000;
+/// A message between stores up to this size goes as agreement does.
+const STORE_BYTES_MAX: usize = 4 << 10;
 /// The longest payload of a cast.
 const PAYLOAD_BYTES_MAX: usize = 64 << 20;
 /// Room for what is put in front of a payload.
 const ENVELOPE_BYTES_MAX: usize = 64 << 10;
-/// How often the set of sites heard is looked at.
-const HEARD_EVERY: Duration = Duration::from_millis(50);
 
 /// One site as a pure state machine.
 ///
@@ -103,7 +104,7 @@ impl Node {
             true => interface::Config::new(life),
             false => interface::Config::attached(life, spread(&config.mservers, life.site)),
         };
-        let settings = detection(config.detection_max);
+        let settings = detection::settings(config.detection_max);
         let multicast = multicast::Config {
             window_bytes: config.window_bytes_max,
             slow_after: config.slow_member_after,
@@ -271,6 +272,7 @@ impl Node {
         match kind {
             Kind::Multicast => self.groups.handle_frame(now, from, body).map_err(Refused::Body),
             Kind::Call => self.groups.handle_point(now, from, body).map_err(Refused::Body),
+            Kind::Store => self.groups.handle_store_message(now, from, &body).map_err(Refused::Body),
             Kind::Control => self.take_control(now, from, &body),
             Kind::Interface => self.take_interface(now, from, &body),
             Kind::Detect
@@ -306,6 +308,7 @@ impl Node {
             Kind::Interface
             | Kind::Multicast
             | Kind::Call
+            | Kind::Store
             | Kind::Acquire
             | Kind::Hello
             | Kind::LinkData
@@ -327,74 +330,6 @@ impl Node {
             None => self.interface.handle_bytes(now, from, body),
         };
         taken.map_err(|error| Refused::Body(error.to_string()))
-    }
-
-    fn settle_detection(&mut self, now: Time) -> bool {
-        let mut busy = false;
-        while let Some(transmit) = self.detector.poll_transmit() {
-            let by = match transmit.path {
-                Path::Direct => None,
-                Path::Via(neighbour) => Some(neighbour),
-            };
-            let probe = frame::join(Kind::Detect, 0, &transmit.body);
-            self.peers.send_bare(transmit.to, Channel::Datagram, by, probe);
-        }
-        while let Some(event) = self.detector.poll_event() {
-            busy = true;
-            self.detected(now, event);
-        }
-        busy
-    }
-
-    fn detected(&mut self, now: Time, event: Detected) {
-        match event {
-            Detected::Failed { who, evidence } => {
-                self.note(format!("{who} is established as failed: {evidence:?}"));
-                self.trace("detection: failed");
-                self.establish(now, who, Why::Failed, witnesses(evidence));
-                self.interface.handle_unreachable(now, who.site);
-            }
-            Detected::Left { who } => {
-                self.note(format!("{who} shuts down"));
-                self.trace("detection: announced shutdown");
-                self.establish(now, who, Why::Left, Witnesses::Two);
-                self.interface.handle_unreachable(now, who.site);
-            }
-            Detected::DirectPathBroken { peer, via } => {
-                self.note(format!("the direct path to {peer} is broken: going through {via}"));
-                self.trace("detection: detour");
-                self.peers.set_detour(now, peer, Some(via));
-            }
-            Detected::DirectPathRestored { peer } => {
-                self.note(format!("the direct path to {peer} works again"));
-                self.trace("detection: direct path restored");
-                self.peers.set_detour(now, peer, None);
-            }
-            Detected::BadLink { junior, senior } => {
-                self.note(format!("nobody connects {senior} and {junior}: the junior is to go"));
-                self.trace("detection: bad link");
-                self.establish(now, junior, Why::Partitioned, Witnesses::Two);
-            }
-            Detected::Reconnect { site } => self.events.push_back(Event::Reconnect(site)),
-            Detected::WokeLate { by } => {
-                self.note(format!("this site was held up for {} ms", by.as_millis()));
-                self.trace("detection: woke late");
-            }
-            Detected::CannotHold { bound, measured } => self.note(format!(
-                "detection within {} ms cannot be held: it may take {} ms now",
-                bound.as_millis(),
-                measured.as_millis()
-            )),
-            Detected::Holds { bound } => {
-                self.note(format!("detection within {} ms holds again", bound.as_millis()));
-            }
-        }
-    }
-
-    fn establish(&mut self, now: Time, who: SiteIncarnation, why: Why, witnesses: Witnesses) {
-        if let Some(service) = &mut self.service {
-            service.establish(now, who, why, witnesses);
-        }
     }
 
     fn settle_agreement(&mut self, now: Time) -> bool {
@@ -635,6 +570,15 @@ impl Node {
                     // A full link means a site that takes nothing: clients repeat, calls time out.
                     let _ = self.peers.send(now, to, whole, Class::Control);
                 }
+                Action::Store { to, message } => {
+                    let header = Header::new(Kind::Store, 0, message.len()).to_bytes();
+                    // A chunk of a log or of a checkpoint waits like data: the reserve is there for flushes.
+                    let class = if message.len() > STORE_BYTES_MAX { Class::Data } else { Class::Control };
+                    for site in to {
+                        // A full link means a site that takes nothing: what matters is sent again.
+                        let _ = self.peers.send_parts(now, site, (header, message.clone()), class);
+                    }
+                }
                 Action::Submit(request) => {
                     // Busy: the view change that is wanted comes with the next one.
                     let _ = self.interface.request(now, request);
@@ -672,27 +616,6 @@ impl Node {
         }
     }
 
-    /// Compares who is heard with who was, and lets time-outs follow what is measured. An attached site has no use for
-    /// either.
-    fn look_around(&mut self, now: Time) {
-        self.heard_due = now + HEARD_EVERY;
-        let Some(service) = &mut self.service else { return };
-        service.set_round_trip_bound(self.detector.round_trip_bound());
-        // Twenty times a second, and nearly always as before: nothing is built to see that.
-        let mut count = 0;
-        let mut heard = self.detector.heard(now).inspect(|_| count += 1);
-        let as_before = heard.all(|life| self.heard.contains(&life.site));
-        drop(heard);
-        if as_before && count == self.heard.len() {
-            return;
-        }
-        let heard = self.detector.heard(now).map(|life| life.site).collect();
-        if heard != self.heard {
-            self.heard = heard;
-            service.handle_heard(now, &self.heard);
-        }
-    }
-
     fn note(&mut self, note: String) {
         self.events.push_back(Event::Note(note));
     }
@@ -710,14 +633,6 @@ impl Node {
 
 /// The mservers in the order in which this site tries them: another first for each, so that no mserver has all the
 /// attached sites.
-/// On how many sites' word a failure is told to the others (C15).
-fn witnesses(evidence: Evidence) -> Witnesses {
-    match evidence {
-        Evidence::TwoWitnesses { .. } | Evidence::NewLife { .. } => Witnesses::Two,
-        Evidence::Unrefuted { .. } => Witnesses::One,
-    }
-}
-
 fn spread(mservers: &[SiteId], me: SiteId) -> Vec<SiteId> {
     let mut order = mservers.to_vec();
     if !order.is_empty() {
@@ -725,23 +640,4 @@ fn spread(mservers: &[SiteId], me: SiteId) -> Vec<SiteId> {
         order.rotate_left(first);
     }
     order
-}
-
-/// Detection settings that find a silent site within this time on a healthy network.
-fn detection(within: Duration) -> detect::Settings {
-    let default = detect::Settings::default();
-    let usual = default.detection_bound(default.timeout_floor);
-    let scale = |d: Duration| {
-        Duration::from_nanos(
-            u64::try_from(d.as_nanos() * within.as_nanos() / usual.as_nanos().max(1)).unwrap_or(u64::MAX),
-        )
-    };
-    if within >= usual {
-        return default;
-    }
-    detect::Settings {
-        probe_interval: scale(default.probe_interval),
-        timeout_floor: scale(default.timeout_floor),
-        ..default
-    }
 }

@@ -243,9 +243,13 @@ impl Peers {
                 self.inbound.push_back(Inbound::Bare { from, life, via, kind: header.kind, body });
                 Ok(())
             }
-            Kind::Multicast | Kind::Call | Kind::Acquire | Kind::Hello | Kind::Relay | Kind::Session => {
-                Err(Refused::Unexpected(header.kind))
-            }
+            Kind::Multicast
+            | Kind::Call
+            | Kind::Store
+            | Kind::Acquire
+            | Kind::Hello
+            | Kind::Relay
+            | Kind::Session => Err(Refused::Unexpected(header.kind)),
         }
     }
 

@@ -29,6 +29,11 @@ const CHECK: &[Task] = &[
     },
     Task { what: "tests", args: &["test", "--workspace"], env: &[] },
     Task { what: "simulator seeds", args: &["run", "--release", "--", "sim", "--seeds", "1..401"], env: &[] },
+    Task {
+        what: "durable seeds",
+        args: &["run", "--release", "--", "sim", "--durable", "--seeds", "1..401"],
+        env: &[],
+    },
 ];
 
 const FIX: &[Task] = &[

@@ -44,6 +44,8 @@ pub enum Kind {
     Acquire = 6,
     /// The first frame on a connection.
     Hello = 7,
+    /// Between the stores of a durable group, beside the group's order: acknowledgements, catching up.
+    Store = 8,
     /// A link's packet with a frame in it.
     LinkData = 16,
     /// A link's packet that only acknowledges.
@@ -56,7 +58,7 @@ pub enum Kind {
 
 impl Kind {
     /// Every kind, in order.
-    pub const ALL: [Kind; 11] = [
+    pub const ALL: [Kind; 12] = [
         Kind::Control,
         Kind::Interface,
         Kind::Multicast,
@@ -64,6 +66,7 @@ impl Kind {
         Kind::Detect,
         Kind::Acquire,
         Kind::Hello,
+        Kind::Store,
         Kind::LinkData,
         Kind::LinkAck,
         Kind::Relay,

@@ -12,7 +12,7 @@ use sim::run::Summary;
 use sim::scale::{self, Plan, Row, Table};
 use sim::trace::Keep;
 use sim::world::{Sent, Traffic};
-use sim::{Options, run_seed, run_seeds};
+use sim::{Options, durable, run_seed, run_seeds};
 
 use crate::args;
 use crate::commands::certificates::MSERVERS;
@@ -28,15 +28,18 @@ pub fn run(args: &args::Sim, json: bool) -> Result<(), Failure> {
         return large(args, json);
     }
     match (args.seed, &args.seeds) {
-        (Some(seed), _) => one(seed, args.trace),
-        (None, Some(seeds)) => many(range(seeds)?, &args.except, json),
-        (None, None) => many(SEEDS_DEFAULT, &[], json),
+        (Some(seed), _) => one(seed, args),
+        (None, Some(seeds)) => many(range(seeds)?, args, json),
+        (None, None) => many(SEEDS_DEFAULT, args, json),
     }
 }
 
-fn one(seed: u64, trace: bool) -> Result<(), Failure> {
-    let keep = if trace { Keep::All } else { Keep::Last(400) };
-    let report = run_seed::<Site>(seed, &Options { hosts: Settings::default(), keep });
+fn one(seed: u64, args: &args::Sim) -> Result<(), Failure> {
+    let keep = if args.trace { Keep::All } else { Keep::Last(400) };
+    let report = match args.durable {
+        true => durable::run_seed(seed, &durable::Options { keep, ..durable::Options::default() }),
+        false => run_seed::<Site>(seed, &Options { hosts: Settings::default(), keep }),
+    };
     say(report.to_string().trim_end())?;
     let (passed, failed) = if report.passed() { (1, 0) } else { (0, 1) };
     say(&format!("{passed} passed, {failed} failed"))?;
@@ -102,7 +105,8 @@ fn in_json(table: &Table) -> String {
     .to_string()
 }
 
-fn many(seeds: Range<u64>, except: &[u64], json: bool) -> Result<(), Failure> {
+fn many(seeds: Range<u64>, args: &args::Sim, json: bool) -> Result<(), Failure> {
+    let except = &args.except;
     let bar = ProgressBar::new(seeds.end - seeds.start);
     if !std::io::stderr().is_terminal() {
         bar.set_draw_target(ProgressDrawTarget::hidden());
@@ -121,10 +125,13 @@ fn many(seeds: Range<u64>, except: &[u64], json: bool) -> Result<(), Failure> {
         bar.inc(1);
     };
     let name = format!("{}..{}", seeds.start, seeds.end);
-    let expected = sim::node::expected();
+    let expected = if args.durable { durable::expected() } else { sim::node::expected() };
     let mut summary = Summary { coverage: Coverage::expecting(&expected), ..Summary::default() };
     for part in without(seeds, except) {
-        let more = run_seeds::<Site>(part, threads, &options, &expected, &done);
+        let more = match args.durable {
+            true => durable::run_seeds(part, threads, &durable::Options::default(), &done),
+            false => run_seeds::<Site>(part, threads, &options, &expected, &done),
+        };
         summary.passed += more.passed;
         summary.failed += more.failed;
         summary.failures.extend(more.failures);
@@ -146,7 +153,7 @@ fn many(seeds: Range<u64>, except: &[u64], json: bool) -> Result<(), Failure> {
     for failure in &summary.failures {
         say("")?;
         say(failure.to_string().trim_end())?;
-        say(&format!("replay it: unanimous sim --seed {} --trace", failure.seed))?;
+        say(&format!("replay it: unanimous sim{} --seed {} --trace", failure.workload(), failure.seed))?;
     }
     if !broken.is_empty() {
         let broken: Vec<String> = broken.iter().map(ToString::to_string).collect();

@@ -66,6 +66,11 @@ impl Durable {
         self.settle(now);
     }
 
+    /// There was no room for the checkpoint of [`Event::Checkpoint`]: the next one is due as if it had been taken.
+    pub fn handle_checkpoint_not_taken(&mut self, number: crate::Number) {
+        self.apply.taking.take_if(|head| head.number == number);
+    }
+
     /// Applies as far as it can: up to what is committed, and what is here.
     pub(super) fn apply_committed(&mut self, now: Time) {
         while !self.stopped && self.apply.running.is_none() && self.applied < self.committed.min(self.agreed)
@@ -128,6 +133,9 @@ impl Durable {
         let position = entry.number.position;
         self.clock = self.clock.max(entry.time);
         self.apply.since_mark += entry.bytes() as u64;
+        if !matches!(entry.body, Body::Configuration(_)) {
+            self.change_passed(entry.number);
+        }
         match &entry.body {
             Body::Request(request) => self.apply_request(request.clone(), entry),
             Body::ViewStart { .. } => self.applied = position,

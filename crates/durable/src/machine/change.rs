@@ -85,7 +85,7 @@ impl Durable {
     }
 
     /// Another entry has taken the place of the change.
-    fn change_passed(&mut self, number: Number) {
+    pub(super) fn change_passed(&mut self, number: Number) {
         if self.change.and_then(|pending| pending.entry).is_some_and(|e| e.position <= number.position) {
             self.change_done(Err(ChangeError::NotActive));
         }

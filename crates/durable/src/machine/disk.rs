@@ -9,7 +9,7 @@ use super::Durable;
 use crate::bugs::Bug;
 use crate::entry::{Entry, Number};
 use crate::event::Fatal;
-use crate::storage::{Chunk, Record, StoreOp, Token};
+use crate::storage::{Chunk, Done, Record, StoreOp, Token};
 
 /// Operations under way.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
@@ -186,6 +186,20 @@ impl Disk {
 
 /// From the disk.
 impl Durable {
+    /// What has become of an operation.
+    pub fn handle_done(&mut self, now: Time, done: Done) {
+        match done {
+            Done::Stored(token) => self.handle_stored(now, token),
+            Done::Failed(token) => self.handle_store_failed(now, token),
+            Done::Full(token) => self.handle_disk_full(now, token),
+            Done::Read(token, records) => self.handle_read(now, token, records),
+            Done::Part(token, chunk) => self.handle_checkpoint_read(now, token, chunk),
+            Done::Installed(token, window) => self.handle_checkpoint_installed(now, token, &window),
+            Done::Taken(number) => self.handle_checkpoint_taken(now, number),
+            Done::NotTaken(number) => self.handle_checkpoint_not_taken(number),
+        }
+    }
+
     /// A write is durable.
     pub fn handle_stored(&mut self, now: Time, token: Token) {
         if self.stopped || self.disk.done(token).is_none() {

@@ -127,12 +127,27 @@ impl Durable {
         let Some((_, next)) = transfer.writing.take_if(|(writing, _)| *writing == token) else { return };
         match (next, transfer.head.clone()) {
             (Some(next), _) => transfer.at = next,
-            (None, Some(head)) => {
-                transfer.installing = true;
-                self.disk.install_checkpoint(|token| StoreOp::InstallCheckpoint { token, head });
-            }
+            (None, Some(head)) => self.install(head),
             (None, None) => self.transfer = None,
         }
+    }
+
+    /// All parts are there. What the log has behind the checkpoint goes with it, and may be acknowledged: until the log
+    /// has come as far again the store is not sure of its end, and that is on disk first (D15).
+    fn install(&mut self, head: CheckpointHead) {
+        let last = self.log.last();
+        if last > head.number && self.meta.floor.is_none_or(|floor| floor < last) {
+            self.meta.floor = Some(last);
+            let floor = self.save_meta();
+            if let Some(transfer) = &mut self.transfer {
+                transfer.writing = Some((floor, None));
+            }
+            return;
+        }
+        if let Some(transfer) = &mut self.transfer {
+            transfer.installing = true;
+        }
+        self.disk.install_checkpoint(|token| StoreOp::InstallCheckpoint { token, head });
     }
 
     /// It takes the place of the log (D20).

@@ -44,6 +44,11 @@ impl Durable {
         self.settle(now);
     }
 
+    /// The installed view.
+    pub fn view(&self) -> Option<wire::ViewId> {
+        self.present.as_ref().map(|present| present.view.id)
+    }
+
     /// The endpoint has begun to flush: what it delivers before the next view gets no number (D1).
     pub fn handle_blocked(&mut self, now: Time) {
         if let Some(present) = &mut self.present

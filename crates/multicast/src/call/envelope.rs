@@ -7,7 +7,7 @@
 //!      │  │  │ │ └──── call: the number of the call follows; a reply is wanted
 //!      │  │  │ └────── outsider: the client's id and sequence follow
 //!      │  │  └──────── lazy: it was held back to ride with another cast
-//!      │  └─────────── kind: 0 a cast, 1 a client's cast once more, 2 clients are gone
+//!      │  └─────────── kind: 0 a cast, 1 a client's cast once more, 2 clients are gone, 3 a store's entry
 //!      └────────────── extension: a length and so many bytes follow, skipped by who does not know them
 //! ```
 //!
@@ -39,6 +39,8 @@ pub enum Kind {
     Repeated,
     /// Clients of the group are gone for good.
     Gone,
+    /// For the group's stores (`durable`), and no member.
+    Entry,
 }
 
 /// What stands in front of a payload.
@@ -99,7 +101,7 @@ impl Envelope {
             reader.bytes(len)?;
         }
         let envelope = Envelope {
-            kind: kind_of(first)?,
+            kind: kind_of(first),
             exclude_self: first & EXCLUDE_SELF != 0,
             list: if first & LIST != 0 { Some(read_list(&mut reader)?) } else { None },
             call: if first & CALL != 0 { Some(reader.u64()?) } else { None },
@@ -116,12 +118,18 @@ impl Envelope {
         !excluded && self.list.as_ref().is_none_or(|list| list.contains(member))
     }
 
+    /// What the cast with this body is, by its first byte.
+    pub fn kind_of(body: &[u8]) -> Option<Kind> {
+        body.first().map(|first| kind_of(*first))
+    }
+
     fn first_byte(&self) -> u8 {
         let flag = |on: bool, bit: u8| if on { bit } else { 0 };
         let kind = match self.kind {
             Kind::Cast => 0,
             Kind::Repeated => 1,
             Kind::Gone => 2,
+            Kind::Entry => 3,
         };
         flag(self.exclude_self, EXCLUDE_SELF)
             | flag(self.list.is_some(), LIST)
@@ -132,12 +140,12 @@ impl Envelope {
     }
 }
 
-fn kind_of(first: u8) -> Result<Kind, DecodeError> {
+fn kind_of(first: u8) -> Kind {
     match first >> KIND_SHIFT & KIND_MASK {
-        0 => Ok(Kind::Cast),
-        1 => Ok(Kind::Repeated),
-        2 => Ok(Kind::Gone),
-        other => Err(DecodeError::UnknownTag(other)),
+        0 => Kind::Cast,
+        1 => Kind::Repeated,
+        2 => Kind::Gone,
+        _ => Kind::Entry, // two bits
     }
 }
 
@@ -199,7 +207,7 @@ mod tests {
 
     #[test]
     fn every_option_survives_the_way() {
-        for kind in [Kind::Cast, Kind::Repeated, Kind::Gone] {
+        for kind in [Kind::Cast, Kind::Repeated, Kind::Gone, Kind::Entry] {
             let envelope = Envelope { kind, ..everything() };
             let parsed = Envelope::parse(envelope.wrap(b"x")).expect("our own");
             assert_eq!(parsed, (envelope, Bytes::from_static(b"x")));
@@ -216,8 +224,6 @@ mod tests {
     #[test]
     fn errors_name_what_is_wrong() {
         assert_eq!(Envelope::parse(Bytes::new()).unwrap_err(), DecodeError::Short);
-        let kind = Bytes::from_static(&[3 << KIND_SHIFT]);
-        assert_eq!(Envelope::parse(kind).unwrap_err(), DecodeError::UnknownTag(3));
         let list = Bytes::from_static(&[LIST, 0xff, 0xff, 0x7f]);
         assert_eq!(Envelope::parse(list).unwrap_err(), DecodeError::TooLong);
     }

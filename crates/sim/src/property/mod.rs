@@ -15,6 +15,7 @@ mod acknowledged;
 mod agreement_on_successors;
 mod causal;
 mod delivery_integrity;
+pub mod durable;
 mod fifo;
 mod global_order;
 mod initial_view_event;

@@ -318,6 +318,8 @@ impl Cluster {
             | Event::MayStop
             | Event::Transition(_)
             | Event::Coordinating(_)
+            | Event::Durable(..)
+            | Event::Store(..)
             | Event::Note(_) => false,
         }
     }

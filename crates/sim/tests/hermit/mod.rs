@@ -139,7 +139,7 @@ impl Host for Hermit {
             Request::Leave(process, name) => self.leave(process, &name),
             Request::Gone(process) => self.groups.retain(|member, _| member.process != process),
             Request::Cast(process, name, cast) => return self.cast(process, &name, cast),
-            Request::Reply(..) | Request::Flush(..) => return Answer::Later,
+            Request::Reply(..) | Request::Flush(..) | Request::Durable(..) => return Answer::Later,
             Request::Stop => self.events.push_back(Event::MayStop),
         }
         Answer::Taken(0)

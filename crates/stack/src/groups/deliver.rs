@@ -7,6 +7,7 @@ use multicast::call::{self, Installed, PointMessage};
 use multicast::{Delivery, Event as Report, Order};
 use wire::{GroupId, GroupName, MemberId, Time};
 
+use super::stores::is_entry;
 use super::{Action, Group, Groups, OwnCast};
 use crate::api::{Event, LocalMembers};
 
@@ -14,8 +15,13 @@ impl Groups {
     /// Everything that follows from what was done to groups, until nothing does any more.
     pub(crate) fn settle(&mut self, now: Time) {
         self.collect(now);
-        while let Some(id) = self.dirty.pop_first() {
-            self.settle_group(now, id);
+        loop {
+            while let Some(id) = self.dirty.pop_first() {
+                self.settle_group(now, id);
+            }
+            if !self.settle_stores(now) {
+                break;
+            }
         }
     }
 
@@ -29,7 +35,7 @@ impl Groups {
             }
             while let Some(report) = group.endpoint.poll_event() {
                 idle = false;
-                self.report(&mut group, id, report);
+                self.report(now, &mut group, id, report);
             }
             while let Some(output) = group.dedup.poll_output() {
                 idle = false;
@@ -82,14 +88,18 @@ impl Groups {
     }
 
     /// One report of the data plane.
-    fn report(&mut self, group: &mut Group, id: GroupId, report: Report) {
+    fn report(&mut self, now: Time, group: &mut Group, id: GroupId, report: Report) {
         match report {
+            Report::Deliver(delivery) if is_entry(delivery.order, &delivery.payload) => {
+                self.entry_for_store(now, group, (id, delivery.view), delivery.site, delivery.payload);
+            }
             Report::Deliver(delivery) => self.delivered(group, id, delivery),
             Report::View { view, transitional } => {
                 let installed = Installed::new(view, self.me, &transitional);
                 group.dedup.handle_view(&installed);
                 group.signalled = false;
                 group.carried.clear();
+                self.view_for_store(now, &installed.view);
                 self.show_view(group, id, &installed, transitional);
             }
             Report::Ended { view } => {
@@ -106,9 +116,11 @@ impl Groups {
                 group.signalled = true;
                 self.events.push_back(Event::TransitionalSignal { group: id, members: transitional });
             }
-            // Told by `tell_blocked`, once it is so for the members too.
-            Report::Blocked | Report::Unblocked { after: _ } => {}
+            // The members are told by `tell_blocked`, once it is so for them too.
+            Report::Blocked => self.blocked_for_store(now, group, id),
+            Report::Unblocked { after: _ } => self.casts_for_store(&group.name),
             Report::Writable => {
+                self.casts_for_store(&group.name);
                 if std::mem::take(&mut group.wants_room) {
                     self.events.push_back(Event::Writable { group: id });
                 }

@@ -2,6 +2,8 @@
 
 #![allow(dead_code, reason = "each test file uses a part of it")]
 
+mod store;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
@@ -12,12 +14,16 @@ use multicast::Order;
 use stack::{CastError, CastOptions, Casted, Config, Connection, Event, JoinOptions, Node, Record};
 use wire::{Bugs, ClusterId, GroupName, Incarnation, MemberId, ProcessId, SiteId, StoreId, Time};
 
+pub use store::Store;
+
 const LATENCY: Duration = Duration::from_millis(1);
 /// How long anything that a test waits for may take.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 pub struct Site {
     pub node: Option<Node>,
+    /// Of a durable group, if the test gave it one.
+    pub store: Option<Store>,
     incarnation: u64,
     record: Option<Record>,
     mserver: bool,
@@ -58,6 +64,7 @@ impl Cluster {
     pub fn with_window(mservers: u32, attached: u32, window_bytes_max: usize) -> Cluster {
         let site = |n: u32| Site {
             node: None,
+            store: None,
             incarnation: 0,
             record: None,
             mserver: n <= mservers,
@@ -108,7 +115,11 @@ impl Cluster {
             trace: false,
         };
         let seed = u64::from(n) << 8 | site.incarnation;
-        site.node = Some(Node::start(config, site.record.as_ref(), self.now, seed).expect("its own record"));
+        let mut node = Node::start(config, site.record.as_ref(), self.now, seed).expect("its own record");
+        if let Some(store) = &mut site.store {
+            store.open(&mut node, SiteId(n), Incarnation(site.incarnation));
+        }
+        site.node = Some(node);
         let others: Vec<u32> = self.up().into_iter().filter(|m| *m != n).collect();
         for other in others {
             self.connect(n, other);
@@ -118,7 +129,11 @@ impl Cluster {
 
     /// A machine dies.
     pub fn kill(&mut self, n: u32) {
-        self.sites.get_mut(&n).expect("a site of the test").node = None;
+        let site = self.sites.get_mut(&n).expect("a site of the test");
+        site.node = None;
+        if let Some(store) = &mut site.store {
+            store.crash();
+        }
         for other in self.up() {
             self.connection(other, n, Connection::Closed);
         }
@@ -336,6 +351,9 @@ impl Cluster {
             site.record = Some(store.record);
             node.handle_stored(now, store.ticket);
             node.settle(now);
+        }
+        if let Some(store) = &mut site.store {
+            store.work(node, now, &mut site.told);
         }
         while let Some(transmit) = node.poll_transmit(now) {
             self.sent += 1;

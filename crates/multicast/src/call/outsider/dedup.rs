@@ -148,6 +148,7 @@ impl Dedup {
                 self.bury(&gone);
                 return Ok(None);
             }
+            Kind::Entry => return Ok(None),
             Kind::Repeated => Judgement::Repeated,
             Kind::Cast => envelope.outsider.map_or(Judgement::First, |origin| self.judge(&origin)),
         };

@@ -1,0 +1,351 @@
+//! The stores' disks: each a simulated `wal` disk that survives its site, the store that is open on it while the site
+//! lives, and the work that waits for it. Work takes time; when the time has come all of it is done at once, so a site
+//! that dies before has done nothing of it, or, by the dice, dies in the middle of it.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use bytes::Bytes;
+use durable::{Body, CheckpointHead, Done, Durable, Entry, Life, Locator, Number, StoreOp, Token};
+use stack::store::{DiskStore, StoreError, Who};
+use wal::sim::{Faults, SimDisk};
+use wal::{Disk, LogError, OpenError};
+use wire::{SiteId, SiteIncarnation, StoreId};
+
+use super::Options;
+use super::app::App;
+use super::plan::Plan;
+use crate::dice::{Concern, Dice};
+use crate::world::site_id;
+
+/// Something for a store to do.
+pub enum Job {
+    Op(StoreOp),
+    /// Take a checkpoint.
+    Take {
+        head: CheckpointHead,
+        window: Bytes,
+        state: Vec<(Locator, Bytes)>,
+    },
+}
+
+/// What is known to be on a disk from now on.
+pub enum Held {
+    Entry(Number),
+    UpTo(u64),
+}
+
+/// When a piece of work will be done, and the number to ask for it by.
+pub type Due = (Duration, u64);
+
+/// One site's place.
+struct Place {
+    disk: SimDisk,
+    store: StoreId,
+    counts: bool,
+    /// It is to count, or was to count once.
+    counted: bool,
+    open: Option<Open>,
+    /// Entries that were on their way to the disk when the site died: they may be there.
+    perhaps: Vec<Number>,
+}
+
+struct Open {
+    store: DiskStore<SimDisk>,
+    waiting: VecDeque<Job>,
+    /// What is being done, and by which number it is awaited.
+    working: Option<(u64, Vec<Job>)>,
+}
+
+/// All sites' stores.
+pub struct Disks {
+    places: Vec<Place>,
+    dice: Dice,
+    faults: Faults,
+    work_mean: Duration,
+    segment_bytes: u64,
+    settings: durable::Settings,
+    founding: durable::Configuration,
+    log_bugs: wal::Bugs,
+    next_store: u64,
+    serial: u64,
+    /// A site died in the middle of a store's work.
+    pub torn: u64,
+}
+
+impl Disks {
+    pub fn new(seed: u64, plan: &Plan, options: &Options) -> Disks {
+        let mut dice = Dice::new(seed, Concern::Stores);
+        let faults = Faults { sync_errors: plan.sync_errors, ..Faults::default() };
+        let store = |site: usize| StoreId(100 + site as u64);
+        let places = (0..plan.swarm.world.sites).map(|site| Place {
+            disk: SimDisk::new(dice.number(), faults),
+            store: store(site),
+            counts: site < plan.stores,
+            counted: site < plan.stores,
+            open: None,
+            perhaps: Vec::new(),
+        });
+        let places: Vec<Place> = places.collect();
+        Disks {
+            places,
+            dice,
+            faults,
+            work_mean: plan.work_mean,
+            segment_bytes: plan.segment_bytes,
+            settings: durable::Settings { bugs: options.durable, ..plan.settings.clone() },
+            founding: plan.configuration((0..plan.stores).map(|site| (store(site), site_id(site)))),
+            log_bugs: options.log,
+            next_store: 1_000,
+            serial: 0,
+            torn: 0,
+        }
+    }
+
+    /// The store at a site.
+    pub fn store(&self, site: usize) -> StoreId {
+        self.places[site].store
+    }
+
+    /// Whether the store at a site is to be one that counts.
+    pub fn counts(&self, site: usize) -> bool {
+        self.places[site].counts
+    }
+
+    /// Whether it ever was.
+    pub fn counted(&self, site: usize) -> bool {
+        self.places[site].counted
+    }
+
+    /// Another site's store is to count, or not, if so many are left. False if not.
+    pub fn move_on(&mut self, site: usize, least: usize) -> bool {
+        let counting = self.places.iter().filter(|place| place.counts).count();
+        let place = &mut self.places[site];
+        if place.counts && counting <= least {
+            return false;
+        }
+        place.counts = !place.counts;
+        place.counted |= place.counts;
+        true
+    }
+
+    /// The stores that are to count, when everything is well.
+    pub fn wanted(&self) -> impl Iterator<Item = (StoreId, SiteId)> + '_ {
+        let places = self.places.iter().enumerate().filter(|(_, place)| place.counts);
+        places.map(|(site, place)| (place.store, site_id(site)))
+    }
+
+    /// Opens the store of a site that starts, and gives its machine and the application's state.
+    pub fn open(&mut self, site: usize, life: SiteIncarnation) -> Result<(Durable, App), StoreError> {
+        let nonce = self.dice.number();
+        let place = &mut self.places[site];
+        let config = wal::Config {
+            segment_bytes: self.segment_bytes,
+            allocate_bytes: 1 << 10,
+            index_bytes: 256,
+            buffer_bytes: 1 << 10,
+            bugs: self.log_bugs,
+            ..wal::Config::new(place.store.0)
+        };
+        let founding = self.founding.stores.contains_key(&place.store);
+        let who = Who {
+            site: site_id(site),
+            store: place.store,
+            life: Life { incarnation: life.incarnation, nonce },
+            founders: founding.then(|| self.founding.clone()),
+        };
+        let opened = DiskStore::open(place.disk.clone(), config, self.settings.clone(), who)?;
+        let app = load(&opened.store)?;
+        place.open = Some(Open { store: opened.store, waiting: VecDeque::new(), working: None });
+        Ok((opened.machine, app))
+    }
+
+    /// What of that which was on its way when the site died is on the disk, now that its log has been read up to here.
+    pub fn found(&mut self, site: usize, last: u64) -> Vec<Held> {
+        let perhaps = std::mem::take(&mut self.places[site].perhaps);
+        perhaps.into_iter().filter(|number| number.position <= last).map(Held::Entry).collect()
+    }
+
+    /// Why the store of a site has failed.
+    pub fn why(&self, site: usize) -> &str {
+        self.places[site].open.as_ref().and_then(|open| open.store.failed()).unwrap_or("nobody knows")
+    }
+
+    /// The application's state as of the checkpoint in force.
+    pub fn load(&self, site: usize) -> Result<App, StoreError> {
+        self.places[site].open.as_ref().map_or_else(|| Ok(App::default()), |open| load(&open.store))
+    }
+
+    /// Work for a store. Returns when it will be done, and by which number to ask for it then, if the store was idle.
+    pub fn ask(&mut self, site: usize, job: Job) -> Option<Due> {
+        let open = self.places[site].open.as_mut()?;
+        open.waiting.push_back(job);
+        self.begin(site)
+    }
+
+    fn begin(&mut self, site: usize) -> Option<Due> {
+        let open = self.places[site].open.as_mut()?;
+        if open.working.is_some() || open.waiting.is_empty() {
+            return None;
+        }
+        self.serial += 1;
+        open.working = Some((self.serial, open.waiting.drain(..).collect()));
+        let mut takes = Duration::from_micros(50) + self.dice.wait(self.work_mean);
+        if self.dice.chance(10) {
+            takes *= 20;
+        }
+        Some((takes, self.serial))
+    }
+
+    /// The time has come: what was done, what is on the disk by that, and the next piece of work.
+    pub fn work(&mut self, site: usize, serial: u64) -> Option<(Vec<Done>, Vec<Held>, Option<Due>)> {
+        let Place { open, perhaps, .. } = &mut self.places[site];
+        let open = open.as_mut()?;
+        let (_, jobs) = open.working.take_if(|(working, _)| *working == serial)?;
+        let entries = entries_of(&jobs);
+        let done = perform(&mut open.store, jobs);
+        let mut held = Vec::new();
+        for done in &done {
+            match done {
+                Done::Stored(token) => {
+                    let stored = entries.iter().filter(|(of, _)| of == token);
+                    held.extend(stored.map(|(_, number)| Held::Entry(*number)));
+                }
+                Done::Installed(..) | Done::Taken(_) => {
+                    held.extend(open.store.checkpoint().map(|head| Held::UpTo(head.number.position)));
+                }
+                // A failed sync loses a part, and keeps a part.
+                Done::Failed(token) => {
+                    let written = entries.iter().filter(|(of, _)| of == token);
+                    perhaps.extend(written.map(|(_, number)| *number));
+                }
+                Done::Full(_) | Done::Read(..) | Done::Part(..) | Done::NotTaken(_) => {}
+            }
+        }
+        let next = self.begin(site);
+        Some((done, held, next))
+    }
+
+    /// The site has died.
+    pub fn crash(&mut self, site: usize) {
+        let place = &mut self.places[site];
+        let Some(mut open) = place.open.take() else {
+            // It died while it opened its store.
+            return place.disk.crash();
+        };
+        if let Some((_, jobs)) = open.working.take() {
+            place.perhaps.extend(entries_of(&jobs).into_iter().map(|(_, number)| number));
+            if self.dice.chance(600) {
+                self.torn += 1;
+                place.disk.crash_in(1 + self.dice.below(12));
+                perform(&mut open.store, jobs);
+            }
+        }
+        // The process alone, or the machine with what the disk had not synced.
+        match self.dice.chance(300) {
+            true => place.disk.restart(),
+            false => place.disk.crash(),
+        }
+    }
+
+    /// The directory of a dead site is emptied: another store.
+    pub fn empty(&mut self, site: usize) {
+        self.next_store += 1;
+        let place = &mut self.places[site];
+        assert!(place.open.is_none(), "only a dead site's store is emptied");
+        place.disk = SimDisk::new(self.dice.number(), self.faults);
+        place.store = StoreId(self.next_store);
+        place.perhaps.clear();
+    }
+
+    /// Some bytes rot: of a closed segment, or of one copy of the metadata. (The last records of the open segment are
+    /// taken for a torn tail if they rot before anything was written behind them: `docs/log.md`.) False if there is
+    /// nothing to rot.
+    pub fn rot(&mut self, site: usize) -> bool {
+        let place = &self.places[site];
+        let mut files: Vec<(String, u64)> = place.disk.list().unwrap_or_default();
+        files.sort();
+        let newest = files.iter().rposition(|(name, _)| name.ends_with(".seg"));
+        let may = |n: usize, name: &str| (name.ends_with(".seg") && Some(n) != newest) || name == "meta-0";
+        let files: Vec<(String, u64)> = files
+            .into_iter()
+            .enumerate()
+            .filter(|(n, (name, bytes))| *bytes > 0 && may(*n, name))
+            .map(|(_, file)| file)
+            .collect();
+        if files.is_empty() {
+            return false;
+        }
+        let (name, bytes) = self.dice.pick(&files).clone();
+        let (offset, flip) = (self.dice.below(bytes), 1 << self.dice.below(8));
+        place.disk.rot(&name, offset, flip)
+    }
+
+    /// The disk of a site has so many bytes of room left from now on.
+    pub fn fill(&mut self, site: usize) {
+        let place = &self.places[site];
+        let used: u64 = place.disk.list().unwrap_or_default().iter().map(|(_, bytes)| bytes).sum();
+        let capacity = used + self.dice.below(3_000) + 1;
+        place.disk.set_faults(Faults { capacity, ..self.faults });
+    }
+
+    /// There is room again.
+    pub fn empty_out(&mut self, site: usize) {
+        self.places[site].disk.set_faults(self.faults);
+    }
+
+    /// Everything is well from now on.
+    pub fn calm(&mut self) {
+        self.faults = Faults::default();
+        self.places.iter().for_each(|place| place.disk.set_faults(Faults::default()));
+    }
+}
+
+/// Whether an error of opening is one of the disk's bad days: the site is started again.
+pub fn is_passing(error: &StoreError) -> bool {
+    matches!(
+        error,
+        StoreError::Open(OpenError::Disk(_))
+            | StoreError::Log(LogError::Fatal(_) | LogError::Full(_) | LogError::Read(_))
+    )
+}
+
+fn load(store: &DiskStore<SimDisk>) -> Result<App, StoreError> {
+    let mut app = App::default();
+    if let Some(head) = store.state(&mut |at, part| app.restore(at, part))? {
+        app.applied = head.number.position;
+    }
+    Ok(app)
+}
+
+fn perform(store: &mut DiskStore<SimDisk>, jobs: Vec<Job>) -> Vec<Done> {
+    let mut done = Vec::new();
+    let mut ops = Vec::new();
+    for job in jobs {
+        match job {
+            Job::Op(op) => ops.push(op),
+            Job::Take { head, window, state } => {
+                done.extend(store.work(std::mem::take(&mut ops)));
+                done.push(store.take(head, &window, state));
+            }
+        }
+    }
+    done.extend(store.work(ops));
+    done
+}
+
+fn entries_of(jobs: &[Job]) -> Vec<(Token, Number)> {
+    let records = jobs.iter().flat_map(|job| match job {
+        Job::Op(StoreOp::Append { token, records }) => {
+            records.iter().map(|record| (*token, &record.bytes)).collect()
+        }
+        Job::Op(StoreOp::Repair { token, record }) => vec![(*token, &record.bytes)],
+        Job::Op(_) | Job::Take { .. } => Vec::new(),
+    });
+    let number = |(token, bytes): (Token, &Bytes)| {
+        let entry: Entry = Entry::from_record(bytes.clone()).ok()?;
+        // Only requests are given to applications.
+        matches!(entry.body, Body::Request(_)).then_some((token, entry.number))
+    };
+    records.filter_map(number).collect()
+}

@@ -1,0 +1,116 @@
+//! Durable groups under disasters: whole nodes, each with a store of one group on a disk that tears, loses, fails and
+//! fills up; clients that repeat what is not answered wherever somebody listens; an operator who replaces stores.
+//!
+//! A runner of its own, with dice of its own: a seed of the ordinary workload stays the run that it was. What is shared
+//! is the world (network, clocks, the core-set's disks), its faults, the trace and the coverage.
+
+mod app;
+mod clients;
+mod disks;
+mod hearing;
+mod history;
+mod member;
+mod operator;
+mod plan;
+mod run;
+
+use std::ops::Range;
+
+pub use history::{Observation, What};
+pub use plan::{Loss, Plan};
+
+use crate::coverage::Kind;
+use crate::node::Settings;
+use crate::run::{Report, Summary, run_each};
+use crate::trace::Keep;
+
+/// What the caller chooses for a run.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// For the nodes.
+    pub hosts: Settings,
+    /// Bugs of the durable machine to re-introduce.
+    pub durable: ::durable::Bugs,
+    /// Bugs of the log to re-introduce.
+    pub log: wal::Bugs,
+    /// How much of the run is kept in words.
+    pub keep: Keep,
+}
+
+/// Runs one seed.
+pub fn run_seed(seed: u64, options: &Options) -> Report {
+    run_plan(seed, Plan::draw(seed), options)
+}
+
+/// Runs one seed with a plan of the caller's.
+pub fn run_plan(seed: u64, plan: Plan, options: &Options) -> Report {
+    run::run(seed, plan, options)
+}
+
+/// Runs seeds on so many threads; `progress` hears of every seed that is done.
+pub fn run_seeds(
+    seeds: Range<u64>,
+    threads: usize,
+    options: &Options,
+    progress: &(dyn Fn(&Report) + Sync),
+) -> Summary {
+    let one = |seed, keep| run_seed(seed, &Options { keep, ..options.clone() });
+    run_each(seeds, threads, &one, &expected(), progress)
+}
+
+/// What many seeds must reach.
+pub fn expected() -> Vec<(Kind, &'static str)> {
+    let faults = FAULTS.iter().map(|name| (Kind::Fault, *name));
+    let reached = REACHED.iter().map(|name| (Kind::Transition, *name));
+    let workload = WORKLOAD.iter().map(|name| (Kind::Workload, *name));
+    faults.chain(reached).chain(workload).collect()
+}
+
+/// The faults of the world that durable seeds draw, and those of the stores' disks.
+const FAULTS: &[&str] = &[
+    "break",
+    "crash",
+    "crash in the middle of sending",
+    "crash of all",
+    "deaf site",
+    "link cut",
+    "one way cut",
+    "orderly stop",
+    "partition",
+    "pause",
+    "power cut",
+    "slow link",
+    "store: crash in the middle of work",
+    "store: emptied",
+    "store: failed sync",
+    "store: full",
+    "store: rot",
+];
+
+/// What the machines got to.
+const REACHED: &[&str] = &[
+    "durable: a checkpoint could not be taken",
+    "durable: active",
+    "durable: active after all had died",
+    "durable: below E",
+    "durable: caught up by a checkpoint",
+    "durable: checkpoint taken",
+    "durable: not primary",
+    "durable: opened with a checkpoint",
+    "durable: opened with a log",
+    "durable: restored while running",
+    "durable: store could not be opened",
+];
+
+/// What clients and the operator did.
+const WORKLOAD: &[&str] = &[
+    "durable: answered",
+    "durable: answered elsewhere",
+    "durable: change done",
+    "durable: change refused",
+    "durable: local read",
+    "durable: not taken",
+    "durable: other stores wanted",
+    "durable: read",
+    "durable: store replaced",
+];

@@ -1,0 +1,103 @@
+//! What a durable group promises: each a function of what was observed, with histories that keep it and break it.
+
+mod acknowledged;
+mod once;
+mod order;
+mod quorum;
+mod read;
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+
+use super::Violation;
+use crate::durable::{Observation, What};
+
+type RequestId = (durable::ClientId, u64);
+/// How, and at which observation, a promise is broken.
+type Broken = (usize, String);
+
+/// A promise: its name and its check, which says how and at which observation it is broken.
+struct Promise {
+    name: &'static str,
+    check: fn(&[Observation]) -> Result<(), Broken>,
+}
+
+const PROMISES: &[Promise] = &[
+    Promise { name: "One Durable Order", check: order::check },
+    Promise { name: "Applied Once", check: once::check },
+    Promise { name: "Applied At W", check: quorum::check },
+    Promise { name: "Acknowledged Is Kept", check: acknowledged::check },
+    Promise { name: "Read Sees What Was Acknowledged", check: read::check },
+];
+
+/// Every promise that was broken.
+pub fn check(seen: &[Observation]) -> Vec<Violation> {
+    let broken = |promise: &Promise| {
+        let (at, how) = (promise.check)(seen).err()?;
+        Some(Violation { property: promise.name, at: seen.get(at).map(|seen| seen.at), how })
+    };
+    PROMISES.iter().filter_map(broken).collect()
+}
+
+/// Where requests were applied, by the first who did.
+#[derive(Default)]
+struct Places(BTreeMap<RequestId, (u64, Bytes)>);
+
+impl Places {
+    fn note(&mut self, what: &What) {
+        if let What::Applied { number, request, answer, .. } = what {
+            self.0.entry(*request).or_insert_with(|| (number.position, answer.clone()));
+        }
+    }
+
+    fn of(&self, request: RequestId) -> Option<&(u64, Bytes)> {
+        self.0.get(&request)
+    }
+}
+
+#[cfg(test)]
+mod script {
+    //! Short histories for the tests of the promises.
+
+    use bytes::Bytes;
+    use durable::{ClientId, Number};
+    use wire::{Incarnation, SiteId, SiteIncarnation, StoreId, Time, ViewId};
+
+    use crate::durable::{Observation, What};
+
+    pub fn life(site: u32) -> SiteIncarnation {
+        SiteIncarnation { site: SiteId(site), incarnation: Incarnation(1) }
+    }
+
+    pub fn number(epoch: u64, position: u64) -> Number {
+        Number { view: ViewId { epoch, ..ViewId::default() }, position }
+    }
+
+    pub fn request(sequence: u64) -> (ClientId, u64) {
+        (ClientId([1; 16]), sequence)
+    }
+
+    pub fn answer(n: u8) -> Bytes {
+        // A value, and the digest.
+        [[0; 8], [n; 8]].concat().into()
+    }
+
+    pub fn applied(site: u32, position: u64, sequence: u64) -> What {
+        What::Applied {
+            life: life(site),
+            number: number(1, position),
+            request: request(sequence),
+            answer: answer(position as u8),
+            writes: 2,
+        }
+    }
+
+    pub fn held(store: u64, position: u64) -> What {
+        What::Held(StoreId(store), number(1, position))
+    }
+
+    pub fn history(what: impl IntoIterator<Item = What>) -> Vec<Observation> {
+        what.into_iter().map(|what| Observation { at: Time::ZERO, what }).collect()
+    }
+}

@@ -1,0 +1,104 @@
+//! Casting in a group: for its members here, and what the site carries for others.
+
+use bytes::Bytes;
+use multicast::call::outsider::{Carriage, Order as Carried, Refusal};
+use multicast::call::{Caller, Kind};
+use multicast::{Cast, MessageNumber, Order};
+use wire::{MemberId, Time};
+
+use super::{Group, OWN_CASTS_MAX, OwnCast};
+use crate::api::CastError;
+
+impl Group {
+    pub(super) fn cast(
+        &mut self,
+        now: Time,
+        member: MemberId,
+        order: Order,
+        safe: bool,
+        body: Bytes,
+    ) -> Result<MessageNumber, CastError> {
+        let taken = match order {
+            Order::Gbcast => self.endpoint.gbcast(now, member, body),
+            Order::Mbcast | Order::Fbcast | Order::Cbcast | Order::Abcast => {
+                self.endpoint.cast(now, member, Cast { order, safe, payload: body })
+            }
+        };
+        match taken {
+            Ok(number) => {
+                self.newest = self.newest.max(number);
+                Ok(number)
+            }
+            Err(error) => {
+                self.wants_room |= error == multicast::CastError::Full;
+                Err(error.into())
+            }
+        }
+    }
+
+    /// Casts what the site carries for others, as far as the group takes it. Says whether it did anything.
+    pub(super) fn cast_own(&mut self, now: Time, caller: &mut Caller) -> bool {
+        let before = self.own_casts.len();
+        // What was delivered before the cast must have been judged: else a copy might be cast in a later view.
+        if before > 0 && self.is_shown() && !self.endpoint.is_blocked() {
+            self.cast_waiting(now, caller);
+        }
+        self.own_casts.len() < before
+    }
+
+    fn cast_waiting(&mut self, now: Time, caller: &mut Caller) {
+        // Any member of the site's will do, even one that has left and is still listed.
+        let listed = self.endpoint.view().into_iter().flat_map(|view| &view.members);
+        let Some(member) = listed.map(|member| member.id).find(|member| member.process.birth == self.me)
+        else {
+            self.own_casts.clear();
+            return;
+        };
+        while let Some(mut own) = self.own_casts.pop_front() {
+            let origin = own.envelope.outsider;
+            match origin.map(|origin| (origin, self.dedup.may_carry(&origin))) {
+                None | Some((_, Carriage::Fresh)) => {}
+                Some((_, Carriage::Repeated)) => own.envelope.kind = Kind::Repeated,
+                Some((_, Carriage::Later)) => {
+                    self.own_casts.push_front(own);
+                    return;
+                }
+                Some((origin, Carriage::Refused(refusal))) => {
+                    self.contact.handle_refused(&origin, refusal, caller);
+                    continue;
+                }
+            }
+            let (order, safe) = match own.order {
+                // Always safe: only what all have, with its place and all before it, may be called settled.
+                Carried::Total | Carried::Safe => (Order::Abcast, true),
+                Carried::Group => (Order::Gbcast, false),
+            };
+            match self.cast(now, member, order, safe, own.envelope.wrap(&own.payload)) {
+                Ok(number) => {
+                    if let Some(origin) = origin {
+                        self.carried.insert(number, (origin.client, origin.sequence));
+                    }
+                }
+                Err(CastError::Full | CastError::Blocked) => {
+                    self.own_casts.push_front(own);
+                    return;
+                }
+                // It will never be taken as things are: the client asks again, or another contact.
+                Err(_) => {
+                    if let Some(origin) = origin {
+                        self.contact.handle_refused(&origin, Refusal::Busy, caller);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Queues a cast for others than the site's members. At the bound its client is told that the contact is busy.
+    pub(super) fn queue_own(&mut self, own: OwnCast, caller: &mut Caller) {
+        if self.own_casts.len() < OWN_CASTS_MAX {
+            self.own_casts.push_back(own);
+        } else if let Some(origin) = own.envelope.outsider {
+            self.contact.handle_refused(&origin, Refusal::Busy, caller);
+        }
+    }
+}

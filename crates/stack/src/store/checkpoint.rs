@@ -1,0 +1,160 @@
+//! Checkpoints as the log keeps them: the head in the first chunk, then one part a chunk, each with its locator.
+//!
+//! ```text
+//!  chunk 0      the head (CBOR)
+//!  chunk 1 …    0 u16 domain  2 u32 length of the key  6 key  … the part            (little-endian)
+//! ```
+//!
+//! A part is found by its locator, and the parts of a checkpoint are the same at every store that took it or received
+//! it: the window is cut every [`PART_BYTES`], the application's domains by the application, as a function of the state.
+//! So a transfer goes on at another donor wherever it stopped (D19).
+
+use bytes::Bytes;
+use durable::{CheckpointHead, Chunk, Done, Locator, Token};
+use wal::{Checkpoint, Disk, Log, LogError};
+
+use super::{DiskStore, StoreError};
+
+/// The longest part of the window, and a good length for the application's.
+pub const PART_BYTES: usize = 64 << 10;
+/// The machine's own domain.
+pub(super) const WINDOW: u16 = 0;
+const HEAD: usize = 6;
+
+/// The parts of the checkpoint in force.
+pub(super) struct Parts {
+    pub(super) head: CheckpointHead,
+    /// By place: the part's locator, and where the log has it.
+    places: Vec<(Locator, u64)>,
+}
+
+impl Parts {
+    /// Finds the parts of the checkpoint in force; none if there is no checkpoint.
+    pub(super) fn find<D: Disk>(log: &Log<D>) -> Result<Option<Parts>, StoreError> {
+        let Some(checkpoint) = log.checkpoint() else { return Ok(None) };
+        let mut bytes = Vec::new();
+        let mut next = checkpoint.chunk(0, &mut bytes).map_err(|_| StoreError::CheckpointDamaged)?;
+        let head: CheckpointHead = wire::codec::decode(&bytes).map_err(|_| StoreError::CheckpointDamaged)?;
+        let mut places = Vec::new();
+        while let Some(place) = next {
+            next = checkpoint.chunk(place, &mut bytes).map_err(|_| StoreError::CheckpointDamaged)?;
+            if next.is_some() {
+                let (locator, _) = split(&bytes).ok_or(StoreError::CheckpointDamaged)?;
+                places.push((locator, place));
+            }
+        }
+        Ok(Some(Parts { head, places }))
+    }
+
+    /// The part at a locator, and where the next one is.
+    pub(super) fn chunk<D: Disk>(&self, log: &Log<D>, at: &Locator) -> Option<Chunk> {
+        let found = self.places.binary_search_by(|(locator, _)| locator.cmp(at)).ok()?;
+        let bytes = read(log.checkpoint()?, self.places[found].1)?;
+        let (_, part) = split(&bytes)?;
+        let next = self.places.get(found + 1).map(|(locator, _)| locator.clone());
+        Some(Chunk { bytes: Bytes::copy_from_slice(part), next })
+    }
+
+    /// Every part, in order.
+    pub(super) fn each<D: Disk>(
+        &self,
+        log: &Log<D>,
+        take: &mut dyn FnMut(&Locator, &[u8]),
+    ) -> Result<(), StoreError> {
+        for (locator, place) in &self.places {
+            let bytes = log.checkpoint().and_then(|checkpoint| read(checkpoint, *place));
+            let bytes = bytes.ok_or(StoreError::CheckpointDamaged)?;
+            let (_, part) = split(&bytes).ok_or(StoreError::CheckpointDamaged)?;
+            take(locator, part);
+        }
+        Ok(())
+    }
+
+    /// The window of answers.
+    pub(super) fn window<D: Disk>(&self, log: &Log<D>) -> Result<Bytes, StoreError> {
+        let mut window = Vec::new();
+        self.each(log, &mut |at, part| {
+            if at.domain == WINDOW {
+                window.extend_from_slice(part);
+            }
+        })?;
+        Ok(window.into())
+    }
+}
+
+fn read<D: Disk>(checkpoint: &Checkpoint<D>, place: u64) -> Option<Vec<u8>> {
+    let mut bytes = Vec::new();
+    checkpoint.chunk(place, &mut bytes).ok()??;
+    Some(bytes)
+}
+
+/// A chunk of the log: the part with its locator.
+pub(super) fn join(at: &Locator, part: &[u8]) -> Vec<u8> {
+    let mut chunk = Vec::with_capacity(HEAD + at.key.len() + part.len());
+    chunk.extend_from_slice(&at.domain.to_le_bytes());
+    chunk.extend_from_slice(&u32::try_from(at.key.len()).unwrap_or(u32::MAX).to_le_bytes());
+    chunk.extend_from_slice(&at.key);
+    chunk.extend_from_slice(part);
+    chunk
+}
+
+fn split(chunk: &[u8]) -> Option<(Locator, &[u8])> {
+    let domain = u16::from_le_bytes(*chunk.first_chunk()?);
+    let length = u32::from_le_bytes(*chunk.get(2..HEAD)?.first_chunk()?) as usize;
+    let rest = &chunk[HEAD..];
+    let key = rest.get(..length)?.to_vec();
+    Some((Locator { domain, key }, &rest[length..]))
+}
+
+/// The window, cut into parts.
+fn window_parts(window: &Bytes) -> impl Iterator<Item = (Locator, Bytes)> + '_ {
+    let count = window.len().div_ceil(PART_BYTES).max(1);
+    (0..count).map(|n| {
+        let from = n * PART_BYTES;
+        let key = if from == 0 { Vec::new() } else { (from as u64).to_be_bytes().to_vec() };
+        (Locator { domain: WINDOW, key }, window.slice(from..window.len().min(from + PART_BYTES)))
+    })
+}
+
+impl<D: Disk> DiskStore<D> {
+    /// Takes a checkpoint (D19): the machine's window and the application's state, in parts with rising locators from
+    /// domain 1 on, none longer than 4 MiB. Returns what to tell the machine.
+    ///
+    /// The parts must be a function of the state: another store that takes a checkpoint here has the same.
+    pub fn take(
+        &mut self,
+        head: CheckpointHead,
+        window: &Bytes,
+        state: impl IntoIterator<Item = (Locator, Bytes)>,
+    ) -> Done {
+        let number = head.number;
+        let parts = window_parts(window).chain(state);
+        match self.write_parts(&head, parts).and_then(|()| self.finish()) {
+            Ok(()) => Done::Taken(number),
+            Err(LogError::Full(_)) => Done::NotTaken(number),
+            // No operation of the machine's: the failure is the store's.
+            Err(error) => self.fail(Token::default(), &error),
+        }
+    }
+
+    /// Writes a checkpoint up to its last part: it is not in force yet.
+    pub(super) fn write_parts(
+        &mut self,
+        head: &CheckpointHead,
+        parts: impl Iterator<Item = (Locator, Bytes)>,
+    ) -> Result<(), LogError> {
+        self.log.checkpoint_begin(head.number.position, &[])?;
+        self.log.checkpoint_chunk(&wire::codec::encode(head))?;
+        for (at, part) in parts {
+            self.log.checkpoint_chunk(&join(&at, &part))?;
+        }
+        Ok(())
+    }
+
+    /// Puts what was written in force.
+    pub(super) fn finish(&mut self) -> Result<(), LogError> {
+        self.log.checkpoint_finish()?;
+        self.parts = Parts::find(&self.log).map_err(|_| LogError::Damaged(0))?;
+        Ok(())
+    }
+}
