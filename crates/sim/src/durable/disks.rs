@@ -82,7 +82,8 @@ impl Disks {
             disk: SimDisk::new(dice.number(), faults),
             store: store(site),
             counts: site < plan.stores,
-            counted: site < plan.stores,
+            // What it has before it is wanted counts when it is.
+            counted: site < plan.stores || plan.moves,
             open: None,
             perhaps: Vec::new(),
         });

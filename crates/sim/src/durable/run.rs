@@ -285,7 +285,8 @@ impl Run {
     }
 
     fn operate(&mut self) {
-        if self.plan.moves && self.healed_at.is_none() && self.dice.chance(150) {
+        // Not before all have what was wanted before: two operators at once could go below what is wanted.
+        if self.plan.moves && self.healed_at.is_none() && self.dice.chance(400) && self.is_as_wanted() {
             let site = self.dice.index(self.world.sites());
             if self.disks.move_on(site, self.plan.stores_least()) {
                 self.reach(Kind::Workload, "durable: other stores wanted");
@@ -299,6 +300,13 @@ impl Run {
                 return;
             }
         }
+    }
+
+    /// Whether every site is up and knows of the configuration that is wanted.
+    fn is_as_wanted(&self) -> bool {
+        let wanted: BTreeMap<StoreId, SiteId> = self.disks.wanted().collect();
+        let knows = |site| self.status(site).is_some_and(|status| status.configuration.stores == wanted);
+        (0..self.world.sites()).all(knows)
     }
 
     pub(super) fn status(&self, site: usize) -> Option<Status> {
