@@ -157,14 +157,14 @@ impl Groups {
 
     /// The member through which a process is in a group.
     pub(crate) fn member(&self, process: ProcessId, group: &GroupName) -> Option<(GroupId, MemberId)> {
-        let in_it = |(id, there): (&GroupId, &Box<Group>)| {
+        let in_it = |id: GroupId, there: &Group| {
             let member = there.local.iter().find(|member| member.process == process)?;
-            Some((*id, *member))
+            Some((id, *member))
         };
-        let newest = self.names.get(group).and_then(|id| self.groups.get_key_value(id));
+        let newest = self.names.get(group).and_then(|id| in_it(*id, self.groups.get(id)?));
         // Two sides of a partition may have a group of one name each, and processes here be in either.
-        let all = || self.groups.iter().filter(|(_, there)| there.name == *group);
-        newest.and_then(in_it).or_else(|| all().find_map(in_it))
+        let named = || self.groups.iter().filter(|(_, there)| there.name == *group);
+        newest.or_else(|| named().find_map(|(id, there)| in_it(*id, there)))
     }
 
     /// The members through which a process is in groups.
