@@ -10,7 +10,7 @@
 //!
 //! The record at position p of the machine is entry p of the log, with the position up to which the log was synced
 //! when it was written as its tag; the machine's meta record is the log's metadata; its checkpoint is the log's
-//! ([`checkpoint`](self::checkpoint)).
+//! (`checkpoint`).
 
 mod checkpoint;
 mod incoming;
