@@ -6,6 +6,7 @@
 
 #![forbid(unsafe_code)]
 
+mod application;
 mod bugs;
 mod configuration;
 mod entry;
@@ -20,6 +21,7 @@ mod settings;
 mod storage;
 mod window;
 
+pub use application::{Application, Applying, NotRestored, Parts};
 pub use bugs::{Bug, Bugs};
 pub use configuration::{Change, ChangeError, Configuration};
 pub use entry::{Body, ClientId, Entry, Number, RecordError, Request};
