@@ -25,10 +25,10 @@ use tokio_rustls::{TlsConnector, TlsStream};
 
 use crate::cert::{Identity, Principal, Role, Serial};
 use crate::links::connection::Stream;
-use crate::links::handshake::{HELLO_BYTES_MAX, REFUSED, WELCOME, buffered, read, write};
+use crate::links::handshake::{HELLO_BYTES_MAX, REFUSED, WELCOME, read, write};
 use crate::links::{Bid, PeerAddress, Shared};
 use crate::trust::{Expect, Trust};
-use crate::{Refusal, tls};
+use crate::{Refusal, Socket, tls};
 
 /// What a bidder says instead of a hello, with the version of what follows.
 pub(crate) const OPENING: &[u8] = b"unanimous bids 1";
@@ -198,7 +198,7 @@ impl BidConnection {
         let tcp = TcpStream::connect(address).await?;
         // Sites are named by the URI in their certificate; the name here only fills the argument.
         let name = ServerName::IpAddress(IpAddr::V4(Ipv4Addr::from([0, 0, 0, 0])));
-        let mut stream = TlsStream::from(connector.connect(name, buffered(tcp, PATIENCE)).await?);
+        let mut stream = TlsStream::from(connector.connect(name, Socket::new(tcp, Some(PATIENCE))).await?);
         let certificate = stream.get_ref().1.peer_certificates().and_then(|chain| chain.first());
         let certificate = certificate.ok_or(BidError::Refused(Refusal::NoCertificate))?;
         let (principal, _) = trust.check(certificate, expect).map_err(BidError::Refused)?;

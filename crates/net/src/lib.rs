@@ -7,6 +7,9 @@
 //!             store ──── disk   (its own thread) ────────────────────────┘
 //! ```
 //!
+//! Connections are accepted and seen through their handshakes in the [`Lobby`], a thread of its own: strangers take
+//! nothing of the site's time.
+//!
 //! [`FileDisk`] is the directory that a log (`wal`) of a group lives in; its driver gives it a thread.
 //!
 //! Nothing here knows a protocol above the connection: packets are opaque bytes, and numbering, resuming and
@@ -23,9 +26,11 @@ pub mod disk;
 pub mod file_disk;
 pub mod input;
 pub mod links;
+pub mod lobby;
 pub mod metrics;
 pub mod probe;
 pub mod refusal;
+pub mod socket;
 pub mod tls;
 pub mod trust;
 
@@ -36,7 +41,9 @@ pub use file_disk::FileDisk;
 pub use input::{Down, Input, InputSender, Inputs, inputs};
 pub use links::gate::Gate;
 pub use links::{Batch, Bid, Config, Hello, HelloRefused, Links, PeerAddress, SendError};
+pub use lobby::Lobby;
 pub use metrics::Metrics;
 pub use probe::Via;
 pub use refusal::Refusal;
+pub use socket::Socket;
 pub use trust::{Expect, Trust};

@@ -9,9 +9,10 @@ use std::time::Duration;
 use bytes::Bytes;
 use membership::step::Peer;
 use net::cert::{Identity, Role, load_roots};
-use net::{Disk, Expect, Links, Trust};
+use net::{Disk, Expect, Links, Lobby, Trust};
 use stack::Node;
 use tokio::net::TcpListener;
+use tokio::runtime;
 use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 use wire::version::Hello;
@@ -26,7 +27,7 @@ use crate::metrics::{self, Metrics};
 use crate::notify;
 use crate::revoked;
 use crate::running::Running;
-use crate::session::{self, Listener};
+use crate::session;
 
 /// Why a site could not be started. Nothing is left running.
 #[derive(Debug, thiserror::Error)]
@@ -163,13 +164,14 @@ pub async fn start(config: SiteConfig) -> Result<RunningSite, StartError> {
     let mut ports = BTreeMap::from([("link".to_owned(), links.address().port())]);
     let mut servers = vec![tokio::spawn(Arc::clone(&directory).keep(links.clone(), peers))];
     let counters = (&metrics, &net_metrics);
-    serve_sessions(&config, &handle, (&identity, &trust), counters, &mut ports, &mut servers).await?;
+    serve_sessions(&config, &handle, (&identity, &trust, links.lobby()), counters, &mut ports, &mut servers)?;
     servers.push(tokio::spawn(revoked::watch(config.site.certificates.clone(), trust, links.clone())));
     if let Some(address) = config.site.metrics {
-        let listener = listen("metrics", address).await?;
+        let listener = listen(links.lobby(), "metrics", address)?;
         ports.insert("metrics".to_owned(), port(&listener));
         let (metrics, net_metrics) = (Arc::clone(&metrics), Arc::clone(&net_metrics));
-        servers.push(spawn_server("metrics", metrics::serve(listener, metrics, net_metrics)));
+        let server = watch_over("metrics", metrics::serve(listener, metrics, net_metrics));
+        servers.push(links.lobby().spawn(server));
     }
     let slow_member_after = Duration::from_secs(config.limits.slow_member_s);
     let world = World { clock, links, disk, inputs, directory, refusals: net_metrics };
@@ -285,10 +287,10 @@ fn certificates(config: &SiteConfig) -> Result<(Arc<Identity>, Arc<Trust>), Star
     Ok((Arc::new(identity), trust))
 }
 
-async fn serve_sessions(
+fn serve_sessions(
     config: &SiteConfig,
     handle: &Handle,
-    (identity, trust): (&Identity, &Arc<Trust>),
+    (identity, trust, lobby): (&Identity, &Arc<Trust>, &Lobby),
     (metrics, refusals): (&Arc<Metrics>, &Arc<net::Metrics>),
     ports: &mut BTreeMap<String, u16>,
     servers: &mut Vec<JoinHandle<()>>,
@@ -306,22 +308,23 @@ async fn serve_sessions(
     });
     let places = Arc::new(Semaphore::new(config.limits.sessions));
     let path = &config.site.session;
-    let listener = Listener::unix(path, !config.site.users.is_empty()).map_err(|cause| {
+    let listener = session::bind(path, !config.site.users.is_empty()).map_err(|cause| {
         StartError::Listen { what: "sessions", address: path.display().to_string(), cause }
     })?;
-    servers.push(spawn_server("sessions", session::serve(listener, Arc::clone(&site), Arc::clone(&places))));
+    let server = session::serve(listener, Arc::clone(&site), Arc::clone(&places));
+    servers.push(tokio::spawn(watch_over("sessions", server)));
     if let Some(address) = config.site.remote_session {
-        let listener = listen("remote sessions", address).await?;
+        let listener = listen(lobby, "remote sessions", address)?;
         ports.insert("session".to_owned(), port(&listener));
         let tls = net::tls::server_config(identity, trust, Expect::Session)?;
-        let listener = Listener::Tls(listener, tls.into());
-        servers.push(spawn_server("remote sessions", session::serve(listener, site, places)));
+        let server = session::serve_remote(listener, tls.into(), site, places, runtime::Handle::current());
+        servers.push(lobby.spawn(watch_over("remote sessions", server)));
     }
     Ok(())
 }
 
-async fn listen(what: &'static str, address: SocketAddr) -> Result<TcpListener, StartError> {
-    let bound = TcpListener::bind(address).await;
+fn listen(lobby: &Lobby, what: &'static str, address: SocketAddr) -> Result<TcpListener, StartError> {
+    let bound = lobby.listen(address);
     bound.map_err(|cause| StartError::Listen { what, address: address.to_string(), cause })
 }
 
@@ -329,13 +332,9 @@ fn port(listener: &TcpListener) -> u16 {
     listener.local_addr().map_or(0, |address| address.port())
 }
 
-fn spawn_server(
-    what: &'static str,
-    server: impl Future<Output = std::io::Result<()>> + Send + 'static,
-) -> JoinHandle<()> {
-    tokio::spawn(async move {
-        if let Err(error) = server.await {
-            tracing::error!(%error, "the server for {what} has ended; restart the site");
-        }
-    })
+/// Says so if a server ends.
+async fn watch_over(what: &'static str, server: impl Future<Output = std::io::Result<()>>) {
+    if let Err(error) = server.await {
+        tracing::error!(%error, "the server for {what} has ended; restart the site");
+    }
 }

@@ -9,4 +9,4 @@ mod translate;
 
 pub(crate) use connection::HALF_OPEN_MAX;
 pub use connection::Site;
-pub use listen::{Listener, serve};
+pub(crate) use listen::{bind, serve, serve_remote};

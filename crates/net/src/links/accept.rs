@@ -17,7 +17,7 @@ pub(crate) async fn run(shared: Arc<Shared>, listener: TcpListener) {
         match listener.accept().await {
             Ok((tcp, from)) if shared.gate.admit(from.ip(), Instant::now()) => {
                 let task = see_through(shared.clone(), tcp);
-                shared.spawn(task);
+                shared.spawn_in_lobby(task);
             }
             Ok(_) => shared.metrics.refuse(Refusal::AddressRate),
             Err(error) => {

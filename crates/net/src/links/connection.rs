@@ -11,22 +11,21 @@ use std::task::Poll;
 use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
-use tokio::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader, ReadHalf, WriteHalf, split};
-use tokio::net::TcpStream;
+use tokio::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadHalf, WriteHalf, split};
 use tokio::sync::Semaphore;
 use tokio_rustls::TlsStream;
 
 use super::PACKET_BYTES_MAX;
 use super::outbox::{Outgoing, PREFIX_BYTES, PROBE_BIT};
 use super::peer::{Peer, Running};
-use crate::Refusal;
 use crate::input::{Down, Input};
 use crate::metrics::Metrics;
+use crate::{Refusal, Socket};
 
-/// A TCP connection whose reads are large: rustls by itself asks for 4 KiB at a time.
-pub(crate) type Stream = TlsStream<BufReader<TcpStream>>;
+/// A connection under TLS.
+pub(crate) type Stream = TlsStream<Socket>;
 
-/// What is asked of the kernel at a time.
+/// What is asked of the kernel at a time, once the peer is known.
 pub(crate) const SOCKET_READ_BYTES: usize = 256 * 1024;
 
 /// The buffer that packets are cut from.

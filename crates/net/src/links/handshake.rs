@@ -10,13 +10,11 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
 use rustls::ClientConfig;
 use rustls::pki_types::{IpAddr, Ipv4Addr, ServerName};
-use socket2::SockRef;
-use tokio::io::{AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_rustls::{TlsAcceptor, TlsConnector, TlsStream};
 use wire::{Incarnation, SiteId};
@@ -28,6 +26,7 @@ use crate::Refusal;
 use crate::bids;
 use crate::cert::{CertError, Identity, Principal, Role, Serial};
 use crate::probe::{Keys, Session};
+use crate::socket::Socket;
 use crate::tls;
 use crate::trust::{Expect, Trust, Verifier};
 
@@ -87,7 +86,7 @@ impl Shared {
         let connector = self.tls.connector(Expect::Site(peer.site));
         // Sites are named by the URI in their certificate; the name here only fills the argument.
         let name = ServerName::IpAddress(IpAddr::V4(Ipv4Addr::from([0, 0, 0, 0])));
-        let stream = connector.connect(name, buffered(tcp, self.config.write_stuck)).await;
+        let stream = connector.connect(name, Socket::new(tcp, Some(self.config.write_stuck))).await;
         let mut stream = TlsStream::from(stream.map_err(|error| Refusal::of_io(&error))?);
         let (certified, serial) = self.certified(&stream, Expect::Site(peer.site))?;
         if !peer.may_send_hello(id) {
@@ -118,13 +117,13 @@ impl Shared {
         id: ConnectionId,
         tcp: TcpStream,
     ) -> Result<(), Failure> {
-        let stream = self.tls.acceptor.accept(buffered(tcp, self.config.write_stuck)).await;
+        let stream = self.tls.acceptor.accept(Socket::new(tcp, Some(self.config.write_stuck))).await;
         let mut stream = TlsStream::from(stream.map_err(|error| Refusal::of_io(&error))?);
         let (certified, serial) = self.certified(&stream, Expect::AnySite)?;
         let hello = read(&mut stream, HELLO_BYTES_MAX).await?;
         if hello == bids::OPENING {
             // It lasts longer than a handshake may.
-            self.spawn(bids::serve(self.clone(), stream, certified, serial));
+            self.spawn_in_lobby(bids::serve(self.clone(), stream, certified, serial));
             return Ok(());
         }
         let (site, incarnation) = match self.check_hello(&certified, &hello) {
@@ -187,10 +186,17 @@ impl Shared {
         dialed: Option<SocketAddr>,
         made: Made,
     ) -> Result<(), Failure> {
-        match &mut stream {
-            TlsStream::Client(stream) => stream.get_mut().1.set_buffer_limit(Some(TLS_WRITE_BYTES)),
-            TlsStream::Server(stream) => stream.get_mut().1.set_buffer_limit(Some(TLS_WRITE_BYTES)),
-        }
+        let socket = match &mut stream {
+            TlsStream::Client(stream) => {
+                stream.get_mut().1.set_buffer_limit(Some(TLS_WRITE_BYTES));
+                stream.get_mut().0
+            }
+            TlsStream::Server(stream) => {
+                stream.get_mut().1.set_buffer_limit(Some(TLS_WRITE_BYTES));
+                stream.get_mut().0
+            }
+        };
+        socket.let_in(&self.main, SOCKET_READ_BYTES).map_err(|error| Refusal::of_io(&error))?;
         let probes = self.socket.as_ref().and_then(|socket| {
             let keys =
                 Keys::export(dialed.is_some(), |material, label| export(&stream, material, label)).ok()?;
@@ -273,11 +279,4 @@ pub(crate) async fn read(stream: &mut Stream, bytes_max: usize) -> Result<Bytes,
     let mut body = vec![0; length];
     stream.read_exact(&mut body).await.map_err(failed)?;
     Ok(body.into())
-}
-
-pub(crate) fn buffered(tcp: TcpStream, stuck: Duration) -> BufReader<TcpStream> {
-    // Both are refinements; a connection works without them.
-    let _ = tcp.set_nodelay(true);
-    let _ = SockRef::from(&tcp).set_tcp_user_timeout(Some(stuck));
-    BufReader::with_capacity(SOCKET_READ_BYTES, tcp)
 }

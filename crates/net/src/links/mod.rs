@@ -24,17 +24,17 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use tokio::net::TcpListener;
+use tokio::runtime::Handle;
 use tokio::sync::watch;
 use wire::{Incarnation, SiteId};
 
-use crate::Refusal;
 use crate::bids::Bidders;
 use crate::cert::{CertError, Identity, Principal, Role};
 use crate::input::{Down, InputSender};
 use crate::metrics::Metrics;
 use crate::probe::{Socket, Via};
 use crate::trust::Trust;
+use crate::{Lobby, Refusal};
 use connection::Limits;
 use gate::Gate;
 use handshake::Tls;
@@ -162,6 +162,9 @@ pub(crate) struct Shared {
     pub(crate) metrics: Arc<Metrics>,
     closing: watch::Sender<bool>,
     next_connection: AtomicU64,
+    /// Where connections run once they are let in.
+    main: Handle,
+    lobby: Lobby,
 }
 
 /// Why links could not be started.
@@ -170,6 +173,9 @@ pub enum StartError {
     /// The address to listen at is taken or not this machine's.
     #[error("cannot listen at {0}: {1}")]
     Listen(SocketAddr, io::Error),
+    /// The system has no room for a thread.
+    #[error("cannot start the thread that accepts connections: {0}")]
+    Lobby(io::Error),
     /// The certificate cannot be used.
     #[error(transparent)]
     Certificate(#[from] CertError),
@@ -194,7 +200,10 @@ impl Links {
             Role::Site(_) | Role::Client | Role::Administrator => return Err(StartError::NotThisSite(me)),
         }
         let tls = Tls::new(identity, &trust)?;
-        let (listener, address) = listen(config.listen)?;
+        let refused = |error| StartError::Listen(config.listen, error);
+        let lobby = Lobby::start().map_err(StartError::Lobby)?;
+        let listener = lobby.listen(config.listen).map_err(refused)?;
+        let address = listener.local_addr().map_err(refused)?;
         let socket = match config.datagrams {
             true => Socket::bind(address, inputs.clone(), metrics.clone())
                 .await
@@ -217,17 +226,24 @@ impl Links {
             metrics,
             closing: watch::channel(false).0,
             next_connection: AtomicU64::new(1),
+            main: Handle::current(),
+            lobby,
         });
         if let Some(socket) = &shared.socket {
             shared.spawn(socket.clone().run());
         }
-        shared.spawn(accept::run(shared.clone(), listener));
+        shared.spawn_in_lobby(accept::run(shared.clone(), listener));
         Ok(Links { shared, address })
     }
 
     /// Where the links listen.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Where strangers are seen through their handshakes; for the site's other servers, too.
+    pub fn lobby(&self) -> &Lobby {
+        &self.shared.lobby
     }
 
     /// Replaces the table of peers. A peer that is no longer in it is let go; one with new addresses is dialed
@@ -391,28 +407,24 @@ impl Shared {
 
     /// Runs a task until it ends or the links close.
     fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        self.main.spawn(self.until_closing(task));
+    }
+
+    /// The same, where strangers are.
+    pub(crate) fn spawn_in_lobby(&self, task: impl Future<Output = ()> + Send + 'static) {
+        self.lobby.spawn(self.until_closing(task));
+    }
+
+    fn until_closing(
+        &self,
+        task: impl Future<Output = ()> + Send + 'static,
+    ) -> impl Future<Output = ()> + Send + 'static {
         let mut closing = self.closing.subscribe();
-        tokio::spawn(async move {
+        async move {
             tokio::select! {
                 _ = closing.wait_for(|closing| *closing) => {}
                 () = task => {}
             }
-        });
+        }
     }
-}
-
-/// Listens so that a site that was killed can listen at the same port at once.
-fn listen(address: SocketAddr) -> Result<(TcpListener, SocketAddr), StartError> {
-    let listen = || {
-        let socket = match address {
-            SocketAddr::V4(_) => tokio::net::TcpSocket::new_v4()?,
-            SocketAddr::V6(_) => tokio::net::TcpSocket::new_v6()?,
-        };
-        socket.set_reuseaddr(true)?;
-        socket.bind(address)?;
-        let listener = socket.listen(1024)?;
-        let address = listener.local_addr()?;
-        Ok((listener, address))
-    };
-    listen().map_err(|error| StartError::Listen(address, error))
 }

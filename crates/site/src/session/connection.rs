@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use net::cert::Serial;
-use net::{Gate, Refusal, Trust};
+use net::{Gate, Refusal, Socket, Trust};
 use serde_json::{Map, Value};
 use stack::ReplyTo;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
@@ -66,8 +66,9 @@ impl Site {
         acceptor: tokio_rustls::TlsAcceptor,
         stream: TcpStream,
         peer: SocketAddr,
-    ) -> Option<(tokio_rustls::server::TlsStream<TcpStream>, Entrant)> {
+    ) -> Option<(tokio_rustls::server::TlsStream<Socket>, Entrant)> {
         let (_place, pushed_out) = self.gate.enter();
+        let stream = Socket::new(stream, None);
         let shaken = tokio::select! {
             shaken = tokio::time::timeout(HELLO_WITHIN, acceptor.accept(stream)) => shaken,
             Ok(()) = pushed_out => {

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use tokio::net::{TcpListener, UnixListener, UnixStream};
+use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 use wire::session::Principal;
 
@@ -14,30 +15,23 @@ use super::connection::{Connection, Entrant, Site};
 /// Socket paths longer than this are bound through a descriptor of their folder.
 const PATH_BYTES_MAX: usize = 100;
 
-/// A socket that sessions come to.
-pub enum Listener {
-    /// On this machine.
-    Unix(UnixListener),
-    /// From others, with the acceptor that checks their certificates.
-    Tls(TcpListener, tokio_rustls::TlsAcceptor),
-}
+/// What is asked of the kernel at a time for a remote session.
+const SESSION_READ_BYTES: usize = 16 * 1024;
 
-impl Listener {
-    /// Binds the Unix socket, replacing one that a killed site left. Only the site's own user may connect unless
-    /// the configuration names `others`.
-    pub fn unix(path: &Path, others: bool) -> io::Result<Listener> {
-        use std::os::unix::fs::PermissionsExt;
-        let (short, _folder) = reachable(path)?;
-        if std::os::unix::net::UnixStream::connect(&short).is_ok() {
-            let text = format!("another site listens at {}", path.display());
-            return Err(io::Error::new(io::ErrorKind::AddrInUse, text));
-        }
-        let _ = std::fs::remove_file(path);
-        let listener = UnixListener::bind(short)?;
-        let mode = if others { 0o666 } else { 0o600 };
-        std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode))?;
-        Ok(Listener::Unix(listener))
+/// Binds the Unix socket, replacing one that a killed site left. Only the site's own user may connect unless the
+/// configuration names `others`.
+pub fn bind(path: &Path, others: bool) -> io::Result<UnixListener> {
+    use std::os::unix::fs::PermissionsExt;
+    let (short, _folder) = reachable(path)?;
+    if std::os::unix::net::UnixStream::connect(&short).is_ok() {
+        let text = format!("another site listens at {}", path.display());
+        return Err(io::Error::new(io::ErrorKind::AddrInUse, text));
     }
+    let _ = std::fs::remove_file(path);
+    let listener = UnixListener::bind(short)?;
+    let mode = if others { 0o666 } else { 0o600 };
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode))?;
+    Ok(listener)
 }
 
 /// A path short enough for a socket's address; valid while the folder is open.
@@ -53,39 +47,60 @@ fn reachable(path: &Path) -> io::Result<(PathBuf, Option<std::fs::File>)> {
     Ok((short, Some(folder)))
 }
 
-/// Serves sessions until the listener fails: as many at once as there are `places`; more wait to be accepted.
-pub async fn serve(listener: Listener, site: Arc<Site>, places: Arc<Semaphore>) -> io::Result<()> {
+/// Serves sessions from this machine until the listener fails: as many at once as there are `places`; more wait to be
+/// accepted.
+pub async fn serve(listener: UnixListener, site: Arc<Site>, places: Arc<Semaphore>) -> io::Result<()> {
     loop {
         let Ok(place) = Arc::clone(&places).acquire_owned().await else { return Ok(()) };
-        let site = Arc::clone(&site);
-        let accepted = match &listener {
-            Listener::Unix(listener) => listener.accept().await.map(|(stream, _)| {
+        match listener.accept().await {
+            Ok((stream, _)) => {
+                let site = Arc::clone(&site);
                 tokio::spawn(async move {
                     let entrant = Entrant { principal: unix_principal(&stream, &site), serial: None };
                     let (read, write) = stream.into_split();
                     Connection::new(site, entrant).run(read, write).await;
                     drop(place);
                 });
-            }),
-            Listener::Tls(listener, acceptor) => listener.accept().await.map(|(stream, peer)| {
-                let acceptor = acceptor.clone();
-                let places = Arc::clone(&places);
-                // A place is for a session: who only connects takes none.
-                drop(place);
-                tokio::spawn(async move {
-                    let Some((stream, entrant)) = site.shake_hands(acceptor, stream, peer).await else {
-                        return;
-                    };
-                    let Ok(place) = places.acquire_owned().await else { return };
-                    let (read, write) = tokio::io::split(stream);
-                    Connection::new(site, entrant).run(read, write).await;
-                    drop(place);
-                });
-            }),
-        };
-        if let Err(error) = accepted {
-            pause_after(error).await?;
+            }
+            Err(error) => pause_after(error).await?,
         }
+    }
+}
+
+/// Serves sessions from elsewhere until the listener fails. It runs where strangers wait; a session runs on `main`, and
+/// only then takes a place.
+pub async fn serve_remote(
+    listener: TcpListener,
+    acceptor: tokio_rustls::TlsAcceptor,
+    site: Arc<Site>,
+    places: Arc<Semaphore>,
+    main: Handle,
+) -> io::Result<()> {
+    loop {
+        // While all places are taken nobody is seen through a handshake for nothing.
+        let Ok(place) = Arc::clone(&places).acquire_owned().await else { return Ok(()) };
+        drop(place);
+        let (stream, peer) = match listener.accept().await {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                pause_after(error).await?;
+                continue;
+            }
+        };
+        let (acceptor, site, places, main) =
+            (acceptor.clone(), Arc::clone(&site), Arc::clone(&places), main.clone());
+        tokio::spawn(async move {
+            let Some((mut stream, entrant)) = site.shake_hands(acceptor, stream, peer).await else { return };
+            let Ok(place) = places.acquire_owned().await else { return };
+            if stream.get_mut().0.let_in(&main, SESSION_READ_BYTES).is_err() {
+                return;
+            }
+            main.spawn(async move {
+                let (read, write) = tokio::io::split(stream);
+                Connection::new(site, entrant).run(read, write).await;
+                drop(place);
+            });
+        });
     }
 }
 
