@@ -14,6 +14,7 @@ use crate::kernel::{
     Busy, Config, Delay, Kernel, Learned, Message, Output, Record, RecordWriter, Refused, Tables, Ticket,
     Timer, Transition,
 };
+use crate::pace::Pace;
 use crate::step::{Peer, Request, RequestId, RequestKind, Step, Why, Witnesses};
 
 /// R before anybody measured it.
@@ -120,6 +121,7 @@ pub struct Service<T: Tables> {
     kernel: Kernel<T>,
     known: Vec<SiteId>,
     round_trip: Duration,
+    pace: Pace,
     random: ChaCha8Rng,
     timers: [Option<(Time, Timer)>; TIMER_KINDS],
     search: Time,
@@ -164,6 +166,7 @@ impl<T: Tables> Service<T> {
             kernel: Kernel::start(config, me, record),
             known,
             round_trip: ROUND_TRIP_BOUND_DEFAULT,
+            pace: Pace::default(),
             random: ChaCha8Rng::seed_from_u64(seed),
             timers: [None; TIMER_KINDS],
             search: now,
@@ -214,6 +217,7 @@ impl<T: Tables> Service<T> {
 
     /// A write is done, and so is each before it.
     pub fn handle_stored(&mut self, now: Time, ticket: Ticket) {
+        self.pace.stored(now, ticket);
         self.kernel.handle_stored(ticket);
         self.drain(now);
     }
@@ -303,6 +307,7 @@ impl<T: Tables> Service<T> {
             match output {
                 Output::Store { ticket, record } => {
                     let bytes = self.record_writer.write(&record);
+                    self.pace.asked(now, ticket);
                     self.writes.push_back(Write { ticket, bytes });
                 }
                 Output::Send { to, message } => {
@@ -317,6 +322,7 @@ impl<T: Tables> Service<T> {
                     self.events.push_back(Event::StartChange { id, members });
                 }
                 Output::Installed { step, group_views } => {
+                    self.pace.installed();
                     self.search = self.search.min(now + self.round_trip * 10);
                     self.search_pause = self.round_trip * 10;
                     self.events.push_back(Event::Installed { step, group_views });
@@ -329,18 +335,24 @@ impl<T: Tables> Service<T> {
                 Output::Left => self.events.push_back(Event::Left),
                 Output::Surpassed(by) => self.events.push_back(Event::Surpassed(by)),
                 Output::Diverged(step) => self.events.push_back(Event::Diverged(step)),
-                Output::Trace(transition) => self.events.push_back(Event::Trace(transition)),
+                Output::Trace(transition) => {
+                    if transition == Transition::Abandon {
+                        self.pace.abandoned();
+                    }
+                    self.events.push_back(Event::Trace(transition));
+                }
             }
         }
     }
 
     fn duration(&mut self, delay: Delay) -> Duration {
+        let round = self.pace.round(self.round_trip);
         match delay {
-            Delay::Rounds(rounds) => self.round_trip * rounds,
+            Delay::Rounds(rounds) => round * rounds,
             Delay::Backoff { place, tries } => {
-                let spread = self.round_trip * (1 << tries.min(4));
+                let spread = round * (1 << tries.min(4));
                 let nanos = u64::try_from(spread.as_nanos()).unwrap_or(u64::MAX).max(1);
-                self.round_trip * 2 * place.min(64) + Duration::from_nanos(self.random.next_u64() % nanos)
+                round * 2 * place.min(64) + Duration::from_nanos(self.random.next_u64() % nanos)
             }
         }
     }

@@ -44,6 +44,9 @@ pub enum Profile {
     FullLinks,
     /// One site hears nothing and can still send: nobody else may be removed.
     OneDeaf,
+    /// Few sites with slow disks, many changes, and deaths: an acknowledgement waits for a write, is asked for again, and
+    /// comes when its coordinator has gone on to another attempt.
+    LateVotes,
     /// The durable workload, which has plans of its own (`crate::durable`). No ordinary seed has it.
     Durable,
 }
@@ -69,6 +72,8 @@ impl Profile {
     const LATER_PER_MILLE: u32 = 300;
     /// So many of the others have a deaf site.
     const DEAF_PER_MILLE: u32 = 40;
+    /// So many of the rest have disks that stall.
+    const LATE_VOTES_PER_MILLE: u32 = 40;
 
     /// The profile of a seed. Those that came later are drawn with dice of their own, so that every other seed remains
     /// the run that it was.
@@ -79,6 +84,9 @@ impl Profile {
         }
         if dice.chance(Profile::DEAF_PER_MILLE) {
             return Profile::OneDeaf;
+        }
+        if dice.chance(Profile::LATE_VOTES_PER_MILLE) {
+            return Profile::LateVotes;
         }
         Profile::FIRST[(seed % Profile::FIRST.len() as u64) as usize]
     }
@@ -333,6 +341,16 @@ impl Swarm {
                 self.work.every = Duration::from_millis(4);
                 // A larger one goes in fragments, which what is cast later may pass.
                 self.work.bytes_max = 30_000;
+            }
+            Profile::LateVotes => {
+                self.world.sites = 3;
+                self.world.founders = 3;
+                self.world.disk.write_mean = Duration::from_millis(dice.between(20, 60));
+                self.world.disk.slow_per_mille = 0;
+                self.faults = vec![Fault::Crash, Fault::CrashAll, Fault::CrashAll];
+                self.fault_every = Duration::from_millis(dice.between(300, 1500));
+                self.fault_lasts = Duration::from_millis(dice.between(100, 800));
+                self.work.churn_per_mille = 200;
             }
             Profile::OneDeaf => {
                 self.faults = vec![Fault::Deaf];
