@@ -47,6 +47,19 @@ fn names_are_unique_in_their_scope_and_the_create_modes_are_kept() {
 }
 
 #[test]
+fn the_founders_and_their_stores_are_those_of_the_first_step_for_ever() {
+    assert!(GroupTables::new().founders().is_empty());
+    let mut side = Side::found(&[1, 2, 3]);
+    let founders = side.tables.founders().to_vec();
+    assert_eq!(founders.iter().map(|peer| peer.site.0).collect::<Vec<_>>(), [1, 2, 3]);
+    side.step(true, &[2, 3, 4], vec![]);
+    side.step(false, &[2], vec![]);
+    assert_eq!(side.tables.founders(), founders);
+    let again = GroupTables::from_bytes(&side.tables.to_bytes()).expect("its own bytes");
+    assert_eq!((again.founders(), again.digest()), (&founders[..], side.tables.digest()));
+}
+
+#[test]
 fn a_failed_site_changes_all_its_groups_in_one_step_each_with_the_step_as_view() {
     let mut side = Side::found(&[1, 2]);
     let groups = (0..100u64).map(|k| format!("g{k}")).collect::<Vec<_>>();

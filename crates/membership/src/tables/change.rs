@@ -20,6 +20,9 @@ pub(super) fn apply(tables: &mut GroupTables, step: &Step) -> Applied {
     let views = change.finish();
     tables.view = step.id;
     tables.primary = step.primary;
+    if step.primary && step.position == 1 {
+        tables.founders = step.members.iter().map(|member| member.peer).collect();
+    }
     Applied { views, outcomes }
 }
 

@@ -9,6 +9,7 @@ use super::group::Group;
 use super::settled::Settled;
 use super::sites::Sites;
 use super::{GroupTables, MEMBERS_MAX};
+use crate::step::Peer;
 
 /// Bytes that are no tables. Nothing was changed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -37,6 +38,9 @@ struct Record {
     settled: Settled,
     #[n(5)]
     groups: Vec<Group>,
+    /// None in tables of a version that did not keep them.
+    #[n(6)]
+    founders: Option<Vec<Peer>>,
 }
 
 impl GroupTables {
@@ -59,6 +63,7 @@ impl GroupTables {
             sites: self.sites.clone(),
             settled: self.settled.clone(),
             groups: self.groups.values().map(|e| Group::clone(&e.group)).collect(),
+            founders: Some(self.founders.clone()),
         }
     }
 
@@ -69,6 +74,7 @@ impl GroupTables {
             core: record.core,
             sites: record.sites,
             settled: record.settled,
+            founders: record.founders.unwrap_or_default(),
             ..GroupTables::default()
         };
         for group in record.groups {

@@ -21,7 +21,7 @@ use wire::{GroupId, GroupName, MemberId, ProcessId, SiteId, SiteIncarnation, Vie
 
 use crate::group::{Branch, BranchGroup, GroupOptions, GroupStatistics, GroupView, Outcome, SiteInfo};
 use crate::kernel::{Applied as Made, Tables};
-use crate::step::{Request, RequestId, Step};
+use crate::step::{Peer, Request, RequestId, Step};
 
 pub use codec::BadTables;
 
@@ -55,6 +55,9 @@ pub struct GroupTables {
     primary: bool,
     /// The core members of that step.
     core: BTreeSet<SiteIncarnation>,
+    /// The members of the first view of the line, which all founders decided: their stores are the first that count in
+    /// durable groups.
+    founders: Vec<Peer>,
     sites: Sites,
     groups: BTreeMap<GroupId, Entry>,
     settled: Settled,
@@ -78,6 +81,7 @@ impl PartialEq for GroupTables {
         self.digest() == other.digest()
             && (self.view, self.primary) == (other.view, other.primary)
             && self.core == other.core
+            && self.founders == other.founders
             && self.sites == other.sites
             && self.settled == other.settled
             && groups(self) == groups(other)
@@ -188,6 +192,11 @@ impl GroupTables {
         self.core.iter().copied()
     }
 
+    /// The members of the first view of the line, with their stores; none before there was one. Never changes after.
+    pub fn founders(&self) -> &[Peer] {
+        &self.founders
+    }
+
     /// How many groups there are.
     pub fn len(&self) -> usize {
         self.groups.len()
@@ -242,6 +251,7 @@ impl Tables for GroupTables {
         digest_of(&(
             (self.view, self.primary),
             self.core.iter().copied().collect::<Vec<_>>(),
+            &self.founders,
             &self.sites,
             &self.settled,
             (self.groups.len() as u64, self.sum),

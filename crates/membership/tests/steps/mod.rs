@@ -46,6 +46,7 @@ pub struct Side {
     pub line: GroupTables,
     pub epoch: u64,
     pub sites: Vec<u32>,
+    position: u64,
     requests: u64,
 }
 
@@ -53,7 +54,8 @@ impl Side {
     /// A cluster whose first step lists these sites.
     pub fn found(sites: &[u32]) -> Side {
         let tables = GroupTables::new();
-        let mut side = Side { line: tables.clone(), tables, epoch: 0, sites: Vec::new(), requests: 0 };
+        let mut side =
+            Side { line: tables.clone(), tables, epoch: 0, sites: Vec::new(), position: 0, requests: 0 };
         side.step(true, sites, vec![]);
         side
     }
@@ -72,7 +74,7 @@ impl Side {
         Step {
             id,
             base: self.line.view(),
-            position: 0,
+            position: self.position + u64::from(primary),
             primary,
             requests: requests.collect(),
             members: sites.iter().map(|s| CoreMember { peer: peer(*s), joined_at: id }).collect(),
@@ -94,6 +96,7 @@ impl Side {
         self.sites = step.members.iter().map(|m| m.peer.site.0).collect();
         if step.primary {
             self.line = tables.clone();
+            self.position = step.position;
         }
         self.tables = tables;
         applied

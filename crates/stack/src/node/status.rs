@@ -6,6 +6,7 @@ use std::sync::Arc;
 use membership::group::GroupView;
 use membership::interface::Looked;
 use membership::service::Service;
+use membership::step::Peer;
 use wire::{GroupName, SiteId};
 
 use super::Node;
@@ -58,6 +59,13 @@ impl Node {
             groups: self.group_views().into_iter().map(|view| GroupSummary { view }).collect(),
             waiting_for: self.waiting_for(),
         }
+    }
+
+    /// The sites of the first view of the line, with the stores that they had then; empty while this site knows of none,
+    /// and where there is no mserver. They are the first that count in durable groups.
+    pub fn founders(&self) -> &[Peer] {
+        let learned = self.service.as_ref().and_then(|service| service.view().or(service.kernel().line()));
+        learned.map_or(&[], |learned| learned.tables.founders())
     }
 
     /// The mserver elsewhere that this site uses, once it has answered; none if it has its own.
