@@ -206,11 +206,12 @@ impl Map {
         self.bytes += pair.bytes();
         self.counted += pair.counts();
         self.sum = self.sum.wrapping_add(pair.hash());
-        self.due.insert(&pair);
-        if let Some(before) = self.tree.insert(pair) {
+        // It may go at the moment at which the one of its key would have gone: that one first.
+        if let Some(before) = self.tree.insert(pair.clone()) {
             self.forget(&before);
             self.due.remove(&before);
         }
+        self.due.insert(&pair);
     }
 
     /// Takes a pair out.

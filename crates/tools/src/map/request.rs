@@ -247,12 +247,15 @@ fn check_condition(condition: Option<&Condition>) -> Result<(), Fault> {
 
 /// Operations, of which no more are read than one above what is allowed: a short request must not take much memory.
 fn few<'b, C>(d: &mut Decoder<'b>, c: &mut C) -> Result<Vec<Operation<'b>>, minicbor::decode::Error> {
+    let count =
+        d.array()?.ok_or_else(|| minicbor::decode::Error::message("operations without their number"))?;
     let mut operations = Vec::new();
-    for operation in d.array_iter_with(c)? {
-        if operations.len() == BATCH_MAX {
-            return Err(minicbor::decode::Error::message("too many operations"));
+    for _ in 0..count {
+        if operations.len() > BATCH_MAX {
+            d.skip()?;
+        } else {
+            operations.push(d.decode_with(c)?);
         }
-        operations.push(operation?);
     }
     Ok(operations)
 }

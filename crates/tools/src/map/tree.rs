@@ -403,7 +403,7 @@ mod tests {
 
     #[test]
     fn what_grew_in_order_shrinks_from_either_end_and_from_the_middle() {
-        for count in (1..200).chain([4_095, 4_096, 4_097, 4_160, 4_161, 9_000]) {
+        for count in (1..200u64).chain([4_095, 4_096, 4_097, 4_160, 4_161, 9_000]) {
             for way in 0..3 {
                 let mut tree = Tree::default();
                 for n in 0..count {
