@@ -15,6 +15,7 @@ const FLOORS: &[(&str, u32)] = &[
     ("unanimous-multicast", 4),
     ("unanimous-durable", 5),
     ("unanimous-stack", 6),
+    ("unanimous-tools", 6),
     ("unanimous-mail", 7),
     ("unanimous-net", 8),
     ("unanimous-sim", 8),

@@ -19,6 +19,7 @@ pub mod durable;
 mod fifo;
 mod global_order;
 mod initial_view_event;
+pub mod linearizable;
 mod local_monotonicity;
 mod membership_precision;
 mod multicast_liveness;

@@ -1,0 +1,7 @@
+//! Floor 6: the toolkit. Each tool is a function of what its group delivers or commits, and of nothing else.
+//!
+//! [`map`] is a key-value map as the application of a durable group; its rules are in `docs/map.md`.
+
+#![forbid(unsafe_code)]
+
+pub mod map;
