@@ -6,7 +6,6 @@
 pub mod group;
 pub mod interface;
 pub mod kernel;
-mod pace;
 pub mod service;
 pub mod step;
 pub mod tables;

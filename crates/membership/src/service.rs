@@ -14,7 +14,6 @@ use crate::kernel::{
     Busy, Config, Delay, Kernel, Learned, Message, Output, Record, RecordWriter, Refused, Tables, Ticket,
     Timer, Transition,
 };
-use crate::pace::Pace;
 use crate::step::{Peer, Request, RequestId, RequestKind, Step, Why, Witnesses};
 
 /// R before anybody measured it.
@@ -121,7 +120,6 @@ pub struct Service<T: Tables> {
     kernel: Kernel<T>,
     known: Vec<SiteId>,
     round_trip: Duration,
-    pace: Pace,
     random: ChaCha8Rng,
     timers: [Option<(Time, Timer)>; TIMER_KINDS],
     search: Time,
@@ -166,7 +164,6 @@ impl<T: Tables> Service<T> {
             kernel: Kernel::start(config, me, record),
             known,
             round_trip: ROUND_TRIP_BOUND_DEFAULT,
-            pace: Pace::default(),
             random: ChaCha8Rng::seed_from_u64(seed),
             timers: [None; TIMER_KINDS],
             search: now,
@@ -217,7 +214,6 @@ impl<T: Tables> Service<T> {
 
     /// A write is done, and so is each before it.
     pub fn handle_stored(&mut self, now: Time, ticket: Ticket) {
-        self.pace.stored(now, ticket);
         self.kernel.handle_stored(ticket);
         self.drain(now);
     }
@@ -307,7 +303,6 @@ impl<T: Tables> Service<T> {
             match output {
                 Output::Store { ticket, record } => {
                     let bytes = self.record_writer.write(&record);
-                    self.pace.asked(now, ticket);
                     self.writes.push_back(Write { ticket, bytes });
                 }
                 Output::Send { to, message } => {
@@ -322,7 +317,6 @@ impl<T: Tables> Service<T> {
                     self.events.push_back(Event::StartChange { id, members });
                 }
                 Output::Installed { step, group_views } => {
-                    self.pace.installed();
                     self.search = self.search.min(now + self.round_trip * 10);
                     self.search_pause = self.round_trip * 10;
                     self.events.push_back(Event::Installed { step, group_views });
@@ -335,24 +329,18 @@ impl<T: Tables> Service<T> {
                 Output::Left => self.events.push_back(Event::Left),
                 Output::Surpassed(by) => self.events.push_back(Event::Surpassed(by)),
                 Output::Diverged(step) => self.events.push_back(Event::Diverged(step)),
-                Output::Trace(transition) => {
-                    if transition == Transition::Abandon {
-                        self.pace.abandoned();
-                    }
-                    self.events.push_back(Event::Trace(transition));
-                }
+                Output::Trace(transition) => self.events.push_back(Event::Trace(transition)),
             }
         }
     }
 
     fn duration(&mut self, delay: Delay) -> Duration {
-        let round = self.pace.round(self.round_trip);
         match delay {
-            Delay::Rounds(rounds) => round * rounds,
+            Delay::Rounds(rounds) => self.round_trip * rounds,
             Delay::Backoff { place, tries } => {
-                let spread = round * (1 << tries.min(4));
+                let spread = self.round_trip * (1 << tries.min(4));
                 let nanos = u64::try_from(spread.as_nanos()).unwrap_or(u64::MAX).max(1);
-                round * 2 * place.min(64) + Duration::from_nanos(self.random.next_u64() % nanos)
+                self.round_trip * 2 * place.min(64) + Duration::from_nanos(self.random.next_u64() % nanos)
             }
         }
     }

@@ -73,7 +73,7 @@ impl Profile {
     /// So many of the others have a deaf site.
     const DEAF_PER_MILLE: u32 = 40;
     /// So many of the rest have disks that stall.
-    const LATE_VOTES_PER_MILLE: u32 = 40;
+    const LATE_VOTES_PER_MILLE: u32 = 100;
 
     /// The profile of a seed. Those that came later are drawn with dice of their own, so that every other seed remains
     /// the run that it was.
@@ -345,7 +345,7 @@ impl Swarm {
             Profile::LateVotes => {
                 self.world.sites = 3;
                 self.world.founders = 3;
-                self.world.disk.write_mean = Duration::from_millis(dice.between(20, 60));
+                self.world.disk.write_mean = Duration::from_millis(dice.between(8, 25));
                 self.world.disk.slow_per_mille = 0;
                 self.faults = vec![Fault::Crash, Fault::CrashAll, Fault::CrashAll];
                 self.fault_every = Duration::from_millis(dice.between(300, 1500));

@@ -1,0 +1,201 @@
+//! A durable group's disk: a thread of its own that opens the store and then does what the machine asks. What waits
+//! when it looks is done together, with one sync.
+
+use std::path::{Path, PathBuf};
+use std::sync::mpsc;
+use std::thread;
+
+use bytes::Bytes;
+use durable::{Application, CheckpointHead, Done, Durable, Parts, Settings, StoreOp};
+use net::FileDisk;
+use stack::store::{DiskStore, Who};
+use tokio::sync::mpsc::UnboundedSender;
+use wire::GroupName;
+
+use super::served::Served;
+
+/// Something for a store to do.
+pub(super) enum Job {
+    /// What the machine asks.
+    Op(StoreOp),
+    /// Take a checkpoint.
+    Take { head: CheckpointHead, window: Bytes, state: Parts },
+    /// Read the state of the checkpoint in force into a new application.
+    Restore(Served),
+}
+
+/// What a store says.
+pub(super) enum Said {
+    /// It is open, and this was its state.
+    Opened(Box<Durable>, Served),
+    /// It cannot be opened; the line says what to do.
+    Refused(String),
+    /// This is done.
+    Done(Vec<Done>),
+    /// The state of the checkpoint in force.
+    Restored(Served),
+    /// The disk failed: what it holds is not known until it is read again.
+    Failed(String),
+}
+
+/// Where a group's store is, and what it is to be.
+pub(super) struct Place {
+    pub(super) group: GroupName,
+    /// The folder of all groups' stores.
+    pub(super) root: PathBuf,
+    pub(super) who: Who,
+    /// The new state of such a group.
+    pub(super) empty: Served,
+}
+
+/// A store's thread. It ends when this is dropped, and what waits is done.
+pub(super) struct Disk {
+    jobs: mpsc::Sender<Job>,
+}
+
+impl Disk {
+    /// Starts the thread, which opens the store first. What it has to say comes with the group's name.
+    pub(super) fn start(place: Place, say: UnboundedSender<(GroupName, Said)>) -> std::io::Result<Disk> {
+        let (jobs, work) = mpsc::channel();
+        let name = format!("store {}", place.group).chars().take(15).collect();
+        thread::Builder::new().name(name).spawn(move || run(place, &work, &say))?;
+        Ok(Disk { jobs })
+    }
+
+    pub(super) fn ask(&self, job: Job) {
+        // A thread that has ended has said why.
+        let _ = self.jobs.send(job);
+    }
+}
+
+fn run(place: Place, jobs: &mpsc::Receiver<Job>, say: &UnboundedSender<(GroupName, Said)>) {
+    let group = place.group.clone();
+    let say = |said: Said| say.send((group.clone(), said)).is_ok();
+    let mut store = match open(place) {
+        Ok((store, machine, state)) => {
+            if !say(Said::Opened(machine, state)) {
+                return;
+            }
+            store
+        }
+        Err(why) => {
+            say(Said::Refused(why));
+            return;
+        }
+    };
+    while let Ok(first) = jobs.recv() {
+        let (mut done, mut ops) = (Vec::new(), Vec::new());
+        for job in std::iter::once(first).chain(jobs.try_iter()) {
+            match job {
+                Job::Op(op) => ops.push(op),
+                Job::Take { head, window, state } => {
+                    done.extend(store.work(std::mem::take(&mut ops)));
+                    done.push(store.take(head, &window, state));
+                }
+                Job::Restore(mut state) => {
+                    done.extend(store.work(std::mem::take(&mut ops)));
+                    // The machine goes on only when it has been told what was done before.
+                    if !done.is_empty() && !say(Said::Done(std::mem::take(&mut done))) {
+                        return;
+                    }
+                    let said = match load(&store, &mut state) {
+                        Ok(()) => Said::Restored(state),
+                        Err(why) => Said::Failed(why),
+                    };
+                    if !say(said) {
+                        return;
+                    }
+                }
+            }
+        }
+        done.extend(store.work(ops));
+        if !done.is_empty() && !say(Said::Done(done)) {
+            return;
+        }
+        if let Some(why) = store.failed() {
+            say(Said::Failed(why.to_owned()));
+            return;
+        }
+    }
+}
+
+/// Opens the store, or makes it if there never was one.
+fn open(place: Place) -> Result<(DiskStore<FileDisk>, Box<Durable>, Served), String> {
+    let Place { group, root, who, mut empty } = place;
+    let folder = root.join(folder_of(&group));
+    let marker = folder.with_extension("made");
+    let told = |error: std::io::Error| format!("{}: {error}", folder.display());
+    std::fs::create_dir_all(&root).map_err(told)?;
+    let is_empty = std::fs::read_dir(&folder).map_or(true, |mut files| files.next().is_none());
+    if is_empty && marker.exists() {
+        return Err(format!(
+            "{} was emptied: this store has votes that it has forgotten; put the folder back, or give the site a new data \
+             directory",
+            folder.display()
+        ));
+    }
+    let disk = FileDisk::open(&folder).map_err(|error| error.to_string())?;
+    let config = wal::Config::new(who.store.0);
+    let failed = |error: &dyn std::fmt::Display| format!("the store in {}: {error}", folder.display());
+    let opened = DiskStore::open(disk, config, Settings::default(), who).map_err(|error| failed(&error))?;
+    load(&opened.store, &mut empty)?;
+    if !marker.exists() {
+        mark(&marker).map_err(told)?;
+    }
+    Ok((opened.store, Box::new(opened.machine), empty))
+}
+
+/// Notes, durably, that there was a store.
+fn mark(marker: &Path) -> std::io::Result<()> {
+    std::fs::File::create(marker)?.sync_all()?;
+    match marker.parent() {
+        Some(folder) => std::fs::File::open(folder)?.sync_all(),
+        None => Ok(()),
+    }
+}
+
+fn load(store: &DiskStore<FileDisk>, state: &mut Served) -> Result<(), String> {
+    let mut wrong = None;
+    let read = store.state(&mut |at, part| {
+        if wrong.is_none() {
+            wrong = state.restore(at, Bytes::copy_from_slice(part)).err();
+        }
+    });
+    match (read, wrong) {
+        (Err(error), _) => Err(error.to_string()),
+        (Ok(_), Some(wrong)) => Err(wrong.to_string()),
+        (Ok(_), None) => Ok(()),
+    }
+}
+
+/// The folder of a group: its name, if that is a plain one, else its bytes, six bits a letter: 176 letters at most.
+fn folder_of(group: &GroupName) -> String {
+    const LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+    let name = group.to_string();
+    let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+    if name.len() <= 64 && name.bytes().all(plain) {
+        return format!("group-{name}");
+    }
+    let mut folder = "name-".to_owned();
+    for three in name.as_bytes().chunks(3) {
+        let bits = three.iter().fold(0u32, |bits, byte| bits << 8 | u32::from(*byte)) << (8 * (3 - three.len()));
+        let letters = (0..=three.len()).map(|n| LETTERS[(bits >> (18 - 6 * n)) as usize & 63]);
+        folder.extend(letters.map(char::from));
+    }
+    folder
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_two_groups_share_a_folder_and_none_leaves_it() {
+        let folder = |name: &str| folder_of(&GroupName::parse(name).expect("a name"));
+        let names = ["a", "A", "../a", "a/b", "6", "hex-61", "@lab:a", ".", "unanimous.catalog"];
+        let folders: std::collections::BTreeSet<String> = names.iter().map(|name| folder(name)).collect();
+        assert_eq!(folders.len(), names.len());
+        assert!(folders.iter().all(|folder| !folder.contains(['/', '.'])));
+        assert!(folder(&"é".repeat(64)).len() < 256 - ".made".len());
+    }
+}

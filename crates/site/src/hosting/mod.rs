@@ -1,0 +1,716 @@
+//! Durable groups at a site: which there are, their stores, their applications, and who waits for them.
+//!
+//! ```text
+//!  sessions, library ─▶ writes, reads ─▶ Hosting ─▶ the node's durable group ─▶ operations ─▶ the group's disk thread
+//!                    ◀─ answers ◀─────── applications ◀─ entries to apply ◀─── what was done ◀─┘
+//! ```
+//!
+//! The first is the *catalog* ([`tools::catalog`]), founded on the stores of the cluster's founders, which the tables of
+//! the core-set name. Whatever it lists is opened at every site: as a store that counts where the group was founded,
+//! elsewhere as one that follows. One process of the site is a member of all of them.
+
+mod disk;
+mod served;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::path::PathBuf;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use bytes::Bytes;
+use durable::{
+    Answer, Application, Applying, Body, ClientId, Configuration, Event, Fatal, Life, Mode, ProposeError,
+    ReadId, Refused, Request, Status, Why,
+};
+use membership::group::{Create, GroupOptions, GroupView, Lives};
+use membership::step::Peer;
+use stack::store::Who;
+use stack::{JoinOptions, Node};
+use tokio::sync::{mpsc, oneshot};
+use tools::catalog::{self, Catalog, Founding, Kind};
+use tools::map::{self, Changes, Compacted, Map};
+use wire::session::ErrorCode;
+use wire::{GroupName, MemberId, ProcessId, Time};
+
+use disk::{Disk, Job, Place, Said};
+use served::Served;
+
+/// How long a request waits for its group to become active, or to be opened.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// Requests of one group that may wait for that.
+const WAITING_MAX: usize = 4_096;
+/// Programs that wait for a group's changes.
+const WATCHERS_MAX: usize = 4_096;
+/// A group that the site is not in is joined again after so long.
+const JOIN_AGAIN: Duration = Duration::from_millis(500);
+/// How often what is due is looked for.
+const TICK: Duration = Duration::from_millis(200);
+
+/// Why a durable group did not do what it was asked.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum HostError {
+    /// There is none of that name. Nothing has changed.
+    #[error("there is no durable map {0}; create it with `unanimous kv create {0}`")]
+    NoSuchGroup(GroupName),
+    /// It can only be read. Nothing has changed.
+    #[error("{0}")]
+    NotActive(String),
+    /// A bound is reached. Nothing has changed.
+    #[error("too many requests wait here; try again")]
+    Busy,
+    /// Nothing has changed.
+    #[error("the request is too large: keys have at most 1 KiB, values at most 1 MiB")]
+    TooLarge,
+    /// Whether it was done is not known.
+    #[error("nobody can say whether this was done: {0}")]
+    Unknown(&'static str),
+    /// The group's store at this site cannot be used. Nothing has changed.
+    #[error("{0}")]
+    Store(String),
+    /// The catalog has refused it. Nothing has changed.
+    #[error(transparent)]
+    Catalog(#[from] catalog::Answer),
+    /// The site is going down; whether it was done is not known.
+    #[error("the site is going down; connect to another")]
+    Stopped,
+}
+
+impl HostError {
+    /// The code that programs are told.
+    pub fn code(&self) -> ErrorCode {
+        match self {
+            HostError::NoSuchGroup(_) => ErrorCode::NoSuchGroup,
+            HostError::NotActive(_) => ErrorCode::NotPrimary,
+            HostError::Busy | HostError::Catalog(catalog::Answer::Full) => ErrorCode::Busy,
+            HostError::TooLarge => ErrorCode::TooLarge,
+            HostError::Unknown(_) => ErrorCode::Interrupted,
+            HostError::Store(_) => ErrorCode::NotAdmitted,
+            HostError::Catalog(catalog::Answer::Exists) => ErrorCode::Exists,
+            HostError::Catalog(_) => ErrorCode::BadRequest,
+            HostError::Stopped => ErrorCode::Stopping,
+        }
+    }
+}
+
+/// A write, by the name that a repeat of it has too.
+#[derive(Clone, Debug)]
+pub struct Write {
+    /// Who asks.
+    pub client: ClientId,
+    /// The client's number for it, from 1.
+    pub sequence: u64,
+    /// Every write up to this number has been answered.
+    pub answered: u64,
+    /// What: of a map, a [`map::Request`].
+    pub payload: Bytes,
+}
+
+pub(crate) type Told<T> = oneshot::Sender<Result<T, HostError>>;
+type Look = Box<dyn FnOnce(Result<&Map, HostError>) + Send>;
+
+/// What is asked of durable groups.
+pub(crate) enum Ask {
+    /// Let there be a map.
+    Create { group: GroupName, told: Told<()> },
+    /// Write to one.
+    Write { group: GroupName, write: Write, told: Told<Bytes> },
+    /// Look at one: as it is here, or at what was acknowledged anywhere before.
+    Read { group: GroupName, local: bool, look: Look },
+    /// What has changed since, as soon as there is something.
+    Changes { group: GroupName, since: u64, prefix: Bytes, told: Told<Result<Changes, Compacted>> },
+    /// How the groups are.
+    Status { told: oneshot::Sender<Vec<GroupStatus>> },
+}
+
+impl std::fmt::Debug for Ask {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Ask::Create { .. } => "Create",
+            Ask::Write { .. } => "Write",
+            Ask::Read { .. } => "Read",
+            Ask::Changes { .. } => "Changes",
+            Ask::Status { .. } => "Status",
+        })
+    }
+}
+
+/// How a durable group is at this site.
+#[derive(Clone, Debug)]
+pub struct GroupStatus {
+    /// Its name.
+    pub group: GroupName,
+    /// What the machine says; none while the store is not open.
+    pub machine: Option<Status>,
+    /// A digest of the state, which is the same at all sites that have applied as much.
+    pub digest: u64,
+    /// Why the store is not open, if it cannot be.
+    pub refused: Option<String>,
+}
+
+struct Hosted {
+    stage: Stage,
+    mode: Mode,
+    member: Joined,
+    /// Writes that are proposed, and who waits for them.
+    writes: BTreeMap<(ClientId, u64), Vec<Told<Bytes>>>,
+    reads: BTreeMap<ReadId, Look>,
+    /// What waits until the group can take it, and until when.
+    waiting: VecDeque<(Time, Ask)>,
+    watchers: Vec<Watcher>,
+    changed: bool,
+}
+
+enum Stage {
+    /// Its disk thread is at it.
+    Opening(Disk),
+    Open(Disk, Served),
+    Refused(String),
+}
+
+enum Joined {
+    Not,
+    /// Since then.
+    Asked(Time),
+    In,
+}
+
+struct Watcher {
+    since: u64,
+    prefix: Bytes,
+    told: Told<Result<Changes, Compacted>>,
+}
+
+/// Why the site has to stop.
+pub(crate) enum Failed {
+    /// A disk failed.
+    Disk(String),
+    /// Peers have seen a later life of a group's store.
+    Surpassed,
+}
+
+/// All durable groups of a site.
+pub(crate) struct Hosting {
+    me: Peer,
+    root: PathBuf,
+    /// This start, and the site as a client of the catalog.
+    nonce: u128,
+    sequence: u64,
+    process: Option<ProcessId>,
+    groups: BTreeMap<GroupName, Hosted>,
+    /// Creations that wait for the catalog's answer.
+    creating: BTreeMap<u64, (GroupName, Told<()>)>,
+    said: mpsc::UnboundedReceiver<(GroupName, Said)>,
+    say: mpsc::UnboundedSender<(GroupName, Said)>,
+    next_look: Time,
+}
+
+pub(crate) type FromDisk = (GroupName, Said);
+
+impl Hosting {
+    /// `root`: the folder of the stores. `nonce`: drawn at random at this start.
+    pub(crate) fn new(me: Peer, root: PathBuf, nonce: u128) -> Hosting {
+        let (say, said) = mpsc::unbounded_channel();
+        Hosting {
+            me,
+            root,
+            nonce,
+            sequence: 0,
+            process: None,
+            groups: BTreeMap::new(),
+            creating: BTreeMap::new(),
+            said,
+            say,
+            next_look: Time::ZERO,
+        }
+    }
+
+    /// What a disk says. Cancel-safe.
+    pub(crate) async fn recv(&mut self) -> Option<FromDisk> {
+        self.said.recv().await
+    }
+
+    /// What a disk has said already.
+    pub(crate) fn try_recv(&mut self) -> Option<FromDisk> {
+        self.said.try_recv().ok()
+    }
+
+    /// When [`handle_timeout`](Hosting::handle_timeout) is due.
+    pub(crate) fn poll_timeout(&self) -> Time {
+        self.next_look
+    }
+
+    /// Looks for what is due: the catalog to be opened, groups to join, requests that have waited too long, pairs whose
+    /// time is over.
+    pub(crate) fn handle_timeout(&mut self, node: &mut Node, now: Time) {
+        if now < self.next_look {
+            return;
+        }
+        self.next_look = now + TICK;
+        self.open_catalog(node);
+        let names: Vec<GroupName> = self.groups.keys().cloned().collect();
+        for name in names {
+            self.join(node, now, &name);
+            self.give_up_waiting(now, &name);
+            self.tick(node, now, &name);
+        }
+    }
+
+    fn open_catalog(&mut self, node: &Node) {
+        let name = catalog_name();
+        if self.groups.contains_key(&name) {
+            return;
+        }
+        let founders = node.founders();
+        // A site without an mserver is told no tables; it founds nothing, and follows.
+        if founders.is_empty() && node.attached_to().is_none() {
+            return;
+        }
+        let stores = Configuration::majority(founders.iter().map(|peer| (peer.store, peer.site)));
+        self.open(name, Served::Catalog(Catalog::default()), stores);
+    }
+
+    fn open(&mut self, group: GroupName, empty: Served, stores: Configuration) {
+        let counted = stores.counts(self.me.store, self.me.site);
+        let life = Life { incarnation: self.me.incarnation, nonce: self.nonce as u64 };
+        let founders = counted.then_some(stores);
+        let who = Who { site: self.me.site, store: self.me.store, life, founders };
+        let place = Place { group: group.clone(), root: self.root.clone(), who, empty };
+        let stage = match Disk::start(place, self.say.clone()) {
+            Ok(disk) => Stage::Opening(disk),
+            Err(error) => Stage::Refused(format!("no thread for the store of {group}: {error}")),
+        };
+        let hosted = Hosted {
+            stage,
+            mode: Mode::ReadOnly(Why::NoView),
+            member: Joined::Not,
+            writes: BTreeMap::new(),
+            reads: BTreeMap::new(),
+            waiting: VecDeque::new(),
+            watchers: Vec::new(),
+            changed: false,
+        };
+        self.groups.insert(group, hosted);
+    }
+
+    /// Opens what the catalog lists and is not open yet, and answers who waits for it.
+    fn open_listed(&mut self) {
+        let Some(Hosted { stage: Stage::Open(_, Served::Catalog(catalog)), .. }) =
+            self.groups.get(&catalog_name())
+        else {
+            return;
+        };
+        let missing = catalog.groups().filter(|(name, _)| !self.groups.contains_key(*name));
+        let missing: Vec<(GroupName, Founding)> = missing.map(|(n, f)| (n.clone(), f.clone())).collect();
+        for (name, founding) in missing {
+            tracing::info!(group = %name, "a durable group");
+            self.open(name, Served::new(founding.kind), founding.stores);
+        }
+    }
+
+    fn join(&mut self, node: &mut Node, now: Time, name: &GroupName) {
+        let Some(hosted) = self.groups.get_mut(name) else { return };
+        let due = match hosted.member {
+            Joined::Not => true,
+            // A join is answered in the end; this is for one whose answer went to somebody else.
+            Joined::Asked(since) => now.since(since) > PATIENCE * 6,
+            Joined::In => false,
+        };
+        if !due || !matches!(hosted.stage, Stage::Open(..)) {
+            return;
+        }
+        let process = *self.process.get_or_insert_with(|| node.open_process());
+        let rules = GroupOptions { lives: Lives::Primary, ..GroupOptions::default() };
+        let options = JoinOptions { role: None, create: Create::IfMissing, rules };
+        // Refused, it is tried again.
+        if node.join(now, process, name.clone(), options).is_ok() {
+            hosted.member = Joined::Asked(now);
+        }
+    }
+
+    /// What a disk has said. An error is for the whole site.
+    pub(crate) fn handle_disk(&mut self, node: &mut Node, now: Time, (name, said): FromDisk) -> Result<(), Failed> {
+        let Some(hosted) = self.groups.get_mut(&name) else { return Ok(()) };
+        match said {
+            Said::Opened(machine, state) => {
+                let stage = std::mem::replace(&mut hosted.stage, Stage::Refused(String::new()));
+                let Stage::Opening(disk) = stage else { return Ok(()) };
+                hosted.stage = Stage::Open(disk, state);
+                node.open_durable(name.clone(), *machine);
+                self.join(node, now, &name);
+                self.open_listed();
+            }
+            Said::Refused(why) => {
+                tracing::error!(group = %name, why, "the store of a durable group cannot be opened");
+                hosted.stage = Stage::Refused(why);
+            }
+            Said::Done(done) => {
+                if let Some(mut group) = node.durable(now, &name) {
+                    done.into_iter().for_each(|done| group.done(done));
+                }
+            }
+            Said::Restored(state) => {
+                if let Stage::Open(_, served) = &mut hosted.stage {
+                    *served = state;
+                    hosted.changed = true;
+                }
+                self.open_listed();
+            }
+            Said::Failed(why) => return Err(Failed::Disk(format!("the store of {name}: {why}"))),
+        }
+        Ok(())
+    }
+
+    /// Gives the disks what the machines ask of them.
+    pub(crate) fn pass_on(&mut self, node: &mut Node) {
+        while let Some((name, op)) = node.poll_durable_store() {
+            if let Some(Hosted { stage: Stage::Open(disk, _), .. }) = self.groups.get(&name) {
+                disk.ask(Job::Op(op));
+            }
+        }
+    }
+
+    /// Answers those who wait for changes, after whatever was applied.
+    pub(crate) fn tell_watchers(&mut self) {
+        for hosted in self.groups.values_mut().filter(|hosted| hosted.changed) {
+            hosted.changed = false;
+            let Stage::Open(_, Served::Map(map)) = &hosted.stage else { continue };
+            let watchers = std::mem::take(&mut hosted.watchers);
+            hosted.watchers = watchers.into_iter().filter_map(|watcher| watcher.tell(map)).collect();
+        }
+    }
+
+    /// What a machine says. An error is for the whole site.
+    pub(crate) fn handle_event(
+        &mut self,
+        node: &mut Node,
+        now: Time,
+        name: &GroupName,
+        said: Event,
+    ) -> Result<(), Failed> {
+        let Some(hosted) = self.groups.get_mut(name) else { return Ok(()) };
+        let Stage::Open(disk, served) = &mut hosted.stage else { return Ok(()) };
+        match said {
+            Event::Mode(mode) => {
+                tracing::info!(group = %name, ?mode, "durable group");
+                hosted.mode = mode;
+                self.retry(node, now, name);
+            }
+            Event::Apply { entry, clock } => {
+                let position = entry.number.position;
+                let answer = match entry.body {
+                    Body::Request(Request { client, payload, .. }) => {
+                        served.apply(Applying { position, clock, client, payload })
+                    }
+                    Body::ViewStart { .. } | Body::Configuration(_) | Body::Mark => Bytes::new(),
+                };
+                hosted.changed = true;
+                let is_catalog = matches!(served, Served::Catalog(_));
+                if let Some(mut group) = node.durable(now, name) {
+                    group.applied(position, answer);
+                }
+                if is_catalog {
+                    self.open_listed();
+                }
+            }
+            Event::Answer { client, sequence, answer } => {
+                let answer = match answer {
+                    Answer::Applied(answer) => Ok(answer),
+                    Answer::AppliedLong => Err(HostError::Unknown("it was done; its answer was too long to be kept")),
+                    Answer::Refused(Refused::Answered) => {
+                        Err(HostError::Unknown("it was done and answered before, and the answer is forgotten"))
+                    }
+                    Answer::Refused(Refused::Forgotten) => {
+                        Err(HostError::Unknown("this client was silent for too long and is forgotten"))
+                    }
+                };
+                for told in hosted.writes.remove(&(client, sequence)).unwrap_or_default() {
+                    let _ = told.send(answer.clone());
+                }
+                if client == self.client() {
+                    self.created(sequence, answer);
+                }
+            }
+            Event::Read(id) => {
+                if let (Some(look), Served::Map(map)) = (hosted.reads.remove(&id), served) {
+                    look(Ok(map));
+                }
+            }
+            Event::Checkpoint { head, window } => {
+                disk.ask(Job::Take { head, window, state: served.snapshot() });
+            }
+            Event::Restore(_) => disk.ask(Job::Restore(served.renewed())),
+            Event::Changed(_) => {}
+            Event::Surpassed { .. } => return Err(Failed::Surpassed),
+            Event::Fatal(Fatal::WriteFailed) => {
+                return Err(Failed::Disk(format!("a write to the store of {name} failed")));
+            }
+            Event::Fatal(Fatal::Diverged) => {
+                return Err(Failed::Disk(format!("the store of {name} differs from what the group has committed")));
+            }
+        }
+        Ok(())
+    }
+
+    fn client(&self) -> ClientId {
+        ClientId(self.nonce.to_be_bytes())
+    }
+
+    /// The catalog's answer to a creation.
+    fn created(&mut self, sequence: u64, answer: Result<Bytes, HostError>) {
+        let Some((_, told)) = self.creating.remove(&sequence) else { return };
+        let result = answer.and_then(|answer| match wire::codec::decode(&answer) {
+            Ok(catalog::Answer::Created) => Ok(()),
+            Ok(refused) => Err(HostError::Catalog(refused)),
+            Err(_) => Err(HostError::Catalog(catalog::Answer::Malformed)),
+        });
+        let _ = told.send(result);
+    }
+
+    /// Something is asked.
+    pub(crate) fn ask(&mut self, node: &mut Node, now: Time, ask: Ask) {
+        if let Ask::Status { told } = ask {
+            let _ = told.send(self.status(node));
+            return;
+        }
+        self.try_now(node, now, now + PATIENCE, ask);
+    }
+
+    /// Does it, or lets it wait until then for its group to be able to.
+    fn try_now(&mut self, node: &mut Node, now: Time, until: Time, ask: Ask) {
+        let name = match &ask {
+            Ask::Create { .. } | Ask::Status { .. } => catalog_name(),
+            Ask::Write { group, .. } | Ask::Read { group, .. } | Ask::Changes { group, .. } => group.clone(),
+        };
+        let Some(hosted) = self.groups.get_mut(&name) else {
+            return match self.groups.get(&catalog_name()) {
+                // What this site has not heard of yet may be there.
+                Some(catalog) if catalog.mode == Mode::Active => ask.refuse(HostError::NoSuchGroup(name)),
+                Some(_) | None => ask.refuse(HostError::NotActive(
+                    "this site does not know yet which durable groups there are; try again, or see `unanimous status`"
+                        .to_owned(),
+                )),
+            };
+        };
+        let served = match &mut hosted.stage {
+            Stage::Open(_, served) => served,
+            Stage::Opening(_) => return hosted.wait(until, ask),
+            Stage::Refused(why) => return ask.refuse(HostError::Store(why.clone())),
+        };
+        match (ask, served) {
+            (Ask::Read { local: true, look, .. }, Served::Map(map)) => look(Ok(map)),
+            (Ask::Changes { since, prefix, told, .. }, Served::Map(map)) => {
+                if let Some(watcher) = (Watcher { since, prefix, told }).tell(map) {
+                    hosted.watchers.retain(|watcher| !watcher.told.is_closed());
+                    match hosted.watchers.len() < WATCHERS_MAX {
+                        true => hosted.watchers.push(watcher),
+                        false => drop(watcher.told.send(Err(HostError::Busy))),
+                    }
+                }
+            }
+            (ask, _) if hosted.mode != Mode::Active => hosted.wait(until, ask),
+            (Ask::Read { group, local, look }, Served::Map(_)) => {
+                let Some(mut durable) = node.durable(now, &name) else { return };
+                match durable.read() {
+                    Ok(id) => drop(hosted.reads.insert(id, look)),
+                    Err(ProposeError::NotActive) => hosted.wait(until, Ask::Read { group, local, look }),
+                    Err(error) => look(Err(refusal(error))),
+                }
+            }
+            (Ask::Write { group, write, told }, Served::Map(_)) => {
+                let Some(mut durable) = node.durable(now, &name) else { return };
+                let (client, sequence) = (write.client, write.sequence);
+                match durable.propose(unix_ms(), write.clone().into()) {
+                    Ok(()) => hosted.writes.entry((client, sequence)).or_default().push(told),
+                    Err(ProposeError::NotActive) => hosted.wait(until, Ask::Write { group, write, told }),
+                    Err(error) => drop(told.send(Err(refusal(error)))),
+                }
+            }
+            (Ask::Create { group, told }, Served::Catalog(catalog)) => {
+                if catalog.get(&group).is_some() {
+                    return drop(told.send(Err(HostError::Catalog(catalog::Answer::Exists))));
+                }
+                self.create(node, now, until, group, told);
+            }
+            // The catalog is no map.
+            (ask, _) => ask.refuse(HostError::NoSuchGroup(name)),
+        }
+    }
+
+    /// Asks the catalog for a map, founded on the stores that count in the catalog now.
+    fn create(&mut self, node: &mut Node, now: Time, until: Time, group: GroupName, told: Told<()>) {
+        let name = catalog_name();
+        let client = self.client();
+        let Some(mut durable) = node.durable(now, &name) else { return };
+        let stores = durable.status().configuration;
+        let founding = Founding { kind: Kind::Map, stores };
+        let payload = wire::codec::encode(&catalog::Request::Create { name: group.clone(), founding });
+        let sequence = self.sequence + 1;
+        let answered = self.creating.keys().next().map_or(self.sequence, |first| first - 1);
+        match durable.propose(unix_ms(), Request { client, sequence, answered, payload }) {
+            Ok(()) => {
+                self.sequence = sequence;
+                self.creating.insert(sequence, (group, told));
+            }
+            Err(ProposeError::NotActive) => {
+                if let Some(hosted) = self.groups.get_mut(&name) {
+                    hosted.wait(until, Ask::Create { group, told });
+                }
+            }
+            Err(error) => drop(told.send(Err(refusal(error)))),
+        }
+    }
+
+    /// Tries again what waits for a group.
+    fn retry(&mut self, node: &mut Node, now: Time, name: &GroupName) {
+        let Some(hosted) = self.groups.get_mut(name) else { return };
+        for (until, ask) in std::mem::take(&mut hosted.waiting) {
+            self.try_now(node, now, until, ask);
+        }
+    }
+
+    fn give_up_waiting(&mut self, now: Time, name: &GroupName) {
+        let Some(hosted) = self.groups.get_mut(name) else { return };
+        while let Some((_, ask)) = hosted.waiting.pop_front_if(|(until, _)| *until <= now) {
+            ask.refuse(HostError::NotActive(why_not(&hosted.mode)));
+        }
+    }
+
+    /// Lets time pass in a map with pairs whose time is over, at one site: at whichever comes first.
+    fn tick(&mut self, node: &mut Node, now: Time, name: &GroupName) {
+        let Some(hosted) = self.groups.get(name) else { return };
+        let Stage::Open(_, Served::Map(map)) = &hosted.stage else { return };
+        let time = unix_ms();
+        if hosted.mode != Mode::Active || map.next_expiry().is_none_or(|due| due > time) {
+            return;
+        }
+        let sequence = self.sequence + 1;
+        let request =
+            Request { client: self.client(), sequence, answered: self.sequence, payload: map::Request::Tick.encode() };
+        if let Some(mut group) = node.durable(now, name)
+            && group.propose(time, request).is_ok()
+        {
+            self.sequence = sequence;
+        }
+    }
+
+    // What the node tells of the site's own member.
+
+    /// Whether a member is this site's own in its durable groups.
+    pub(crate) fn is_own(&self, member: MemberId) -> bool {
+        self.process == Some(member.process)
+    }
+
+    /// A view with the site's own member, if it is of a durable group.
+    pub(crate) fn in_view(&mut self, view: &GroupView) {
+        if let Some(hosted) = self.groups.get_mut(&view.name) {
+            hosted.member = Joined::In;
+        }
+    }
+
+    /// The site's own member is joining again by itself.
+    pub(crate) fn rejoining(&mut self, now: Time, name: &GroupName) {
+        if let Some(hosted) = self.groups.get_mut(name) {
+            hosted.member = Joined::Asked(now);
+        }
+    }
+
+    /// The site's own member has left, or its join came to nothing: it is tried again.
+    pub(crate) fn left(&mut self, now: Time, name: &GroupName) {
+        if let Some(hosted) = self.groups.get_mut(name) {
+            hosted.member = Joined::Not;
+            self.next_look = self.next_look.min(now + JOIN_AGAIN);
+        }
+    }
+
+    fn status(&self, node: &Node) -> Vec<GroupStatus> {
+        let status = |(name, hosted): (&GroupName, &Hosted)| GroupStatus {
+            group: name.clone(),
+            machine: node.durable_status(name),
+            digest: match &hosted.stage {
+                Stage::Open(_, served) => served.digest(),
+                Stage::Opening(_) | Stage::Refused(_) => 0,
+            },
+            refused: match &hosted.stage {
+                Stage::Refused(why) => Some(why.clone()),
+                Stage::Opening(_) | Stage::Open(..) => None,
+            },
+        };
+        self.groups.iter().map(status).collect()
+    }
+}
+
+impl Hosted {
+    fn wait(&mut self, until: Time, ask: Ask) {
+        match self.waiting.len() < WAITING_MAX {
+            true => self.waiting.push_back((until, ask)),
+            false => ask.refuse(HostError::Busy),
+        }
+    }
+}
+
+impl Watcher {
+    /// Tells what there is to tell; else gives itself back, unless nobody listens any more.
+    fn tell(self, map: &Map) -> Option<Watcher> {
+        if self.told.is_closed() {
+            return None;
+        }
+        match map.changes_since(self.since, &self.prefix) {
+            Ok(changes) if changes.changes.is_empty() => Some(Watcher { since: changes.upto.max(self.since), ..self }),
+            told => {
+                let _ = self.told.send(Ok(told));
+                None
+            }
+        }
+    }
+}
+
+impl Ask {
+    fn refuse(self, error: HostError) {
+        match self {
+            Ask::Create { told, .. } => drop(told.send(Err(error))),
+            Ask::Write { told, .. } => drop(told.send(Err(error))),
+            Ask::Read { look, .. } => look(Err(error)),
+            Ask::Changes { told, .. } => drop(told.send(Err(error))),
+            Ask::Status { told } => drop(told.send(Vec::new())),
+        }
+    }
+}
+
+impl From<Write> for Request {
+    fn from(write: Write) -> Request {
+        let Write { client, sequence, answered, payload } = write;
+        Request { client, sequence, answered, payload }
+    }
+}
+
+fn refusal(error: ProposeError) -> HostError {
+    match error {
+        ProposeError::NotActive => HostError::NotActive(why_not(&Mode::ReadOnly(Why::NoView))),
+        ProposeError::Busy => HostError::Busy,
+        ProposeError::TooLarge => HostError::TooLarge,
+        ProposeError::Stopped => HostError::Stopped,
+    }
+}
+
+/// Why a group can't be written or read up to date, and what to do.
+fn why_not(mode: &Mode) -> String {
+    match mode {
+        Mode::Active => "the group has just become active; try again".to_owned(),
+        Mode::ReadOnly(Why::NoView) => "this site is not in the group yet; try again, or see `unanimous status`".to_owned(),
+        Mode::ReadOnly(Why::NotPrimary) => {
+            "this side of a partition has no majority: read what it has with --local, or ask a site of the other side"
+                .to_owned()
+        }
+        Mode::ReadOnly(Why::Stores { here, needed }) => format!(
+            "{here} of the group's stores are here and {needed} are needed: start more of its sites; what is here can be \
+             read with --local"
+        ),
+    }
+}
+
+fn catalog_name() -> GroupName {
+    GroupName::parse(catalog::NAME).expect("the catalog has a good name")
+}
+
+fn unix_ms() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64)
+}
