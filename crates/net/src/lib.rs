@@ -47,3 +47,15 @@ pub use probe::Via;
 pub use refusal::Refusal;
 pub use socket::Socket;
 pub use trust::{Expect, Trust};
+
+/// A number that nobody can guess.
+///
+/// # Panics
+///
+/// If the system has no randomness: then no key would be safe either.
+pub fn random() -> u128 {
+    use ring::rand::{SecureRandom, SystemRandom};
+    let mut bytes = [0; 16];
+    SystemRandom::new().fill(&mut bytes).expect("the system has randomness");
+    u128::from_ne_bytes(bytes)
+}

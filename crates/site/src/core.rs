@@ -21,6 +21,7 @@ use wire::{GroupName, ProcessId, SiteId};
 
 use crate::directory::{Directory, Learned};
 use crate::handle::{Answer, Command, Handle, RequestError};
+use crate::hosting::{Failed, FromDisk, Hosting};
 use crate::metrics::Metrics;
 use casts::{Cast, Waiter};
 use probing::{Due, Probing};
@@ -41,6 +42,8 @@ pub enum Ended {
     InOrder,
     /// The disk failed: what it holds is not known until it is read again.
     Disk(net::DiskError),
+    /// The disk of a durable group failed.
+    Store(String),
     /// Peers have seen a later life of this store: it is an old copy.
     Surpassed,
 }
@@ -53,6 +56,7 @@ pub(crate) struct World {
     pub(crate) inputs: Inputs,
     pub(crate) directory: Arc<Directory>,
     pub(crate) refusals: Arc<net::Metrics>,
+    pub(crate) hosting: Hosting,
 }
 
 pub(crate) struct Core {
@@ -63,6 +67,7 @@ pub(crate) struct Core {
     inputs: Inputs,
     directory: Arc<Directory>,
     refusals: Arc<net::Metrics>,
+    hosting: Hosting,
     commands: mpsc::Receiver<Command>,
     handle: mpsc::WeakSender<Command>,
     metrics: Arc<Metrics>,
@@ -92,7 +97,7 @@ impl Core {
         metrics: Arc<Metrics>,
         slow_member_after: Duration,
     ) -> Core {
-        let World { clock, links, disk, inputs, directory, refusals } = world;
+        let World { clock, links, disk, inputs, directory, refusals, hosting } = world;
         Core {
             node,
             clock,
@@ -101,6 +106,7 @@ impl Core {
             inputs,
             directory,
             refusals,
+            hosting,
             commands,
             handle: handle.downgrade(),
             metrics,
@@ -131,6 +137,7 @@ impl Core {
                 self.probing.poll_timeout(),
                 self.lazy.poll_timeout(),
                 self.slow.poll_timeout(&self.processes),
+                Some(self.hosting.poll_timeout()),
             ];
             let deadline = deadlines.into_iter().flatten().min();
             let clock = self.clock;
@@ -152,6 +159,7 @@ impl Core {
                     Some(input) => self.take_inputs(input),
                     None => self.ended = Some(Ended::InOrder),
                 },
+                Some(said) = self.hosting.recv() => self.store_says(said),
                 command = self.commands.recv() => match command {
                     Some(command) => self.take_commands(command),
                     // Nobody can speak to the site any more: it leaves in order.
@@ -167,6 +175,29 @@ impl Core {
             self.probe(now);
             self.ask_slow_members_to_leave(now);
             self.ride_due(now);
+            self.hosting.handle_timeout(&mut self.node, now);
+        }
+    }
+
+    /// A durable group's disk says something; others may have, too.
+    fn store_says(&mut self, first: FromDisk) {
+        let now = self.clock.now();
+        let mut next = Some(first);
+        while let Some(said) = next {
+            let handled = self.hosting.handle_disk(&mut self.node, now, said);
+            self.stop_if_failed(handled);
+            next = self.hosting.try_recv();
+        }
+    }
+
+    fn stop_if_failed(&mut self, handled: Result<(), Failed>) {
+        match handled {
+            Ok(()) => {}
+            Err(Failed::Disk(why)) => {
+                tracing::error!(why, "a durable group's disk failed");
+                self.ended = Some(Ended::Store(why));
+            }
+            Err(Failed::Surpassed) => self.ended = Some(Ended::Surpassed),
         }
     }
 
@@ -362,6 +393,7 @@ impl Core {
                 let released = self.processes.resume(process);
                 self.release(released);
             }
+            Command::Host(ask) => self.hosting.ask(&mut self.node, now, ask),
             Command::Stop => self.begin_to_stop(),
         }
     }
@@ -428,13 +460,14 @@ impl Core {
                 self.disk.store(store.ticket.0, store.record.into());
             }
             self.transmit();
+            self.hosting.pass_on(&mut self.node);
             let mut busy = false;
             while let Some(event) = self.node.poll_event() {
                 busy = true;
                 self.event(event);
             }
             if !busy {
-                return;
+                return self.hosting.tell_watchers();
             }
         }
     }
@@ -481,9 +514,15 @@ impl Core {
             Event::Looked { name } => self.looked(&name),
             Event::View { view, members, transitional } => {
                 self.metrics.group_views.inc();
+                if members.iter().any(|member| self.hosting.is_own(*member)) {
+                    self.hosting.in_view(&view);
+                }
                 let here = self.processes.tell_view(&view, &members, &transitional);
                 self.probing.view(self.clock.now(), &view, &here);
                 self.retry(&view.name);
+            }
+            Event::Left { name, member, .. } if self.hosting.is_own(member) => {
+                self.hosting.left(self.clock.now(), &name);
             }
             Event::Left { group, name, member, why } => {
                 self.give_up_lazy(group, member.process);
@@ -503,7 +542,13 @@ impl Core {
                 }
             }
             Event::Rejoining { was, member, group } => {
+                if self.hosting.is_own(was) {
+                    self.hosting.rejoining(self.clock.now(), &group);
+                }
                 tracing::info!(%was, %member, %group, "joins again");
+            }
+            Event::JoinFailed { member, group, .. } if self.hosting.is_own(member) => {
+                self.hosting.left(self.clock.now(), &group);
             }
             Event::JoinFailed { member, group, error } => {
                 self.processes.tell_join_failed(&group, member, &error);
@@ -540,8 +585,11 @@ impl Core {
                 self.ended = Some(Ended::Surpassed);
             }
             Event::Note(note) => tracing::info!("{note}"),
-            // A site opens no store yet.
-            Event::Durable { .. } => {}
+            Event::Durable { group, said } => {
+                let now = self.clock.now();
+                let handled = self.hosting.handle_event(&mut self.node, now, &group, said);
+                self.stop_if_failed(handled);
+            }
             Event::MayStop => self.ended = Some(Ended::InOrder),
             Event::Trace(name) => tracing::trace!(name),
         }

@@ -14,8 +14,11 @@ use stack::{
     Status,
 };
 use tokio::sync::{Mutex, mpsc, oneshot, watch};
+use tools::map::{Changes, Compacted, Map};
 use wire::session::ErrorCode;
 use wire::{GroupName, MemberId, ProcessId, ViewId};
+
+use crate::hosting::{Ask, GroupStatus, HostError, Write};
 
 /// Commands that may wait for the loop; more wait in `send`.
 const COMMANDS_MAX: usize = 1_024;
@@ -98,6 +101,8 @@ pub(crate) type Answer<T> = oneshot::Sender<Result<T, RequestError>>;
 /// What the loop is asked.
 #[derive(Debug)]
 pub(crate) enum Command {
+    /// Something for durable groups.
+    Host(Ask),
     Open {
         answer: oneshot::Sender<(ProcessId, Events)>,
     },
@@ -371,6 +376,58 @@ impl Handle {
 
     pub(crate) fn downgrade(&self) -> mpsc::WeakSender<Command> {
         self.commands.downgrade()
+    }
+
+    /// Lets there be a durable map, founded on the stores that count in the cluster's catalog. Answers when it is decided.
+    pub async fn create_map(&self, group: GroupName) -> Result<(), HostError> {
+        self.host(|told| Ask::Create { group, told }).await
+    }
+
+    /// Writes to a durable map. Answers when the write is on as many disks as the group asks for, and applied here. A
+    /// repeat under the same name does no harm, at this site or another.
+    pub async fn write_map(&self, group: GroupName, write: Write) -> Result<Bytes, HostError> {
+        self.host(|told| Ask::Write { group, write, told }).await
+    }
+
+    /// Looks at a durable map: as it is here (`local`), or when all that was acknowledged anywhere before is applied here.
+    pub async fn read_map<T: Send + 'static>(
+        &self,
+        group: GroupName,
+        local: bool,
+        look: impl FnOnce(&Map) -> T + Send + 'static,
+    ) -> Result<T, HostError> {
+        self.host(|told| {
+            let look = Box::new(move |map: Result<&Map, HostError>| drop(told.send(map.map(look))));
+            Ask::Read { group, local, look }
+        })
+        .await
+    }
+
+    /// What has changed in a durable map behind a revision, of keys with a prefix: as soon as there is something.
+    /// Cancel-safe.
+    pub async fn map_changes(
+        &self,
+        group: GroupName,
+        since: u64,
+        prefix: Bytes,
+    ) -> Result<Result<Changes, Compacted>, HostError> {
+        self.host(|told| Ask::Changes { group, since, prefix, told }).await
+    }
+
+    /// How the durable groups of this site are.
+    pub async fn durable_groups(&self) -> Result<Vec<GroupStatus>, HostError> {
+        let (told, wait) = oneshot::channel();
+        self.send(Command::Host(Ask::Status { told })).await.map_err(|_| HostError::Stopped)?;
+        wait.await.map_err(|_| HostError::Stopped)
+    }
+
+    async fn host<T>(
+        &self,
+        ask: impl FnOnce(oneshot::Sender<Result<T, HostError>>) -> Ask,
+    ) -> Result<T, HostError> {
+        let (told, wait) = oneshot::channel();
+        self.send(Command::Host(ask(told))).await.map_err(|_| HostError::Stopped)?;
+        wait.await.map_err(|_| HostError::Stopped)?
     }
 
     /// A new process. It is closed with [`Handle::close`]; its groups then see it leave or fail.

@@ -10,6 +10,7 @@ pub mod config;
 mod core;
 mod directory;
 mod handle;
+mod hosting;
 mod metrics;
 mod notify;
 pub mod recover;

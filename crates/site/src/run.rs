@@ -23,6 +23,7 @@ use crate::config::SiteConfig;
 use crate::core::{Core, Ended, World};
 use crate::directory::{Directory, Greeting, Learned, configured};
 use crate::handle::Handle;
+use crate::hosting::Hosting;
 use crate::metrics::{self, Metrics};
 use crate::notify;
 use crate::revoked;
@@ -174,7 +175,8 @@ pub async fn start(config: SiteConfig) -> Result<RunningSite, StartError> {
         servers.push(links.lobby().spawn(server));
     }
     let slow_member_after = Duration::from_secs(config.limits.slow_member_s);
-    let world = World { clock, links, disk, inputs, directory, refusals: net_metrics };
+    let hosting = Hosting::new(me, config.site.data.join("durable"), net::random());
+    let world = World { clock, links, disk, inputs, directory, refusals: net_metrics, hosting };
     let core = Core::new(node, world, (&handle, commands), metrics, slow_member_after);
     let core = tokio::spawn(core.run());
     let data = config.site.data.clone();
@@ -220,6 +222,7 @@ impl RunningSite {
         match ended {
             Ok(Ended::InOrder) => Stopped::InOrder,
             Ok(Ended::Disk(error)) => Stopped::Failed(error.to_string()),
+            Ok(Ended::Store(why)) => Stopped::Failed(format!("{why}; start the site again: it recovers from its disk")),
             Ok(Ended::Surpassed) => Stopped::Failed(format!(
                 "{} is an old copy of this site's data: move it away and start again; the site joins anew",
                 self.data.display()

@@ -1,7 +1,8 @@
 //! Floor 6: the toolkit. Each tool is a function of what its group delivers or commits, and of nothing else.
 //!
-//! [`map`] is a key-value map as the application of a durable group; its rules are in `docs/map.md`.
+//! [`catalog`] says which durable groups there are. [`map`] is a key-value map as the application of a durable group; its rules are in `docs/map.md`.
 
 #![forbid(unsafe_code)]
 
+pub mod catalog;
 pub mod map;
