@@ -26,6 +26,7 @@ pub mod links;
 pub mod metrics;
 pub mod probe;
 pub mod refusal;
+pub mod shown;
 pub mod tls;
 pub mod trust;
 
@@ -39,4 +40,5 @@ pub use links::{Batch, Bid, Config, Hello, HelloRefused, Links, PeerAddress, Sen
 pub use metrics::Metrics;
 pub use probe::Via;
 pub use refusal::Refusal;
+pub use shown::Shown;
 pub use trust::{Expect, Trust};

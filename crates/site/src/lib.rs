@@ -6,6 +6,7 @@
 #![allow(clippy::disallowed_methods, reason = "a running site has a clock")]
 
 mod acquire;
+mod certificates;
 pub mod config;
 mod core;
 mod directory;

@@ -8,8 +8,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use membership::step::Peer;
-use net::cert::{Identity, Role, load_roots};
-use net::{Disk, Expect, Links, Trust};
+use net::{Disk, Expect, Links, Shown, Trust};
 use stack::Node;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
@@ -18,6 +17,7 @@ use wire::version::Hello;
 use wire::{Bugs, ClusterEpoch, SiteId};
 
 use crate::acquire;
+use crate::certificates::{self, InForce};
 use crate::config::SiteConfig;
 use crate::core::{Core, Ended, World};
 use crate::directory::{Directory, Greeting, Learned, configured};
@@ -118,14 +118,15 @@ pub struct RunningSite {
 pub async fn start(config: SiteConfig) -> Result<RunningSite, StartError> {
     let net_metrics = Arc::new(net::Metrics::default());
     let (inputs_in, inputs) = net::inputs();
-    let (identity, trust) = certificates(&config)?;
+    let (files, trust) = certificates::load(&config)?;
+    let shown = Shown::new(&files.identity)?;
     let (disk, opened) = Disk::open(&config.site.data, inputs_in.clone(), Arc::clone(&net_metrics))?;
     for path in &opened.mended {
         tracing::warn!(path = %path.display(), "a damaged copy of the record was mended from the other");
     }
     let seed = opened.store.0 ^ opened.incarnation.0.rotate_left(32);
     let site = match config.site.id {
-        0 => acquire::number(&config, &identity, &trust, seed).await?,
+        0 => acquire::number(&config, &Arc::new(files.identity), &trust, seed).await?,
         id => SiteId(id),
     };
     let directory = Arc::new(Directory::open(&config, site)?);
@@ -136,7 +137,7 @@ pub async fn start(config: SiteConfig) -> Result<RunningSite, StartError> {
     let greeting = Arc::new(Greeting::new(hello, Arc::clone(&directory)));
     let links = Links::start(
         net::Config::new(config.site.link),
-        (site, &identity),
+        (site, &shown),
         Arc::clone(&trust),
         Arc::clone(&greeting) as Arc<dyn net::Hello>,
         inputs_in,
@@ -163,8 +164,11 @@ pub async fn start(config: SiteConfig) -> Result<RunningSite, StartError> {
     let mut ports = BTreeMap::from([("link".to_owned(), links.address().port())]);
     let mut servers = vec![tokio::spawn(Arc::clone(&directory).keep(links.clone(), peers))];
     let counters = (&metrics, &net_metrics);
-    serve_sessions(&config, &handle, (&identity, &trust), counters, &mut ports, &mut servers).await?;
-    servers.push(tokio::spawn(revoked::watch(config.site.certificates.clone(), trust, links.clone())));
+    serve_sessions(&config, &handle, (&shown, &trust), counters, &mut ports, &mut servers).await?;
+    let folder = config.site.certificates.clone();
+    servers.push(tokio::spawn(revoked::watch(folder.clone(), Arc::clone(&trust), links.clone())));
+    let in_force = InForce { folder, shown, trust, links: links.clone(), metrics: Arc::clone(&net_metrics) };
+    servers.push(tokio::spawn(in_force.watch()));
     if let Some(address) = config.site.metrics {
         let listener = listen("metrics", address).await?;
         ports.insert("metrics".to_owned(), port(&listener));
@@ -265,30 +269,10 @@ fn addresses(config: &SiteConfig, link: SocketAddr) -> Vec<String> {
     }
 }
 
-fn certificates(config: &SiteConfig) -> Result<(Arc<Identity>, Arc<Trust>), StartError> {
-    let folder = &config.site.certificates;
-    let identity = Identity::load(&folder.join("site.pem"), &folder.join("site.key"))?;
-    let principal = identity.principal();
-    let (fits, site) = match config.site.id {
-        0 => (
-            principal.role == Role::NamedSite && principal.name == config.site.name,
-            format!("site {}, by name alone", config.site.name),
-        ),
-        id => (principal.role == Role::Site(SiteId(id)), SiteId(id).to_string()),
-    };
-    if principal.cluster != config.cluster_id() || !fits {
-        return Err(StartError::WrongCertificate { path: folder.clone(), site });
-    }
-    let roots = load_roots(&folder.join("ca.pem"))?;
-    let trust = Trust::new(config.cluster_id(), &roots)?;
-    trust.set_revoked(revoked::read(folder)?);
-    Ok((Arc::new(identity), trust))
-}
-
 async fn serve_sessions(
     config: &SiteConfig,
     handle: &Handle,
-    (identity, trust): (&Identity, &Arc<Trust>),
+    (shown, trust): (&Arc<Shown>, &Arc<Trust>),
     (metrics, refusals): (&Arc<Metrics>, &Arc<net::Metrics>),
     ports: &mut BTreeMap<String, u16>,
     servers: &mut Vec<JoinHandle<()>>,
@@ -313,7 +297,7 @@ async fn serve_sessions(
     if let Some(address) = config.site.remote_session {
         let listener = listen("remote sessions", address).await?;
         ports.insert("session".to_owned(), port(&listener));
-        let tls = net::tls::server_config(identity, trust, Expect::Session)?;
+        let tls = net::tls::accepting(shown, trust, Expect::Session)?;
         let listener = Listener::Tls(listener, tls.into());
         servers.push(spawn_server("remote sessions", session::serve(listener, site, places)));
     }

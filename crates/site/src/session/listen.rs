@@ -61,7 +61,7 @@ pub async fn serve(listener: Listener, site: Arc<Site>, places: Arc<Semaphore>) 
         let accepted = match &listener {
             Listener::Unix(listener) => listener.accept().await.map(|(stream, _)| {
                 tokio::spawn(async move {
-                    let entrant = Entrant { principal: unix_principal(&stream, &site), serial: None };
+                    let entrant = Entrant { principal: unix_principal(&stream, &site), certificate: None };
                     let (read, write) = stream.into_split();
                     Connection::new(site, entrant).run(read, write).await;
                     drop(place);
