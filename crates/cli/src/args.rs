@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::commands::certificates::SITE_DAYS;
+
 /// Process groups with agreed views and ordered multicast, for software that has to go on working when
 /// machines do not.
 #[derive(Debug, Parser)]
@@ -75,7 +77,7 @@ pub enum Command {
     /// Split, merge and reorder groups
     #[command(subcommand)]
     Group(Group),
-    /// Certificates for programs on other machines
+    /// Certificates of sites and programs, and the authority they are of
     #[command(subcommand)]
     Cert(Cert),
     /// Force a cluster that has lost a majority for good to go on with the survivors
@@ -199,6 +201,70 @@ pub enum Group {
 pub enum Cert {
     /// Make a certificate with which a program on another machine opens sessions
     Issue(CertIssue),
+    /// Make new certificates for sites; those that run take them into use without a stop
+    Renew(CertRenew),
+    /// Write a certificate into the sites' lists of those that must not be believed any longer
+    Revoke(CertRevoke),
+    /// Replace the cluster's authority: both are trusted in between
+    #[command(subcommand)]
+    Root(CertRoot),
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  unanimous cert renew --all --dir cluster            in the folders that `init` and `site add` wrote
+  unanimous cert renew a b --dir cluster --out new    in new/a and new/b, to be carried to the machines
+
+A running site takes the three files in its folder of certificates into use within two seconds, if they go together,
+and says so in its log. Its links are replaced one by one; none is down meanwhile.")]
+pub struct CertRenew {
+    /// The sites
+    #[arg(value_name = "NAME", required_unless_present = "all", conflicts_with = "all")]
+    pub names: Vec<String>,
+    /// All sites that have a folder there
+    #[arg(long)]
+    pub all: bool,
+    /// For how long the certificates are valid
+    #[arg(long, default_value_t = SITE_DAYS, value_parser = clap::value_parser!(u32).range(1..=3650))]
+    pub days: u32,
+    /// Write them into folders in this one, which must not exist, and leave those of the sites alone
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+#[command(
+    group = clap::ArgGroup::new("which").required(true),
+    after_help = "Examples:
+  unanimous cert revoke d --dir cluster                     the site d's
+  unanimous cert revoke --file alice/cert.pem --dir cluster"
+)]
+pub struct CertRevoke {
+    /// The site whose certificate it is
+    #[arg(group = "which")]
+    pub name: Option<String>,
+    /// The certificate
+    #[arg(long = "file", value_name = "FILE", group = "which")]
+    pub cert_file: Option<PathBuf>,
+    /// Its serial number
+    #[arg(long, value_name = "HEX", group = "which")]
+    pub serial: Option<String>,
+}
+
+#[derive(Debug, Subcommand)]
+#[command(after_help = "Examples:
+  unanimous cert root add --dir cluster
+  unanimous cert renew --all --dir cluster
+  unanimous cert root retire --dir cluster --site unix:cluster/a/session.sock")]
+pub enum CertRoot {
+    /// Make a new authority that issues from now on; the old one is trusted beside it
+    Add,
+    /// Trust the old authority no longer; refused while a site is seen to show a certificate of it
+    Retire {
+        /// Even if sites that show such a certificate are shut out
+        #[arg(long)]
+        force: bool,
+    },
 }
 
 #[derive(Debug, Args)]

@@ -196,6 +196,11 @@ impl Authority {
         &self.certificate_pem
     }
 
+    /// Its key as PEM, to be written where nobody else reads it.
+    pub fn key_pem(&self) -> String {
+        self.key.serialize_pem()
+    }
+
     /// Issues a certificate to somebody of this cluster.
     pub fn issue(&self, role: Role, name: &str, validity: Validity) -> Result<Identity, CertError> {
         let principal = Principal { cluster: self.cluster, role, name: name.to_owned() };
@@ -267,8 +272,18 @@ impl Identity {
 
     /// Writes the certificate and its key.
     pub fn save(&self, certificate: &Path, key: &Path) -> Result<(), CertError> {
-        write(key, &pem("PRIVATE KEY", self.key.secret_der()), 0o600)?;
-        write(certificate, &pem("CERTIFICATE", &self.certificate.der), 0o644)
+        write(key, &self.key_pem(), 0o600)?;
+        write(certificate, &self.certificate_pem(), 0o644)
+    }
+
+    /// The certificate as PEM.
+    pub fn certificate_pem(&self) -> String {
+        pem("CERTIFICATE", &self.certificate.der)
+    }
+
+    /// The key as PEM, to be written where nobody else reads it.
+    pub fn key_pem(&self) -> String {
+        pem("PRIVATE KEY", self.key.secret_der())
     }
 
     /// Its certificate.

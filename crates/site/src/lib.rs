@@ -13,6 +13,7 @@ mod directory;
 mod handle;
 mod metrics;
 mod notify;
+mod outlook;
 pub mod recover;
 mod revoked;
 mod roster;

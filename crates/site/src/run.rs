@@ -22,8 +22,9 @@ use crate::config::SiteConfig;
 use crate::core::{Core, Ended, World};
 use crate::directory::{Directory, Greeting, Learned, configured};
 use crate::handle::Handle;
-use crate::metrics::{self, Metrics};
+use crate::metrics::{self, Measured, Metrics};
 use crate::notify;
+use crate::outlook::Outlook;
 use crate::revoked;
 use crate::running::Running;
 use crate::session::{self, Listener};
@@ -163,8 +164,19 @@ pub async fn start(config: SiteConfig) -> Result<RunningSite, StartError> {
     let (handle, commands) = Handle::channel();
     let mut ports = BTreeMap::from([("link".to_owned(), links.address().port())]);
     let mut servers = vec![tokio::spawn(Arc::clone(&directory).keep(links.clone(), peers))];
-    let counters = (&metrics, &net_metrics);
-    serve_sessions(&config, &handle, (&shown, &trust), counters, &mut ports, &mut servers).await?;
+    let outlook = Arc::new(Outlook {
+        me: site,
+        shown: Arc::clone(&shown),
+        trust: Arc::clone(&trust),
+        links: links.clone(),
+    });
+    let measured = Arc::new(Measured {
+        metrics: Arc::clone(&metrics),
+        net: Arc::clone(&net_metrics),
+        outlook,
+        handle: handle.clone(),
+    });
+    serve_sessions(&config, (&shown, &trust), &measured, &mut ports, &mut servers).await?;
     let folder = config.site.certificates.clone();
     servers.push(tokio::spawn(revoked::watch(folder.clone(), Arc::clone(&trust), links.clone())));
     let in_force = InForce { folder, shown, trust, links: links.clone(), metrics: Arc::clone(&net_metrics) };
@@ -172,8 +184,7 @@ pub async fn start(config: SiteConfig) -> Result<RunningSite, StartError> {
     if let Some(address) = config.site.metrics {
         let listener = listen("metrics", address).await?;
         ports.insert("metrics".to_owned(), port(&listener));
-        let (metrics, net_metrics) = (Arc::clone(&metrics), Arc::clone(&net_metrics));
-        servers.push(spawn_server("metrics", metrics::serve(listener, metrics, net_metrics)));
+        servers.push(spawn_server("metrics", metrics::serve(listener, measured)));
     }
     let slow_member_after = Duration::from_secs(config.limits.slow_member_s);
     let world = World { clock, links, disk, inputs, directory, refusals: net_metrics };
@@ -271,21 +282,21 @@ fn addresses(config: &SiteConfig, link: SocketAddr) -> Vec<String> {
 
 async fn serve_sessions(
     config: &SiteConfig,
-    handle: &Handle,
     (shown, trust): (&Arc<Shown>, &Arc<Trust>),
-    (metrics, refusals): (&Arc<Metrics>, &Arc<net::Metrics>),
+    measured: &Measured,
     ports: &mut BTreeMap<String, u16>,
     servers: &mut Vec<JoinHandle<()>>,
 ) -> Result<(), StartError> {
     let site = Arc::new(session::Site {
-        handle: handle.clone(),
+        handle: measured.handle.clone(),
         name: config.site.name.clone(),
         cluster: config.cluster.clone(),
         own_uid: rustix::process::getuid().as_raw(),
         users: config.site.users.iter().map(|user| (user.uid, user.may)).collect(),
-        metrics: Arc::clone(metrics),
-        refusals: Arc::clone(refusals),
+        metrics: Arc::clone(&measured.metrics),
+        refusals: Arc::clone(&measured.net),
         trust: Arc::clone(trust),
+        outlook: Arc::clone(&measured.outlook),
         gate: net::Gate::new(session::HALF_OPEN_MAX, u32::MAX),
     });
     let places = Arc::new(Semaphore::new(config.limits.sessions));

@@ -16,7 +16,7 @@ pub async fn status(find: &Find, json: bool) -> Result<(), Failure> {
         return say_json(&status);
     }
     let text = |key: &str| status.get(key).and_then(Value::as_str).map(str::to_owned);
-    let mut table = Table::new(&["SITE", "STATE", "INCARNATION", "RANK", "LACKS"]);
+    let mut table = Table::new(&["SITE", "STATE", "INCARNATION", "RANK", "CERTIFICATE", "LACKS"]);
     for site in status.get("sites").and_then(Value::as_array).into_iter().flatten() {
         table.row(site_row(site));
     }
@@ -31,6 +31,14 @@ pub async fn status(find: &Find, json: bool) -> Result<(), Failure> {
     say(&format!("seen from {}: view {view} ({kind}), {groups} group{}", session.site(), plural(groups)))?;
     if let Some(waiting) = text("waiting_for") {
         say(&waiting)?;
+    }
+    let ends =
+        |site: &&Value| site.get("certificate").and_then(|c| c.get("renew")) == Some(&Value::Bool(true));
+    let sites = status.get("sites").and_then(Value::as_array).into_iter().flatten();
+    let ending: Vec<&str> = sites.filter(ends).filter_map(|site| site.get("name")?.as_str()).collect();
+    if !ending.is_empty() {
+        let names = ending.join(" ");
+        say(&format!("time to renew certificates: `unanimous cert renew {names}`"))?;
     }
     Ok(())
 }
@@ -48,8 +56,24 @@ fn site_row(site: &Value) -> Vec<(String, Tone)> {
         (state, tone),
         (text("incarnation"), Tone::Plain),
         (text("rank"), Tone::Plain),
+        certificate(site),
         (text("lacks"), Tone::Plain),
     ]
+}
+
+/// For how long the site's certificate holds.
+fn certificate(site: &Value) -> (String, Tone) {
+    let certificate = site.get("certificate");
+    let Some(left) = certificate.and_then(|c| c.get("left_s")).and_then(Value::as_i64) else {
+        return ("-".to_owned(), Tone::Plain);
+    };
+    let renew = certificate.and_then(|c| c.get("renew")).and_then(Value::as_bool).unwrap_or(false);
+    let text = match left {
+        ..=0 => "expired".to_owned(),
+        1..=172_800 => format!("{} h", left / 3_600),
+        _ => format!("{} d", left / 86_400),
+    };
+    (text, if renew { Tone::Bad } else { Tone::Plain })
 }
 
 /// `unanimous groups`.

@@ -22,6 +22,7 @@ use wire::session::{
 use super::{events, requests, translate};
 use crate::handle::{Events, Handle};
 use crate::metrics::Metrics;
+use crate::outlook::Outlook;
 
 /// What a client may be sent before it grants more: the bytes of messages, and of each message its cost.
 const CREDIT_BYTES: u64 = 1 << 20;
@@ -54,6 +55,8 @@ pub struct Site {
     pub(crate) refusals: Arc<net::Metrics>,
     /// Which certificates are revoked.
     pub(crate) trust: Arc<Trust>,
+    /// What is seen of the cluster beside the node.
+    pub(crate) outlook: Arc<Outlook>,
     /// Remote connections that have not introduced themselves.
     pub(crate) gate: Gate,
 }

@@ -104,7 +104,10 @@ async fn run(shared: &Shared, op: Op, body: Bytes) -> Result<Map<String, Value>,
             handle.flush(process, group_name(&group)?).await.map_err(refused)?;
             Ok(Map::new())
         }
-        Op::Status => Ok(object(translate::status(&handle.status().await.map_err(refused)?))),
+        Op::Status => {
+            let status = handle.status().await.map_err(refused)?;
+            Ok(object(translate::status(&status, &shared.site.outlook)))
+        }
         Op::Groups => {
             let status = handle.status().await.map_err(refused)?;
             let groups: Vec<_> =

@@ -1,0 +1,88 @@
+//! What a site sees of its cluster beside the node: which certificates are shown, and until when they hold. For status
+//! and metrics; nothing is decided by it.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use net::cert::Certificate;
+use net::{Links, Shown, Trust};
+use serde_json::{Value, json};
+use stack::{SiteSummary, Status};
+use wire::SiteId;
+
+/// Where a site looks when it is asked about its cluster.
+pub(crate) struct Outlook {
+    pub(crate) me: SiteId,
+    pub(crate) shown: Arc<Shown>,
+    pub(crate) trust: Arc<Trust>,
+    pub(crate) links: Links,
+}
+
+impl Outlook {
+    /// The certificate that a site shows: this one's own, or that of a link that is up.
+    fn certificate(&self, site: SiteId) -> Option<Certificate> {
+        if site == self.me {
+            return Some(self.shown.certificate());
+        }
+        self.links.certificate(site)
+    }
+
+    /// The trust roots, as `status` names them.
+    pub(crate) fn authorities(&self) -> Vec<String> {
+        self.trust.authorities().iter().map(ToString::to_string).collect()
+    }
+
+    /// What is known of a site beside its summary.
+    pub(crate) fn describe(&self, site: &SiteSummary) -> BTreeMap<&'static str, Value> {
+        let mut known = BTreeMap::new();
+        if let Some(certificate) = self.certificate(site.site) {
+            known.insert("certificate", self.describe_certificate(&certificate));
+        }
+        known
+    }
+
+    fn describe_certificate(&self, certificate: &Certificate) -> Value {
+        let (validity, now) = (certificate.validity(), SystemTime::now());
+        let until = validity.until.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        json!({
+            "serial": certificate.serial().to_string(),
+            "until": until.as_secs(),
+            "left_s": validity.seconds_left(now),
+            "renew": validity.is_ending(now),
+            "authority": self.trust.authority(certificate).map(|id| id.to_string()),
+        })
+    }
+
+    /// Writes the gauges. `status` names the sites.
+    pub(crate) fn write_metrics(&self, out: &mut String, status: &Status) {
+        let now = SystemTime::now();
+        let left =
+            |site: &SiteSummary| Some(self.certificate(site.site)?.validity().seconds_left(now).to_string());
+        let help = "Seconds until the certificate that a site shows expires; negative when it has";
+        gauge(out, "certificate_expires_seconds", help, status, left);
+    }
+}
+
+/// One gauge with a value for each site that has one.
+fn gauge(
+    out: &mut String,
+    name: &str,
+    help: &str,
+    status: &Status,
+    value: impl Fn(&SiteSummary) -> Option<String>,
+) {
+    // Writing to memory does not fail.
+    let _ = write!(out, "# HELP unanimous_{name} {help}\n# TYPE unanimous_{name} gauge\n");
+    for site in &status.sites {
+        if let Some(value) = value(site) {
+            let _ = writeln!(out, "unanimous_{name}{{site=\"{}\"}} {value}", label(&site.name));
+        }
+    }
+}
+
+/// A site's name as the value of a label.
+fn label(name: &str) -> String {
+    name.replace('\\', "\\\\").replace('"', "\\\"")
+}
