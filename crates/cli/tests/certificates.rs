@@ -81,7 +81,7 @@ fn counter(cluster: &Cluster, site: usize, name: &str) -> u64 {
 /// Members at every site, one of whom casts numbers without a pause, and all of whom count them.
 struct Load {
     stop: Arc<AtomicBool>,
-    cast: JoinHandle<u64>,
+    cast: Option<JoinHandle<u64>>,
     heard: Vec<JoinHandle<u64>>,
     _members: Vec<(Process, Arc<Group>)>,
 }
@@ -112,14 +112,15 @@ impl Load {
             group.cast("end").send().await.expect("taken");
             next
         });
-        Load { stop, cast, heard, _members: members }
+        Load { stop, cast: Some(cast), heard, _members: members }
     }
 
-    /// All that was cast has been delivered everywhere, once and in order, with nobody removed meanwhile.
-    async fn finish(self) -> u64 {
+    /// All that was cast has been delivered everywhere, once and in order, with nobody removed meanwhile. The members
+    /// leave when this is dropped.
+    async fn finish(&mut self) -> u64 {
         self.stop.store(true, Relaxed);
-        let cast = self.cast.await.expect("the caster ends");
-        for heard in self.heard {
+        let cast = self.cast.take().expect("finished once").await.expect("the caster ends");
+        for heard in self.heard.drain(..) {
             let heard = tokio::time::timeout(GAVE_UP, heard).await.expect("the end comes");
             assert_eq!(heard.expect("in order, in one view"), cast);
         }
@@ -158,7 +159,7 @@ async fn certificates_that_have_expired_are_renewed_under_load() {
     // As long as three sites may take to start on a busy machine; who starts later is refused by the others.
     let soon = Validity { from: now - Duration::from_secs(60), until: now + Duration::from_secs(10) };
     let cluster = founded(|cluster| (0..3).for_each(|site| put(cluster, &authority(cluster), site, soon)));
-    let load = Load::start(&cluster).await;
+    let mut load = Load::start(&cluster).await;
     let before = cluster.until(0, "expired", |status| {
         certificates(status, "left_s").iter().all(|left| left.as_i64().is_some_and(|left| left < 0))
     });
@@ -200,7 +201,7 @@ async fn the_authority_is_replaced_under_load_and_old_certificates_are_refused_i
     let retire = ["root", "retire", "--site", &site];
     let refused = cert(&cluster, &retire);
     assert!(text(&refused.stderr).contains("only one root"), "{}", text(&refused.stderr));
-    let load = Load::start(&cluster).await;
+    let mut load = Load::start(&cluster).await;
     let before = cluster.until(0, "all are up", |status| sites::up(status) == NAMES);
 
     let added: Value =
