@@ -19,6 +19,7 @@ use tokio::sync::mpsc;
 use wire::frame::{self, Kind};
 use wire::{GroupName, ProcessId, SiteId};
 
+use crate::clocks::Clocks;
 use crate::directory::{Directory, Learned};
 use crate::handle::{Answer, Command, Handle, RequestError};
 use crate::metrics::Metrics;
@@ -53,6 +54,7 @@ pub(crate) struct World {
     pub(crate) inputs: Inputs,
     pub(crate) directory: Arc<Directory>,
     pub(crate) refusals: Arc<net::Metrics>,
+    pub(crate) clocks: Arc<Clocks>,
 }
 
 pub(crate) struct Core {
@@ -63,6 +65,7 @@ pub(crate) struct Core {
     inputs: Inputs,
     directory: Arc<Directory>,
     refusals: Arc<net::Metrics>,
+    clocks: Arc<Clocks>,
     commands: mpsc::Receiver<Command>,
     handle: mpsc::WeakSender<Command>,
     metrics: Arc<Metrics>,
@@ -92,7 +95,7 @@ impl Core {
         metrics: Arc<Metrics>,
         slow_member_after: Duration,
     ) -> Core {
-        let World { clock, links, disk, inputs, directory, refusals } = world;
+        let World { clock, links, disk, inputs, directory, refusals, clocks } = world;
         Core {
             node,
             clock,
@@ -101,6 +104,7 @@ impl Core {
             inputs,
             directory,
             refusals,
+            clocks,
             commands,
             handle: handle.downgrade(),
             metrics,
@@ -272,6 +276,10 @@ impl Core {
         self.metrics.packets.inc();
         if packet.first() == Some(&(Kind::Acquire as u8)) {
             return self.told_of_sites(site, packet);
+        }
+        if packet.first() == Some(&(Kind::Clock as u8)) {
+            let handled = self.clocks.handle_packet(site, packet);
+            return handled.unwrap_or_else(|why| self.refusals.refuse(why));
         }
         if let Err(error) = self.node.handle_packet(now, site, packet) {
             self.metrics.packets_refused.inc();

@@ -7,6 +7,7 @@
 
 mod acquire;
 mod certificates;
+mod clocks;
 pub mod config;
 mod core;
 mod directory;

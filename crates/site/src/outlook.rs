@@ -1,5 +1,5 @@
-//! What a site sees of its cluster beside the node: which certificates are shown, and until when they hold. For status
-//! and metrics; nothing is decided by it.
+//! What a site sees of its cluster beside the node: which certificates are shown and until when they hold, and what the
+//! others' clocks show. For status and metrics; nothing is decided by it.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -12,12 +12,15 @@ use serde_json::{Value, json};
 use stack::{SiteSummary, Status};
 use wire::SiteId;
 
+use crate::clocks::Clocks;
+
 /// Where a site looks when it is asked about its cluster.
 pub(crate) struct Outlook {
     pub(crate) me: SiteId,
     pub(crate) shown: Arc<Shown>,
     pub(crate) trust: Arc<Trust>,
     pub(crate) links: Links,
+    pub(crate) clocks: Arc<Clocks>,
 }
 
 impl Outlook {
@@ -39,6 +42,10 @@ impl Outlook {
         let mut known = BTreeMap::new();
         if let Some(certificate) = self.certificate(site.site) {
             known.insert("certificate", self.describe_certificate(&certificate));
+        }
+        if let Some(skew) = self.clocks.skew(site.site) {
+            let (ahead, error) = (skew.ahead_us, skew.error_us);
+            known.insert("clock", json!({ "ahead_us": ahead, "error_us": error, "far": skew.is_far() }));
         }
         known
     }
@@ -62,6 +69,14 @@ impl Outlook {
             |site: &SiteSummary| Some(self.certificate(site.site)?.validity().seconds_left(now).to_string());
         let help = "Seconds until the certificate that a site shows expires; negative when it has";
         gauge(out, "certificate_expires_seconds", help, status, left);
+        let seconds = |micros: f64| format!("{:.6}", micros / 1e6);
+        let skew = |site: &SiteSummary| self.clocks.skew(site.site);
+        let help = "How far a linked site's clock is ahead of this one's";
+        let ahead = |site: &SiteSummary| Some(seconds(skew(site)?.ahead_us as f64));
+        gauge(out, "clock_ahead_seconds", help, status, ahead);
+        let help = "By how much that may be wrong: half the round trip";
+        let error = |site: &SiteSummary| Some(seconds(skew(site)?.error_us as f64));
+        gauge(out, "clock_error_seconds", help, status, error);
     }
 }
 

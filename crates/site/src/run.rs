@@ -18,6 +18,7 @@ use wire::{Bugs, ClusterEpoch, SiteId};
 
 use crate::acquire;
 use crate::certificates::{self, InForce};
+use crate::clocks::Clocks;
 use crate::config::SiteConfig;
 use crate::core::{Core, Ended, World};
 use crate::directory::{Directory, Greeting, Learned, configured};
@@ -164,11 +165,15 @@ pub async fn start(config: SiteConfig) -> Result<RunningSite, StartError> {
     let (handle, commands) = Handle::channel();
     let mut ports = BTreeMap::from([("link".to_owned(), links.address().port())]);
     let mut servers = vec![tokio::spawn(Arc::clone(&directory).keep(links.clone(), peers))];
+    let clocks = Arc::new(Clocks::new(clock, links.clone()));
+    let asking = Arc::clone(&clocks);
+    servers.push(tokio::spawn(async move { asking.ask().await }));
     let outlook = Arc::new(Outlook {
         me: site,
         shown: Arc::clone(&shown),
         trust: Arc::clone(&trust),
         links: links.clone(),
+        clocks: Arc::clone(&clocks),
     });
     let measured = Arc::new(Measured {
         metrics: Arc::clone(&metrics),
@@ -187,7 +192,7 @@ pub async fn start(config: SiteConfig) -> Result<RunningSite, StartError> {
         servers.push(spawn_server("metrics", metrics::serve(listener, measured)));
     }
     let slow_member_after = Duration::from_secs(config.limits.slow_member_s);
-    let world = World { clock, links, disk, inputs, directory, refusals: net_metrics };
+    let world = World { clock, links, disk, inputs, directory, refusals: net_metrics, clocks };
     let core = Core::new(node, world, (&handle, commands), metrics, slow_member_after);
     let core = tokio::spawn(core.run());
     let data = config.site.data.clone();

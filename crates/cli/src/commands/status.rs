@@ -16,7 +16,7 @@ pub async fn status(find: &Find, json: bool) -> Result<(), Failure> {
         return say_json(&status);
     }
     let text = |key: &str| status.get(key).and_then(Value::as_str).map(str::to_owned);
-    let mut table = Table::new(&["SITE", "STATE", "INCARNATION", "RANK", "CERTIFICATE", "LACKS"]);
+    let mut table = Table::new(&["SITE", "STATE", "INCARNATION", "RANK", "CERTIFICATE", "CLOCK", "LACKS"]);
     for site in status.get("sites").and_then(Value::as_array).into_iter().flatten() {
         table.row(site_row(site));
     }
@@ -57,6 +57,7 @@ fn site_row(site: &Value) -> Vec<(String, Tone)> {
         (text("incarnation"), Tone::Plain),
         (text("rank"), Tone::Plain),
         certificate(site),
+        clock(site),
         (text("lacks"), Tone::Plain),
     ]
 }
@@ -74,6 +75,20 @@ fn certificate(site: &Value) -> (String, Tone) {
         _ => format!("{} d", left / 86_400),
     };
     (text, if renew { Tone::Bad } else { Tone::Plain })
+}
+
+/// How far the site's clock is from that of the one that is asked.
+fn clock(site: &Value) -> (String, Tone) {
+    let clock = |key: &str| site.get("clock")?.get(key);
+    let (Some(ahead), Some(error)) =
+        (clock("ahead_us").and_then(Value::as_i64), clock("error_us").and_then(Value::as_u64))
+    else {
+        return ("-".to_owned(), Tone::Plain);
+    };
+    let millis = |micros: f64| micros / 1_000.0;
+    let text = format!("{:+.1} ms ± {:.1}", millis(ahead as f64), millis(error as f64));
+    let far = clock("far") == Some(&Value::Bool(true));
+    (text, if far { Tone::Bad } else { Tone::Plain })
 }
 
 /// `unanimous groups`.

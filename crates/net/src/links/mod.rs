@@ -318,6 +318,12 @@ impl Links {
         self.shared.known_peer(site)?.certificate()
     }
 
+    /// The sites with which a connection is in use.
+    pub fn linked(&self) -> Vec<SiteId> {
+        let peers = self.shared.peers.read().unwrap_or_else(PoisonError::into_inner);
+        peers.values().filter(|peer| peer.is_up()).map(|peer| peer.site).collect()
+    }
+
     /// Whether a connection with this site is in use.
     pub fn is_up(&self, site: SiteId) -> bool {
         self.shared.known_peer(site).is_some_and(|peer| peer.is_up())
