@@ -4,7 +4,7 @@
 
 mod sites;
 
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use serde_json::Value;
 use sites::{Cluster, text};
@@ -41,4 +41,44 @@ fn clocks_of_one_machine_differ_by_nothing_within_the_error() {
     let page = cluster.metrics(0);
     assert!(page.contains("unanimous_clock_ahead_seconds{site=\"c\"}"), "{page}");
     assert!(text(&cluster.run(0, &["status"]).stdout).contains(" ms ± "));
+}
+
+fn now() -> u64 {
+    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).expect("it is later").as_secs()
+}
+
+#[test]
+fn since_when_a_site_is_not_there_is_said_and_survives_a_restart() {
+    let mut cluster = cluster();
+    let status = cluster.until(0, "all are up", |status| sites::up(status).len() == 3);
+    assert!(of(&status, "c")["absent"].is_null());
+    let incarnation = of(&status, "c")["incarnation"].clone();
+    let before = now();
+    cluster.kill(2);
+    let status = cluster.until(0, "c is not there, and why", |status| {
+        let absent = &of(status, "c")["absent"];
+        absent["since"].is_u64() && absent["problem"].is_object()
+    });
+    let absent = &of(&status, "c")["absent"];
+    let since = absent["since"].as_u64().expect("checked");
+    assert!((before..=now()).contains(&since), "{absent}");
+    assert_eq!((&absent["incarnation"], &absent["linked"]), (&incarnation, &Value::Bool(false)));
+    assert!(absent["problem"]["text"].as_str().is_some_and(|text| text.contains("refused")), "{absent}");
+    let shown = text(&cluster.run(0, &["status"]).stdout);
+    assert!(shown.contains("c: not there since 20"), "{shown}");
+
+    // The one that is asked writes it down.
+    let moment = u32::try_from(since).expect("before 2106").to_be_bytes();
+    let written = sites::eventually(|| {
+        let copies = ["data/absences-0", "data/absences-1"].map(|name| std::fs::read(cluster.path(0, name)));
+        copies.iter().flatten().any(|copy| copy.windows(4).any(|bytes| bytes == moment)).then_some(())
+    });
+    assert!(written.is_some());
+    cluster.kill(0);
+    cluster.start(0);
+    let status = cluster.until(0, "it is back", |status| sites::up(status) == ["a", "b"]);
+    assert_eq!(of(&status, "c")["absent"]["since"], since);
+    cluster.start(2);
+    let status = cluster.until(0, "c is back", |status| sites::up(status).len() == 3);
+    assert!(of(&status, "c")["absent"].is_null());
 }

@@ -5,6 +5,7 @@
 // This crate runs in the world: clocks are allowed here.
 #![allow(clippy::disallowed_methods, reason = "a running site has a clock")]
 
+mod absences;
 mod acquire;
 mod certificates;
 mod clocks;

@@ -1,5 +1,5 @@
-//! What a site sees of its cluster beside the node: which certificates are shown and until when they hold, and what the
-//! others' clocks show. For status and metrics; nothing is decided by it.
+//! What a site sees of its cluster beside the node: which certificates are shown and until when they hold, what the others'
+//! clocks show, and since when who is not there. For status and metrics; nothing is decided by it.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -9,9 +9,10 @@ use std::time::SystemTime;
 use net::cert::Certificate;
 use net::{Links, Shown, Trust};
 use serde_json::{Value, json};
-use stack::{SiteSummary, Status};
+use stack::{SiteState, SiteSummary, Status};
 use wire::SiteId;
 
+use crate::absences::Absences;
 use crate::clocks::Clocks;
 
 /// Where a site looks when it is asked about its cluster.
@@ -21,6 +22,7 @@ pub(crate) struct Outlook {
     pub(crate) trust: Arc<Trust>,
     pub(crate) links: Links,
     pub(crate) clocks: Arc<Clocks>,
+    pub(crate) absences: Arc<Absences>,
 }
 
 impl Outlook {
@@ -37,6 +39,11 @@ impl Outlook {
         self.trust.authorities().iter().map(ToString::to_string).collect()
     }
 
+    /// Takes a look at who is there, for what is said next.
+    pub(crate) fn observe(&self, status: &Status) {
+        self.absences.observe(status);
+    }
+
     /// What is known of a site beside its summary.
     pub(crate) fn describe(&self, site: &SiteSummary) -> BTreeMap<&'static str, Value> {
         let mut known = BTreeMap::new();
@@ -47,7 +54,26 @@ impl Outlook {
             let (ahead, error) = (skew.ahead_us, skew.error_us);
             known.insert("clock", json!({ "ahead_us": ahead, "error_us": error, "far": skew.is_far() }));
         }
+        if site.state == SiteState::Down {
+            known.insert("absent", self.describe_absence(site.site));
+        }
         known
+    }
+
+    fn describe_absence(&self, site: SiteId) -> Value {
+        let known = self.absences.known(site);
+        let problem = self.links.problem(site).map(|(at, text)| {
+            let at = at.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
+            json!({ "at": at, "text": text })
+        });
+        json!({
+            "since": known.since,
+            "seen": known.seen,
+            "not_seen_since": self.absences.started,
+            "incarnation": known.incarnation.map(|incarnation| incarnation.0),
+            "linked": self.links.is_up(site),
+            "problem": problem,
+        })
     }
 
     fn describe_certificate(&self, certificate: &Certificate) -> Value {

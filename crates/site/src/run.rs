@@ -16,6 +16,7 @@ use tokio::task::JoinHandle;
 use wire::version::Hello;
 use wire::{Bugs, ClusterEpoch, SiteId};
 
+use crate::absences::Absences;
 use crate::acquire;
 use crate::certificates::{self, InForce};
 use crate::clocks::Clocks;
@@ -168,13 +169,16 @@ pub async fn start(config: SiteConfig) -> Result<RunningSite, StartError> {
     let clocks = Arc::new(Clocks::new(clock, links.clone()));
     let asking = Arc::clone(&clocks);
     servers.push(tokio::spawn(async move { asking.ask().await }));
+    let absences = Arc::new(Absences::open(&config.site.data)?);
     let outlook = Arc::new(Outlook {
         me: site,
         shown: Arc::clone(&shown),
         trust: Arc::clone(&trust),
         links: links.clone(),
         clocks: Arc::clone(&clocks),
+        absences: Arc::clone(&absences),
     });
+    servers.push(tokio::spawn(absences.watch(handle.clone())));
     let measured = Arc::new(Measured {
         metrics: Arc::clone(&metrics),
         net: Arc::clone(&net_metrics),

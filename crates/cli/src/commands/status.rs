@@ -1,12 +1,14 @@
 //! `status` and `groups`: who is up, and which groups there are.
 
+use std::time::{Duration, SystemTime};
+
 use serde_json::{Map, Value};
 use unanimous::session::protocol::View;
 
 use crate::args::Find;
 use crate::failure::Failure;
 use crate::locate;
-use crate::output::{Table, Tone, say, say_json};
+use crate::output::{Table, Tone, say, say_json, utc};
 
 /// `unanimous status`.
 pub async fn status(find: &Find, json: bool) -> Result<(), Failure> {
@@ -29,6 +31,9 @@ pub async fn status(find: &Find, json: bool) -> Result<(), Failure> {
     let groups = status.get("groups").and_then(Value::as_array).map_or(0, Vec::len);
     let kind = if primary { "primary" } else { "not primary" };
     say(&format!("seen from {}: view {view} ({kind}), {groups} group{}", session.site(), plural(groups)))?;
+    for line in status.get("sites").and_then(Value::as_array).into_iter().flatten().filter_map(absence) {
+        say(&line)?;
+    }
     if let Some(waiting) = text("waiting_for") {
         say(&waiting)?;
     }
@@ -89,6 +94,33 @@ fn clock(site: &Value) -> (String, Tone) {
     let text = format!("{:+.1} ms ± {:.1}", millis(ahead as f64), millis(error as f64));
     let far = clock("far") == Some(&Value::Bool(true));
     (text, if far { Tone::Bad } else { Tone::Plain })
+}
+
+/// Since when a site is not there, and what is known of it, if it is not.
+fn absence(site: &Value) -> Option<String> {
+    let absent = site.get("absent")?;
+    let moment = |key: &str| {
+        let at = absent.get(key).and_then(Value::as_u64);
+        at.map(|at| utc(SystemTime::UNIX_EPOCH + Duration::from_secs(at)))
+    };
+    let name = site.get("name").and_then(Value::as_str).unwrap_or_default();
+    let mut line = match (moment("since"), moment("seen"), moment("not_seen_since")) {
+        (Some(since), _, _) => format!("{name}: not there since {since}"),
+        (None, Some(seen), Some(started)) => {
+            format!("{name}: not seen since {started}, when this site started; was there at {seen}")
+        }
+        (None, _, started) => format!("{name}: never seen here, since {}", started.unwrap_or_default()),
+    };
+    if let Some(life) = absent.get("incarnation").and_then(Value::as_u64) {
+        line += &format!("; incarnation {life}");
+    }
+    let problem = absent.get("problem").and_then(|problem| problem.get("text")).and_then(Value::as_str);
+    match (problem, absent.get("linked") == Some(&Value::Bool(true))) {
+        (_, true) => line += "; linked, and not in the view yet",
+        (Some(problem), false) => line += &format!("; {problem}"),
+        (None, false) => {}
+    }
+    Some(line)
 }
 
 /// `unanimous groups`.

@@ -106,8 +106,13 @@ async fn dial(shared: &Arc<Shared>, peer: &Arc<Peer>, dialing: Dialing, addresse
                     return;
                 }
             }
-            Some(Err(error)) if error.kind() == io::ErrorKind::ConnectionRefused => refused += 1,
-            Some(Err(error)) => tracing::trace!(peer = %peer.site, %address, %error, "cannot connect"),
+            Some(Err(error)) => {
+                peer.note_problem(format!("{address}: {error}"));
+                match error.kind() {
+                    io::ErrorKind::ConnectionRefused => refused += 1,
+                    _ => tracing::trace!(peer = %peer.site, %address, %error, "cannot connect"),
+                }
+            }
             None => return,
         }
     }
@@ -165,6 +170,7 @@ async fn shake_hands(shared: &Arc<Shared>, peer: &Arc<Peer>, dialing: Dialing, t
         }
         Err(Failure::Refused(why)) => {
             shared.metrics.refuse(why);
+            peer.note_problem(why.to_string());
             match (dialing.attempt, dialing.renews) {
                 (0, false) => tracing::warn!(peer = %peer.site, %why, "cannot link; trying again"),
                 (0, true) => {

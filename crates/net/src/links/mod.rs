@@ -21,7 +21,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, PoisonError, RwLock};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
 use tokio::net::TcpListener;
@@ -316,6 +316,11 @@ impl Links {
     /// The certificate that a site has shown on the connection in use.
     pub fn certificate(&self, site: SiteId) -> Option<Certificate> {
         self.shared.known_peer(site)?.certificate()
+    }
+
+    /// Why there is no connection with a site, as far as this site's dials tell, and when it was last tried.
+    pub fn problem(&self, site: SiteId) -> Option<(SystemTime, String)> {
+        self.shared.known_peer(site)?.problem()
     }
 
     /// The sites with which a connection is in use.

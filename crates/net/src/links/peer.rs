@@ -15,7 +15,7 @@
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
 use tokio::sync::{Notify, watch};
@@ -93,6 +93,8 @@ struct State {
     superseded: Option<Down>,
     up: Option<Up>,
     newest: Incarnation,
+    /// Why the last dial that failed did, and when.
+    problem: Option<(SystemTime, String)>,
     /// A connection is to show this site's identity of this generation, or a later one.
     fresh: u64,
 }
@@ -147,6 +149,7 @@ impl Peer {
             superseded: None,
             up: None,
             newest: Incarnation(0),
+            problem: None,
             fresh: 0,
         };
         Peer { site, me, state: Mutex::new(state), changed: Notify::new(), inputs, metrics }
@@ -197,6 +200,17 @@ impl Peer {
 
     pub(crate) fn is_up(&self) -> bool {
         self.state().up.is_some()
+    }
+
+    /// A dial has failed, for this reason.
+    pub(crate) fn note_problem(&self, problem: String) {
+        self.state().problem = Some((SystemTime::now(), problem));
+    }
+
+    /// Why there is no connection, as far as this site's dials tell.
+    pub(crate) fn problem(&self) -> Option<(SystemTime, String)> {
+        let state = self.state();
+        if state.up.is_none() { state.problem.clone() } else { None }
     }
 
     /// The certificate that the peer has shown on the connection in use.
@@ -303,6 +317,7 @@ impl Peer {
         state.dial = Dial::Idle;
         state.accepting = None;
         state.newest = new.incarnation;
+        state.problem = None;
         if let Some(old) = state.up.take() {
             self.finish(old, Down::Replaced);
         } else if state.superseded.take().is_some() {
