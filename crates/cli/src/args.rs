@@ -215,7 +215,7 @@ pub enum Cert {
   unanimous cert renew --all --dir cluster            in the folders that `init` and `site add` wrote
   unanimous cert renew a b --dir cluster --out new    in new/a and new/b, to be carried to the machines
 
-A running site takes the three files in its folder of certificates into use within two seconds, if they go together,
+A running site takes the three files in its folder of certificates into use within three seconds, if they go together,
 and says so in its log. Its links are replaced one by one; none is down meanwhile.")]
 pub struct CertRenew {
     /// The sites

@@ -214,6 +214,14 @@ async fn the_authority_is_replaced_under_load_and_old_certificates_are_refused_i
     }
     let again = cert(&cluster, &["root", "add"]);
     assert!(text(&again.stderr).contains("two roots"), "{}", text(&again.stderr));
+    // One that was interrupted is finished by saying it again.
+    let old = std::fs::read_to_string(kept.join("ca.pem")).expect("kept");
+    let roots = cluster.path(1, "certificates").join("ca.pem");
+    std::fs::write(&roots, &old).expect("written");
+    let again: Value =
+        serde_json::from_str(&succeeds(&cert(&cluster, &["root", "add", "--json"]))).expect("JSON");
+    assert_eq!((&again["authority"], &again["retiring"]), (&added["authority"], &added["retiring"]));
+    assert!(std::fs::read_to_string(&roots).expect("there").contains(&old));
     // One after the other; in between, retiring is refused and says why.
     succeeds(&cert(&cluster, &["renew", "a", "b"]));
     cluster.until(0, "a and b show new ones", |status| {

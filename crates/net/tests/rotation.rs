@@ -10,7 +10,7 @@ use std::time::{Duration, SystemTime};
 use bytes::Bytes;
 use net::cert::{Authority, Identity, Role, Validity};
 use net::{Down, Input, Refusal, Shown, Trust};
-use support::{Cluster, Says, Site, eventually};
+use support::{Cluster, PATIENCE, Says, Site, eventually};
 use wire::{ClusterId, Incarnation, SiteId};
 
 /// A site whose identity and trust are its own, so that they can be replaced.
@@ -165,10 +165,14 @@ async fn an_authority_is_rotated_and_what_the_old_one_has_issued_is_refused_in_t
     c.trust.set_roots(&both).expect("usable");
     c.site.links.set_peers(vec![a.site.at()]);
     c.site.until_up(SiteId(1)).await;
+    eventually("3 is linked", || a.site.links.is_up(SiteId(3))).await;
+    let (trust, certificate) = (a.trust.clone(), c.shown.certificate());
+    let distrusted = tokio::spawn(async move { trust.until_distrusted(&certificate).await });
     for site in [&a, &b] {
         site.trust.set_roots(&both[..1]).expect("usable");
     }
-    eventually("3 is linked", || a.site.links.is_up(SiteId(3))).await;
+    let why = tokio::time::timeout(PATIENCE, distrusted).await.expect("in time");
+    assert_eq!(why.expect("it ends"), Refusal::OtherAuthority);
     assert_eq!(a.site.links.drop_distrusted(), 1, "the link with 3");
     assert_eq!(b.site.links.drop_distrusted(), 0);
     assert!(a.site.links.is_up(SiteId(2)));

@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 
 use minicbor::{Decode, Encode};
 use net::{DiskError, Kept};
-use stack::{SiteState, Status};
+use stack::{SiteState, SiteSummary};
 use wire::{Incarnation, SiteId};
 
 use crate::handle::Handle;
@@ -45,8 +45,8 @@ struct Record {
 
 impl Record {
     /// What the cluster looks like now.
-    fn observe(&mut self, now: u64, status: &Status) {
-        for site in &status.sites {
+    fn observe(&mut self, now: u64, sites: &[SiteSummary]) {
+        for site in sites {
             let there = site.state != SiteState::Down;
             let was = self.met.get(&site.site).copied();
             let known = self.known.entry(site.site).or_default();
@@ -101,8 +101,8 @@ impl Absences {
         let mut look = tokio::time::interval(LOOK_EVERY);
         loop {
             look.tick().await;
-            let Ok(status) = handle.status().await else { return };
-            self.observe(&status);
+            let Ok(sites) = handle.sites().await else { return };
+            self.observe(&sites);
             if !std::mem::take(&mut self.record().unsaved) {
                 continue;
             }
@@ -116,8 +116,8 @@ impl Absences {
     }
 
     /// Takes a look.
-    pub(crate) fn observe(&self, status: &Status) {
-        self.record().observe(seconds(), status);
+    pub(crate) fn observe(&self, sites: &[SiteSummary]) {
+        self.record().observe(seconds(), sites);
     }
 
     fn save(&self) -> Result<(), DiskError> {
@@ -137,11 +137,9 @@ fn seconds() -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use stack::SiteSummary;
-
     use super::*;
 
-    fn status(there: &[u32]) -> Status {
+    fn sites(there: &[u32]) -> Vec<SiteSummary> {
         let site = |n: u32| SiteSummary {
             site: SiteId(n),
             name: n.to_string(),
@@ -149,15 +147,14 @@ mod tests {
             incarnation: there.contains(&n).then_some(Incarnation(7)),
             rank: None,
         };
-        let sites = (1..=3).map(site).collect();
-        Status { view: None, primary: true, position: 0, sites, groups: Vec::new(), waiting_for: None }
+        (1..=3).map(site).collect()
     }
 
     #[test]
     fn an_absence_begins_when_it_is_seen_and_is_remembered_by_the_next_life() {
         let mut record = Record::default();
         let observe = |record: &mut Record, now, there: &[u32]| {
-            record.observe(now, &status(there));
+            record.observe(now, &sites(there));
             std::mem::take(&mut record.unsaved)
         };
         assert!(observe(&mut record, 10, &[1, 2]));
@@ -185,8 +182,8 @@ mod tests {
     fn what_was_written_is_read_and_what_can_not_be_read_is_forgotten() {
         let folder = tempfile::tempdir().expect("a folder");
         let absences = Absences::open(folder.path()).expect("opened");
-        absences.observe(&status(&[1, 2]));
-        absences.observe(&status(&[1]));
+        absences.observe(&sites(&[1, 2]));
+        absences.observe(&sites(&[1]));
         absences.save().expect("saved");
         let known = absences.known(SiteId(2));
         assert!(known.since.is_some());

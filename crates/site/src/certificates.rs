@@ -107,6 +107,8 @@ impl InForce {
                     self.metrics.certificates_replaced.count();
                     warned = None;
                 }
+                // They have changed while they were read: they are looked at again.
+                Err(_) if stamp(&self.folder) != looked.at => {}
                 Err(error) => {
                     self.metrics.certificates_refused.count();
                     tracing::error!(%error, "the new certificates are refused; the old ones stay in force");

@@ -366,6 +366,7 @@ impl Core {
             },
             Command::Alive { process, probe } => self.probing.alive(now, process, probe),
             Command::Status { answer } => drop(answer.send(self.node.status())),
+            Command::Sites { answer } => drop(answer.send(self.node.sites())),
             Command::Resume { process } => {
                 let released = self.processes.resume(process);
                 self.release(released);

@@ -19,6 +19,8 @@ use crate::outlook::Outlook;
 const SCRAPES_MAX: usize = 32;
 /// A request must come whole within this time and this many bytes.
 const REQUEST_WITHIN: Duration = Duration::from_secs(5);
+/// What the site's loop must say within this time, or it is left out.
+const SITES_WITHIN: Duration = Duration::from_secs(1);
 const REQUEST_BYTES_MAX: usize = 8 * 1024;
 
 /// What the site's loop counts.
@@ -120,9 +122,9 @@ pub(crate) struct Measured {
 impl Measured {
     async fn text(&self) -> String {
         let mut out = text(&self.metrics, &self.net);
-        // A site that is going down has no status any more.
-        if let Ok(status) = self.handle.status().await {
-            self.outlook.write_metrics(&mut out, &status);
+        // A site that is going down says nothing any more, and one that hangs is looked at all the more.
+        if let Ok(Ok(sites)) = tokio::time::timeout(SITES_WITHIN, self.handle.sites()).await {
+            self.outlook.write_metrics(&mut out, &sites);
         }
         out.push_str("# EOF\n");
         out

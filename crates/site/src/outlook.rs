@@ -9,7 +9,7 @@ use std::time::SystemTime;
 use net::cert::Certificate;
 use net::{Links, Shown, Trust};
 use serde_json::{Value, json};
-use stack::{SiteState, SiteSummary, Status};
+use stack::{SiteState, SiteSummary};
 use wire::SiteId;
 
 use crate::absences::Absences;
@@ -40,8 +40,8 @@ impl Outlook {
     }
 
     /// Takes a look at who is there, for what is said next.
-    pub(crate) fn observe(&self, status: &Status) {
-        self.absences.observe(status);
+    pub(crate) fn observe(&self, sites: &[SiteSummary]) {
+        self.absences.observe(sites);
     }
 
     /// What is known of a site beside its summary.
@@ -88,21 +88,21 @@ impl Outlook {
         })
     }
 
-    /// Writes the gauges. `status` names the sites.
-    pub(crate) fn write_metrics(&self, out: &mut String, status: &Status) {
+    /// Writes the gauges of these sites.
+    pub(crate) fn write_metrics(&self, out: &mut String, sites: &[SiteSummary]) {
         let now = SystemTime::now();
         let left =
             |site: &SiteSummary| Some(self.certificate(site.site)?.validity().seconds_left(now).to_string());
         let help = "Seconds until the certificate that a site shows expires; negative when it has";
-        gauge(out, "certificate_expires_seconds", help, status, left);
+        gauge(out, "certificate_expires_seconds", help, sites, left);
         let seconds = |micros: f64| format!("{:.6}", micros / 1e6);
         let skew = |site: &SiteSummary| self.clocks.skew(site.site);
         let help = "How far a linked site's clock is ahead of this one's";
         let ahead = |site: &SiteSummary| Some(seconds(skew(site)?.ahead_us as f64));
-        gauge(out, "clock_ahead_seconds", help, status, ahead);
+        gauge(out, "clock_ahead_seconds", help, sites, ahead);
         let help = "By how much that may be wrong: half the round trip";
         let error = |site: &SiteSummary| Some(seconds(skew(site)?.error_us as f64));
-        gauge(out, "clock_error_seconds", help, status, error);
+        gauge(out, "clock_error_seconds", help, sites, error);
     }
 }
 
@@ -111,12 +111,12 @@ fn gauge(
     out: &mut String,
     name: &str,
     help: &str,
-    status: &Status,
+    sites: &[SiteSummary],
     value: impl Fn(&SiteSummary) -> Option<String>,
 ) {
     // Writing to memory does not fail.
     let _ = write!(out, "# HELP unanimous_{name} {help}\n# TYPE unanimous_{name} gauge\n");
-    for site in &status.sites {
+    for site in sites {
         if let Some(value) = value(site) {
             let _ = writeln!(out, "unanimous_{name}{{site=\"{}\"}} {value}", label(&site.name));
         }

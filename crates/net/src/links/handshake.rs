@@ -27,6 +27,7 @@ use super::{HelloRefused, Shared};
 use crate::Refusal;
 use crate::bids;
 use crate::cert::{CertError, Certificate, Principal, Role};
+use crate::input::Down;
 use crate::probe::{Keys, Session};
 use crate::shown::Shown;
 use crate::tls;
@@ -216,7 +217,13 @@ impl Shared {
             probes: probes.as_ref().map(|(_, session)| session.clone()),
             queue_bytes_max: self.config.queue_bytes_max,
         };
+        let certificate = established.certificate.clone();
         let Some(running) = peer.establish(established) else { return Err(Failure::Crossed) };
+        // Who it is may have come to be distrusted since the handshake looked, and after the links were gone through.
+        if let Err(why) = self.trust.still_trusts(&certificate) {
+            peer.down(running.id, Down::Expelled);
+            return Err(why.into());
+        }
         if let Some((socket, session)) = probes {
             socket.register(&session);
         }

@@ -397,6 +397,8 @@ impl Shared {
         let mut peers = self.peers.write().unwrap_or_else(PoisonError::into_inner);
         let new = || {
             let peer = Arc::new(Peer::new(self.me, site, self.inputs.clone(), self.metrics.clone()));
+            // A handshake that has begun under an earlier identity is not the last one then.
+            peer.refresh(self.tls.generation());
             self.spawn(dial::run(self.clone(), peer.clone()));
             peer
         };

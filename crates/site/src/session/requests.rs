@@ -106,7 +106,7 @@ async fn run(shared: &Shared, op: Op, body: Bytes) -> Result<Map<String, Value>,
         }
         Op::Status => {
             let status = handle.status().await.map_err(refused)?;
-            shared.site.outlook.observe(&status);
+            shared.site.outlook.observe(&status.sites);
             Ok(object(translate::status(&status, &shared.site.outlook)))
         }
         Op::Groups => {

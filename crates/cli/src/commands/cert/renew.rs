@@ -47,7 +47,7 @@ pub fn run(find: &Find, args: &CertRenew, json: bool) -> Result<(), Failure> {
         return say_json(&json!({ "renewed": lines }));
     }
     say(
-        "A site that runs on this folder takes its certificate into use within two seconds; `unanimous status` shows it.",
+        "A site that runs on this folder takes its certificate into use within three seconds; `unanimous status` shows it.",
     )?;
     say(
         "For a site elsewhere, copy the three files over those in its folder of certificates, also while it runs.",

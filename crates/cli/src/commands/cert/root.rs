@@ -25,8 +25,13 @@ pub async fn run(find: &Find, args: &CertRoot, json: bool) -> Result<(), Failure
 }
 
 fn add(dir: &Path, json: bool) -> Result<(), Failure> {
-    let keeper = Keeper::load(&dir.join("ca"))?.add()?;
-    let sites = give_roots(dir, &keeper)?;
+    let keeper = Keeper::load(&dir.join("ca"))?;
+    let keeper = match keeper.retiring()?.is_some() && !all_have(dir, &keeper)? {
+        // It was interrupted before every folder had both.
+        true => keeper,
+        false => keeper.add()?,
+    };
+    let sites = give_roots(dir, &keeper, &keeper.trusted_pem())?;
     if json {
         let retiring = keeper.retiring()?.map(|id| id.to_string());
         return say_json(
@@ -52,7 +57,10 @@ async fn retire(find: &Find, dir: &Path, force: bool, json: bool) -> Result<(), 
     for config in sites(dir, &keeper)? {
         let certificate = Certificate::load(&config.site.certificates.join(Files::NAMES[0]));
         let certificate = certificate.map_err(|error| Failure::refused(error.to_string()))?;
-        if keeper.issuer(&certificate)? == retiring {
+        let issuer = keeper
+            .issuer(&certificate)
+            .map_err(|failure| Failure::refused(format!("{}: {}", config.site.name, failure.message)))?;
+        if issuer == retiring {
             old.push(config.site.name);
         }
     }
@@ -81,8 +89,9 @@ async fn retire(find: &Find, dir: &Path, force: bool, json: bool) -> Result<(), 
             if old.len() == 1 { "s" } else { "" }
         )));
     }
+    // The authority's folder is last: interrupted before, it can be said again.
+    let sites = give_roots(dir, &keeper, keeper.authority().certificate_pem())?;
     let keeper = keeper.retire()?;
-    let sites = give_roots(dir, &keeper)?;
     if json {
         return say_json(&json!({
             "authority": keeper.id().to_string(), "retired": retiring.to_string(), "sites": sites,
@@ -107,11 +116,20 @@ fn sites(dir: &Path, keeper: &Keeper) -> Result<Vec<SiteConfig>, Failure> {
     Ok(known(dir)?.into_iter().filter(|config| config.cluster == cluster).collect())
 }
 
-/// Writes what is trusted now into the sites' folders. Gives their names.
-fn give_roots(dir: &Path, keeper: &Keeper) -> Result<Vec<String>, Failure> {
+fn all_have(dir: &Path, keeper: &Keeper) -> Result<bool, Failure> {
+    let trusted = keeper.trusted_pem();
+    let has = |config: &SiteConfig| {
+        let roots = std::fs::read_to_string(config.site.certificates.join(Files::NAMES[2]));
+        roots.is_ok_and(|roots| roots == trusted)
+    };
+    Ok(sites(dir, keeper)?.iter().all(has))
+}
+
+/// Writes what is to be trusted into the sites' folders. Gives their names.
+fn give_roots(dir: &Path, keeper: &Keeper, roots: &str) -> Result<Vec<String>, Failure> {
     let mut names = Vec::new();
     for config in sites(dir, keeper)? {
-        replace(&config.site.certificates, &[File::open(Files::NAMES[2], keeper.trusted_pem())], &[])?;
+        replace(&config.site.certificates, &[File::open(Files::NAMES[2], roots.to_owned())], &[])?;
         names.push(config.site.name);
     }
     Ok(names)
