@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use minicbor::{Decode, Encode};
-use net::{DiskError, Kept};
+use net::{DiskError, Kept, Links};
 use stack::{SiteState, SiteSummary};
 use wire::{Incarnation, SiteId};
 
@@ -44,13 +44,20 @@ struct Record {
 }
 
 impl Record {
-    /// What the cluster looks like now.
-    fn observe(&mut self, now: u64, sites: &[SiteSummary]) {
+    /// What the cluster looks like now, and with whom there is a link.
+    fn observe(&mut self, now: u64, sites: &[SiteSummary], linked: impl Fn(SiteId) -> bool) {
         for site in sites {
-            let there = site.state != SiteState::Down;
             let was = self.met.get(&site.site).copied();
             let known = self.known.entry(site.site).or_default();
             let before = *known;
+            // A view may list one that is gone: it is suspected then, or, after this site was started again, it is the
+            // life whose end was written down. That says neither that it is there nor that it is not.
+            let another_life = site.incarnation.is_some() && site.incarnation != known.incarnation;
+            let there = match site.state {
+                SiteState::Down => false,
+                SiteState::Up if known.since.is_none() || another_life || linked(site.site) => true,
+                SiteState::Up | SiteState::Suspected => continue,
+            };
             if there {
                 known.since = None;
                 known.incarnation = site.incarnation.or(known.incarnation);
@@ -73,6 +80,7 @@ impl Record {
 }
 
 pub(crate) struct Absences {
+    links: Links,
     record: Mutex<Record>,
     kept: Mutex<Kept>,
     /// When this life began to look.
@@ -82,14 +90,9 @@ pub(crate) struct Absences {
 impl Absences {
     /// Reads what was written down, for whoever has the data directory to himself. What can't be read is forgotten:
     /// nothing depends on it.
-    pub(crate) fn open(data: &Path) -> Result<Absences, DiskError> {
-        let (kept, content, _) = Kept::open(data, FILE)?;
-        let known = content.filter(|content| !content.is_empty()).map(|content| minicbor::decode(&content));
-        let known = known.and_then(|known| {
-            known.inspect_err(|error| tracing::warn!(%error, "since when sites are absent is forgotten")).ok()
-        });
-        let record = Record { known: known.unwrap_or_default(), ..Record::default() };
-        Ok(Absences { record: Mutex::new(record), kept: Mutex::new(kept), started: seconds() })
+    pub(crate) fn open(data: &Path, links: Links) -> Result<Absences, DiskError> {
+        let (kept, record) = read(data)?;
+        Ok(Absences { links, record: Mutex::new(record), kept: Mutex::new(kept), started: seconds() })
     }
 
     fn record(&self) -> MutexGuard<'_, Record> {
@@ -117,7 +120,7 @@ impl Absences {
 
     /// Takes a look.
     pub(crate) fn observe(&self, sites: &[SiteSummary]) {
-        self.record().observe(seconds(), sites);
+        self.record().observe(seconds(), sites, |site| self.links.is_up(site));
     }
 
     fn save(&self) -> Result<(), DiskError> {
@@ -129,6 +132,15 @@ impl Absences {
     pub(crate) fn known(&self, site: SiteId) -> Known {
         self.record().known.get(&site).copied().unwrap_or_default()
     }
+}
+
+fn read(data: &Path) -> Result<(Kept, Record), DiskError> {
+    let (kept, content, _) = Kept::open(data, FILE)?;
+    let known = content.filter(|content| !content.is_empty()).map(|content| minicbor::decode(&content));
+    let known = known.and_then(|known| {
+        known.inspect_err(|error| tracing::warn!(%error, "since when sites are absent is forgotten")).ok()
+    });
+    Ok((kept, Record { known: known.unwrap_or_default(), ..Record::default() }))
 }
 
 fn seconds() -> u64 {
@@ -154,7 +166,7 @@ mod tests {
     fn an_absence_begins_when_it_is_seen_and_is_remembered_by_the_next_life() {
         let mut record = Record::default();
         let observe = |record: &mut Record, now, there: &[u32]| {
-            record.observe(now, &sites(there));
+            record.observe(now, &sites(there), |_| false);
             std::mem::take(&mut record.unsaved)
         };
         assert!(observe(&mut record, 10, &[1, 2]));
@@ -167,12 +179,14 @@ mod tests {
 
         let known = minicbor::decode(&record.encode()).expect("readable");
         let mut next = Record { known, ..Record::default() };
-        // It begins alone: that is no absence of those that were there.
+        // It begins alone: that is no absence of those that were there. Or with the last view it knew.
         assert!(!observe(&mut next, 100, &[]));
+        assert!(!observe(&mut next, 100, &[2]));
         assert_eq!(next.known[&SiteId(2)], absent);
         assert_eq!(next.known[&SiteId(1)].since, None, "since when can't be said");
         assert_eq!(next.known[&SiteId(1)].seen, Some(10));
-        assert!(observe(&mut next, 101, &[1, 2, 3]));
+        next.observe(101, &sites(&[1, 2, 3]), |_| true);
+        assert!(std::mem::take(&mut next.unsaved));
         assert_eq!(next.known[&SiteId(2)].since, None);
         assert!(observe(&mut next, 102, &[2, 3]));
         assert_eq!(next.known[&SiteId(1)].since, Some(102));
@@ -181,17 +195,15 @@ mod tests {
     #[test]
     fn what_was_written_is_read_and_what_can_not_be_read_is_forgotten() {
         let folder = tempfile::tempdir().expect("a folder");
-        let absences = Absences::open(folder.path()).expect("opened");
-        absences.observe(&sites(&[1, 2]));
-        absences.observe(&sites(&[1]));
-        absences.save().expect("saved");
-        let known = absences.known(SiteId(2));
-        assert!(known.since.is_some());
-        drop(absences);
-        let absences = Absences::open(folder.path()).expect("opened");
-        assert_eq!(absences.known(SiteId(2)), known);
-        absences.kept.lock().expect("nobody panics").replace(b"\xff").expect("written");
-        drop(absences);
-        assert_eq!(Absences::open(folder.path()).expect("opened").known(SiteId(2)), Known::default());
+        let (mut kept, mut record) = read(folder.path()).expect("opened");
+        record.observe(10, &sites(&[1, 2]), |_| false);
+        record.observe(20, &sites(&[1]), |_| false);
+        kept.replace(&record.encode()).expect("written");
+        drop(kept);
+        let (mut kept, again) = read(folder.path()).expect("opened");
+        assert_eq!(again.known, record.known);
+        kept.replace(b"\xff").expect("written");
+        drop(kept);
+        assert_eq!(read(folder.path()).expect("opened").1, Record::default());
     }
 }

@@ -169,7 +169,7 @@ pub async fn start(config: SiteConfig) -> Result<RunningSite, StartError> {
     let clocks = Arc::new(Clocks::new(clock, links.clone()));
     let asking = Arc::clone(&clocks);
     servers.push(tokio::spawn(async move { asking.ask().await }));
-    let absences = Arc::new(Absences::open(&config.site.data)?);
+    let absences = Arc::new(Absences::open(&config.site.data, links.clone())?);
     let outlook = Arc::new(Outlook {
         me: site,
         shown: Arc::clone(&shown),
