@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::commands::certificates::SITE_DAYS;
+
 /// Process groups with agreed views and ordered multicast, for software that has to go on working when
 /// machines do not.
 #[derive(Debug, Parser)]
@@ -26,6 +28,7 @@ const EXAMPLES: &str = "Examples:
   unanimous join chat               join a group from this terminal; lines typed are cast
   unanimous cast chat hello         cast from outside
   unanimous view chat --watch       follow the group's views
+  unanimous kv put notes a hello    a durable map; `kv get notes a` reads it at any site
   unanimous sim --seeds 1..2000     simulate 2,000 disasters
 
 Exit status: 0 done, 1 the cluster refused or a check failed, 2 usage, 3 no site reachable.";
@@ -72,10 +75,13 @@ pub enum Command {
     Join(Join),
     /// Cast a message from outside and print the replies
     Cast(Cast),
+    /// A durable key-value map: what was acknowledged is on most machines' disks
+    #[command(subcommand)]
+    Kv(Kv),
     /// Split, merge and reorder groups
     #[command(subcommand)]
     Group(Group),
-    /// Certificates for programs on other machines
+    /// Certificates of sites and programs, and the authority they are of
     #[command(subcommand)]
     Cert(Cert),
     /// Force a cluster that has lost a majority for good to go on with the survivors
@@ -168,6 +174,96 @@ pub struct SiteAdd {
 }
 
 #[derive(Clone, Debug, Subcommand)]
+#[command(after_help = "Examples:
+  unanimous kv put notes greeting hello
+  unanimous kv get notes greeting
+  unanimous kv put notes lock me --if-absent --ttl 30
+  unanimous kv list notes --prefix gr
+  unanimous kv watch notes
+
+A map is made with its first put, or by `create`; it is kept by every site. A get sees whatever was acknowledged before, at
+any site; with --local it is answered by this site alone, also in a minority, and may be behind.")]
+pub enum Kv {
+    /// Let there be a map
+    Create {
+        /// Its name
+        map: String,
+    },
+    /// Give a key a value
+    Put {
+        /// The map
+        map: String,
+        /// The key
+        key: String,
+        /// The value; - reads it from standard input
+        value: String,
+        /// After so many seconds the key is gone
+        #[arg(long, value_name = "SECONDS")]
+        ttl: Option<u64>,
+        #[command(flatten)]
+        only: OnlyIf,
+    },
+    /// Print a key's value
+    Get {
+        /// The map
+        map: String,
+        /// The key
+        key: String,
+        /// As it is at this site
+        #[arg(long)]
+        local: bool,
+    },
+    /// Take a key away
+    Del {
+        /// The map
+        map: String,
+        /// The key
+        key: String,
+        #[command(flatten)]
+        only: OnlyIf,
+    },
+    /// Print keys and values, in the order of keys
+    List {
+        /// The map
+        map: String,
+        /// Only keys that begin with this
+        #[arg(long, default_value = "")]
+        prefix: String,
+        /// At most so many
+        #[arg(long)]
+        limit: Option<usize>,
+        /// As they are at this site
+        #[arg(long)]
+        local: bool,
+    },
+    /// Print what changes, from now on
+    Watch {
+        /// The map
+        map: String,
+        /// Only keys that begin with this
+        #[arg(long, default_value = "")]
+        prefix: String,
+        /// What has changed behind this revision, too
+        #[arg(long, value_name = "REVISION")]
+        since: Option<u64>,
+    },
+}
+
+/// A condition of a write.
+#[derive(Clone, Debug, Args)]
+pub struct OnlyIf {
+    /// Only if there is no such key
+    #[arg(long, conflicts_with_all = ["if_present", "if_revision"])]
+    pub if_absent: bool,
+    /// Only if there is one
+    #[arg(long, conflicts_with = "if_revision")]
+    pub if_present: bool,
+    /// Only if it was changed last at this revision
+    #[arg(long, value_name = "REVISION")]
+    pub if_revision: Option<u64>,
+}
+
+#[derive(Clone, Debug, Subcommand)]
 pub enum Group {
     /// Make some members of a group a group of their own
     Split {
@@ -199,6 +295,70 @@ pub enum Group {
 pub enum Cert {
     /// Make a certificate with which a program on another machine opens sessions
     Issue(CertIssue),
+    /// Make new certificates for sites; those that run take them into use without a stop
+    Renew(CertRenew),
+    /// Write a certificate into the sites' lists of those that must not be believed any longer
+    Revoke(CertRevoke),
+    /// Replace the cluster's authority: both are trusted in between
+    #[command(subcommand)]
+    Root(CertRoot),
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  unanimous cert renew --all --dir cluster            in the folders that `init` and `site add` wrote
+  unanimous cert renew a b --dir cluster --out new    in new/a and new/b, to be carried to the machines
+
+A running site takes the three files in its folder of certificates into use within three seconds, if they go together,
+and says so in its log. Its links are replaced one by one; none is down meanwhile.")]
+pub struct CertRenew {
+    /// The sites
+    #[arg(value_name = "NAME", required_unless_present = "all", conflicts_with = "all")]
+    pub names: Vec<String>,
+    /// All sites that have a folder there
+    #[arg(long)]
+    pub all: bool,
+    /// For how long the certificates are valid
+    #[arg(long, default_value_t = SITE_DAYS, value_parser = clap::value_parser!(u32).range(1..=3650))]
+    pub days: u32,
+    /// Write them into folders in this one, which must not exist, and leave those of the sites alone
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+#[command(
+    group = clap::ArgGroup::new("which").required(true),
+    after_help = "Examples:
+  unanimous cert revoke d --dir cluster                     the site d's
+  unanimous cert revoke --file alice/cert.pem --dir cluster"
+)]
+pub struct CertRevoke {
+    /// The site whose certificate it is
+    #[arg(group = "which")]
+    pub name: Option<String>,
+    /// The certificate
+    #[arg(long = "file", value_name = "FILE", group = "which")]
+    pub cert_file: Option<PathBuf>,
+    /// Its serial number
+    #[arg(long, value_name = "HEX", group = "which")]
+    pub serial: Option<String>,
+}
+
+#[derive(Debug, Subcommand)]
+#[command(after_help = "Examples:
+  unanimous cert root add --dir cluster
+  unanimous cert renew --all --dir cluster
+  unanimous cert root retire --dir cluster --site unix:cluster/a/session.sock")]
+pub enum CertRoot {
+    /// Make a new authority that issues from now on; the old one is trusted beside it
+    Add,
+    /// Trust the old authority no longer; refused while a site is seen to show a certificate of it
+    Retire {
+        /// Even if sites that show such a certificate are shut out
+        #[arg(long)]
+        force: bool,
+    },
 }
 
 #[derive(Debug, Args)]

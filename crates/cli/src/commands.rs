@@ -8,6 +8,7 @@ pub mod generate;
 pub mod group;
 pub mod init;
 pub mod join;
+pub mod kv;
 pub mod recover;
 pub mod sim;
 pub mod site;

@@ -15,7 +15,7 @@ use clap::Parser;
 
 use args::{Bench, Cert, Cli, Command, SiteChange};
 use commands::{
-    bench, cast, cert, generate, group, init, join, recover, sim, site, site_add, status, up, view,
+    bench, cast, cert, generate, group, init, join, kv, recover, sim, site, site_add, status, up, view,
 };
 use failure::Failure;
 
@@ -45,6 +45,9 @@ fn run(cli: &Cli) -> Result<(), Failure> {
         Command::Completions { shell } => generate::completions(*shell),
         Command::Man { dir } => generate::man(dir),
         Command::Cert(Cert::Issue(args)) => cert::issue(args, cli.json),
+        Command::Cert(Cert::Renew(args)) => cert::renew::run(&cli.find, args, cli.json),
+        Command::Cert(Cert::Revoke(args)) => cert::revoke::run(&cli.find, args, cli.json),
+        Command::Cert(Cert::Root(args)) => in_runtime(cert::root::run(&cli.find, args, cli.json)),
         Command::Recover(args) => recover::run(args, cli.json),
         Command::Up(args) => in_runtime(up::run(&cli.find, args, cli.json)),
         Command::Status => in_runtime(status::status(&cli.find, cli.json)),
@@ -52,6 +55,7 @@ fn run(cli: &Cli) -> Result<(), Failure> {
         Command::View(args) => in_runtime(view::run(&cli.find, args, cli.json)),
         Command::Join(args) => in_runtime(join::run(&cli.find, args, cli.json)),
         Command::Cast(args) => in_runtime(cast::run(&cli.find, args, cli.json)),
+        Command::Kv(args) => in_runtime(kv::run(&cli.find, args, cli.json)),
         Command::Group(args) => in_runtime(group::run(&cli.find, args, cli.json)),
         Command::Bench(Bench::Cast(args)) => in_runtime(bench::cast::run(args, cli.json)),
         Command::Bench(Bench::Failover(args)) => in_runtime(bench::failover::run(args, cli.json)),

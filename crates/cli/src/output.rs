@@ -1,6 +1,7 @@
 //! Tables that line up, and colours only on a terminal.
 
 use std::io::{IsTerminal, Write};
+use std::time::SystemTime;
 
 use crate::failure::Failure;
 
@@ -86,9 +87,44 @@ pub fn say_json(value: &impl serde::Serialize) -> Result<(), Failure> {
     say(&serde_json::to_string(value).map_err(|error| Failure::refused(error.to_string()))?)
 }
 
+/// A moment as `2026-11-21 21:27 UTC`; what was before 1970 is shown as that.
+pub fn utc(at: SystemTime) -> String {
+    let seconds = at.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
+    let (year, month, day) = date(seconds / 86_400);
+    format!("{year:04}-{month:02}-{day:02} {:02}:{:02} UTC", seconds / 3_600 % 24, seconds / 60 % 60)
+}
+
+/// The Gregorian date so many days after 1 January 1970. Years begin in March here, so that leap days are last.
+fn date(days: u64) -> (u64, u64, u64) {
+    let days = days + 719_468;
+    let (era, day) = (days / 146_097, days % 146_097);
+    let year = (day - day / 1_460 + day / 36_524 - day / 146_096) / 365;
+    let day = day - (365 * year + year / 4 - year / 100);
+    let month = (5 * day + 2) / 153;
+    let in_year = |month: u64| if month < 10 { (month + 3, 0) } else { (month - 9, 1) };
+    let (shown, next) = in_year(month);
+    (era * 400 + year + next, shown, day - (153 * month + 2) / 5 + 1)
+}
+
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
+
+    #[test]
+    fn moments_are_shown_as_date_prints_them() {
+        for (seconds, shown) in [
+            (0, "1970-01-01 00:00 UTC"),
+            (951_827_696, "2000-02-29 12:34 UTC"),
+            (1_709_251_199, "2024-02-29 23:59 UTC"),
+            (1_735_689_599, "2024-12-31 23:59 UTC"),
+            (1_795_296_459, "2026-11-21 21:27 UTC"),
+            (4_107_542_400, "2100-03-01 00:00 UTC"),
+        ] {
+            assert_eq!(utc(SystemTime::UNIX_EPOCH + Duration::from_secs(seconds)), shown);
+        }
+    }
 
     #[test]
     fn columns_line_up_whatever_their_cells() {

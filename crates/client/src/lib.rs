@@ -8,9 +8,11 @@
 
 mod address;
 mod events;
+mod maps;
 mod session;
 
 pub use address::{Address, AddressError, Tls};
 pub use events::{CONTROL_EVENTS_MAX, Event, Events, Probe, Probes};
+pub use maps::{Change, Page, Pair, WriteOptions};
 pub use session::{Error, JoinOptions, Replied, Session, connect};
 pub use wire::session as protocol;

@@ -23,7 +23,7 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio_rustls::{TlsConnector, TlsStream};
 
-use crate::cert::{Identity, Principal, Role, Serial};
+use crate::cert::{Certificate, Identity, Role};
 use crate::links::connection::Stream;
 use crate::links::handshake::{HELLO_BYTES_MAX, REFUSED, WELCOME, read, write};
 use crate::links::{Bid, PeerAddress, Shared};
@@ -100,13 +100,13 @@ impl Drop for Told {
 }
 
 /// Listens to a bidder until it goes or does what it must not.
-pub(crate) async fn serve(shared: Arc<Shared>, mut stream: Stream, who: Principal, serial: Serial) {
-    let refused = match converse(&shared, &mut stream, &who, &serial).await {
+pub(crate) async fn serve(shared: Arc<Shared>, mut stream: Stream, certificate: Certificate) {
+    let refused = match converse(&shared, &mut stream, &certificate).await {
         Ok(()) | Err(Refusal::Abandoned) => return,
         Err(why) => why,
     };
     shared.metrics.refuse(refused);
-    tracing::warn!(name = who.name, why = %refused, "refused a site that asks for a number");
+    tracing::warn!(name = certificate.principal().name, why = %refused, "refused a site that asks for a number");
     if write(&mut stream, &[&[REFUSED], refused.label().as_bytes()]).await.is_ok() {
         let _ = stream.shutdown().await;
     }
@@ -115,9 +115,9 @@ pub(crate) async fn serve(shared: Arc<Shared>, mut stream: Stream, who: Principa
 async fn converse(
     shared: &Arc<Shared>,
     stream: &mut Stream,
-    who: &Principal,
-    serial: &Serial,
+    certificate: &Certificate,
 ) -> Result<(), Refusal> {
+    let who = certificate.principal();
     if who.role != Role::NamedSite {
         // Its number stands in its certificate.
         return Err(Refusal::WrongRole);
@@ -131,9 +131,7 @@ async fn converse(
             Err(Refusal::BadHello) => return Err(Refusal::BadBid),
             bid => bid?,
         };
-        if shared.trust.is_revoked(serial) {
-            return Err(Refusal::Revoked);
-        }
+        shared.trust.still_trusts(certificate)?;
         let answer = told.ask(Bid::Said(bid)).await?.unwrap_or_default();
         write(stream, &[&[WELCOME], &answer]).await?;
         tokio::time::sleep(BID_PAUSE).await;
@@ -201,7 +199,8 @@ impl BidConnection {
         let mut stream = TlsStream::from(connector.connect(name, Socket::new(tcp, Some(PATIENCE))).await?);
         let certificate = stream.get_ref().1.peer_certificates().and_then(|chain| chain.first());
         let certificate = certificate.ok_or(BidError::Refused(Refusal::NoCertificate))?;
-        let (principal, _) = trust.check(certificate, expect).map_err(BidError::Refused)?;
+        let certificate = trust.check(certificate, expect).map_err(BidError::Refused)?;
+        let principal = certificate.principal();
         if principal.role == Role::NamedSite && principal.name != peer.name {
             return Err(BidError::Refused(Refusal::WrongSite));
         }

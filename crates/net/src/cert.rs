@@ -27,6 +27,9 @@ use crate::Refusal;
 
 const SCHEME: &str = "unanimous://";
 
+/// A certificate that ends sooner than this should have been renewed.
+const RENEW_BEFORE: Duration = Duration::from_secs(30 * 24 * 3600);
+
 /// The longest name in a certificate.
 pub const NAME_BYTES_MAX: usize = 64;
 
@@ -59,7 +62,7 @@ pub struct Principal {
 pub struct Serial(Vec<u8>);
 
 /// From when to when a certificate is valid.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Validity {
     /// The first moment.
     pub from: SystemTime,
@@ -98,6 +101,9 @@ pub enum CertError {
     /// A trust root cannot be used.
     #[error("a trust root cannot be used: {0}")]
     Root(String),
+    /// Certificate, key and trust roots are readable, and of no use with each other.
+    #[error("{0}")]
+    Set(String),
 }
 
 /// A cluster's authority with its key. Never kept on a serving site.
@@ -107,11 +113,18 @@ pub struct Authority {
     key: KeyPair,
 }
 
-/// A certificate with its key: what a site or client shows.
-pub struct Identity {
+/// A certificate that has been read. Nothing is said about who has signed it.
+#[derive(Clone, Debug)]
+pub struct Certificate {
     principal: Principal,
     serial: Serial,
-    certificate: CertificateDer<'static>,
+    validity: Validity,
+    der: CertificateDer<'static>,
+}
+
+/// A certificate with its key: what a site or client shows.
+pub struct Identity {
+    certificate: Certificate,
     key: PrivateKeyDer<'static>,
 }
 
@@ -122,6 +135,22 @@ impl Validity {
         Validity {
             from: now - Duration::from_secs(3600),
             until: now + Duration::from_secs(u64::from(days) * 24 * 3600),
+        }
+    }
+
+    /// Whether it is time to renew: less is left than 30 days, or than a tenth of a short life.
+    pub fn is_ending(&self, at: SystemTime) -> bool {
+        let life = self.until.duration_since(self.from).unwrap_or_default();
+        let left = self.until.duration_since(at).unwrap_or_default();
+        left < RENEW_BEFORE.min(life / 10)
+    }
+
+    /// Whole seconds that are left; negative if it is over.
+    pub fn seconds_left(&self, at: SystemTime) -> i64 {
+        let seconds = |left: Duration| i64::try_from(left.as_secs()).unwrap_or(i64::MAX);
+        match self.until.duration_since(at) {
+            Ok(left) => seconds(left),
+            Err(over) => -seconds(over.duration()),
         }
     }
 }
@@ -167,6 +196,11 @@ impl Authority {
         &self.certificate_pem
     }
 
+    /// Its key as PEM, to be written where nobody else reads it.
+    pub fn key_pem(&self) -> String {
+        self.key.serialize_pem()
+    }
+
     /// Issues a certificate to somebody of this cluster.
     pub fn issue(&self, role: Role, name: &str, validity: Validity) -> Result<Identity, CertError> {
         let principal = Principal { cluster: self.cluster, role, name: name.to_owned() };
@@ -180,26 +214,32 @@ impl Authority {
             vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
         let key = KeyPair::generate()?;
         let issuer = Issuer::from_ca_cert_pem(&self.certificate_pem, &self.key)?;
-        let certificate = params.signed_by(&key, &issuer)?.der().clone();
-        let (principal, serial) = identify(&certificate).expect("a principal reads back as it was written");
+        let certificate = Certificate::read(params.signed_by(&key, &issuer)?.der().clone());
+        let certificate = certificate.expect("a principal reads back as it was written");
         let key = PrivateKeyDer::try_from(key.serialize_der()).expect("a key just made is well formed");
-        Ok(Identity { principal, serial, certificate, key })
+        Ok(Identity { certificate, key })
     }
 }
 
-impl Identity {
-    /// Reads a certificate and its key.
-    pub fn load(certificate: &Path, key: &Path) -> Result<Identity, CertError> {
-        let der = parse_certificate(certificate, &read(certificate)?)?;
-        let (principal, serial) = identify(&der).map_err(|why| content(certificate, why))?;
-        let key = PrivateKeyDer::from_pem_slice(read(key)?.as_bytes()).map_err(|why| content(key, why))?;
-        Ok(Identity { principal, serial, certificate: der, key })
+impl Certificate {
+    /// Reads a certificate. Does not check its signature.
+    pub fn read(der: CertificateDer<'static>) -> Result<Certificate, Refusal> {
+        let (principal, serial) = identify(&der)?;
+        let (_, parsed) = X509Certificate::from_der(&der).map_err(|_| Refusal::BadCertificate)?;
+        // Dates before 1970 are as good as 1970.
+        let moment = |seconds: i64| {
+            let since = Duration::from_secs(u64::try_from(seconds).unwrap_or(0));
+            SystemTime::UNIX_EPOCH.checked_add(since).ok_or(Refusal::BadCertificate)
+        };
+        let (from, until) = (parsed.validity().not_before, parsed.validity().not_after);
+        let validity = Validity { from: moment(from.timestamp())?, until: moment(until.timestamp())? };
+        Ok(Certificate { principal, serial, validity, der })
     }
 
-    /// Writes the certificate and its key.
-    pub fn save(&self, certificate: &Path, key: &Path) -> Result<(), CertError> {
-        write(key, &pem("PRIVATE KEY", self.key.secret_der()), 0o600)?;
-        write(certificate, &pem("CERTIFICATE", &self.certificate), 0o644)
+    /// Reads a certificate's file.
+    pub fn load(path: &Path) -> Result<Certificate, CertError> {
+        let der = parse_certificate(path, &self::read(path)?)?;
+        Certificate::read(der).map_err(|why| content(path, why))
     }
 
     /// Whom it speaks for.
@@ -212,8 +252,53 @@ impl Identity {
         &self.serial
     }
 
-    pub(crate) fn certificate(&self) -> CertificateDer<'static> {
-        self.certificate.clone()
+    /// From when to when it is valid.
+    pub fn validity(&self) -> Validity {
+        self.validity
+    }
+
+    pub(crate) fn der(&self) -> &CertificateDer<'static> {
+        &self.der
+    }
+}
+
+impl Identity {
+    /// Reads a certificate and its key.
+    pub fn load(certificate: &Path, key: &Path) -> Result<Identity, CertError> {
+        let certificate = Certificate::load(certificate)?;
+        let key = PrivateKeyDer::from_pem_slice(read(key)?.as_bytes()).map_err(|why| content(key, why))?;
+        Ok(Identity { certificate, key })
+    }
+
+    /// Writes the certificate and its key.
+    pub fn save(&self, certificate: &Path, key: &Path) -> Result<(), CertError> {
+        write(key, &self.key_pem(), 0o600)?;
+        write(certificate, &self.certificate_pem(), 0o644)
+    }
+
+    /// The certificate as PEM.
+    pub fn certificate_pem(&self) -> String {
+        pem("CERTIFICATE", &self.certificate.der)
+    }
+
+    /// The key as PEM, to be written where nobody else reads it.
+    pub fn key_pem(&self) -> String {
+        pem("PRIVATE KEY", self.key.secret_der())
+    }
+
+    /// Its certificate.
+    pub fn certificate(&self) -> &Certificate {
+        &self.certificate
+    }
+
+    /// Whom it speaks for.
+    pub fn principal(&self) -> &Principal {
+        &self.certificate.principal
+    }
+
+    /// Its serial number.
+    pub fn serial(&self) -> &Serial {
+        &self.certificate.serial
     }
 
     pub(crate) fn key(&self) -> PrivateKeyDer<'static> {
@@ -338,7 +423,8 @@ fn random_serial() -> Result<SerialNumber, CertError> {
     Ok(SerialNumber::from_slice(&bytes))
 }
 
-fn authority_of(certificate: &CertificateDer<'_>) -> Result<ClusterId, Refusal> {
+/// Of which cluster a trust root is the authority.
+pub fn authority_of(certificate: &CertificateDer<'_>) -> Result<ClusterId, Refusal> {
     let (_, parsed) = X509Certificate::from_der(certificate).map_err(|_| Refusal::BadCertificate)?;
     uris(&parsed)?
         .into_iter()
@@ -472,6 +558,23 @@ mod tests {
         ] {
             assert_eq!(Principal::parse(bad), None, "{bad}");
         }
+    }
+
+    #[test]
+    fn a_certificate_is_to_be_renewed_thirty_days_or_a_tenth_of_its_life_before_its_end() {
+        let day = Duration::from_secs(24 * 3600);
+        let from = SystemTime::UNIX_EPOCH + 10_000 * day;
+        for (life, before) in [(825, 30), (300, 30), (100, 10), (10, 1)] {
+            let validity = Validity { from, until: from + life * day };
+            assert!(!validity.is_ending(validity.until - before * day));
+            assert!(validity.is_ending(validity.until - before * day + Duration::from_secs(1)));
+            assert!(validity.is_ending(validity.until + day));
+            assert_eq!(validity.seconds_left(validity.until + day), -24 * 3600);
+        }
+        let ca = Authority::generate(ClusterId(7), Validity::days(1)).expect("an authority");
+        let validity = Validity { from, until: from + 9 * day };
+        let issued = ca.issue(Role::Client, "x", validity).expect("issued");
+        assert_eq!(issued.certificate().validity(), validity);
     }
 
     #[test]

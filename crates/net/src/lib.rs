@@ -30,6 +30,7 @@ pub mod lobby;
 pub mod metrics;
 pub mod probe;
 pub mod refusal;
+pub mod shown;
 pub mod socket;
 pub mod tls;
 pub mod trust;
@@ -45,6 +46,7 @@ pub use lobby::Lobby;
 pub use metrics::Metrics;
 pub use probe::Via;
 pub use refusal::Refusal;
+pub use shown::Shown;
 pub use socket::Socket;
 pub use trust::{Expect, Trust};
 

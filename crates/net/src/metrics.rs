@@ -90,6 +90,10 @@ counters! {
     probes_replayed,
     /// Probes dropped because the site did not keep up or the socket's buffer was full.
     probes_dropped,
+    /// Sets of certificate, key and trust roots that were taken into use while the site ran.
+    certificates_replaced,
+    /// Sets of certificate, key and trust roots that were found and are of no use: the last one stays in force.
+    certificates_refused,
     /// Records made durable.
     records_stored,
     /// Attempts to store that a full disk refused.

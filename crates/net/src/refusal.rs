@@ -71,6 +71,8 @@ refusals! {
     TooManyBids = "too_many_bids", "too many sites ask for numbers at once";
     /// What a site that asks for a number says is of no use.
     BadBid = "bad_bid", "what a site says that asks for a number is of no use";
+    /// What a site says about its clock is of no use.
+    BadClock = "bad_clock", "what a site says about its clock is of no use";
     /// No room to remember another site.
     TooManySites = "too_many_sites", "there is no room for another site";
     /// The peer refused us.

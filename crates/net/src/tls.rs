@@ -9,11 +9,21 @@ use rustls::version::TLS13;
 use rustls::{ClientConfig, ServerConfig};
 
 use crate::cert::{CertError, Identity};
+use crate::shown::Shown;
 use crate::trust::{Expect, Trust, Verifier};
 
-/// For who accepts connections from `expect`.
+/// For who accepts connections from `expect`, as one identity.
 pub fn server_config(
     identity: &Identity,
+    trust: &Arc<Trust>,
+    expect: Expect,
+) -> Result<Arc<ServerConfig>, CertError> {
+    accepting(&Shown::new(identity)?, trust, expect)
+}
+
+/// For who accepts connections from `expect`, as whatever is shown when they come.
+pub fn accepting(
+    shown: &Arc<Shown>,
     trust: &Arc<Trust>,
     expect: Expect,
 ) -> Result<Arc<ServerConfig>, CertError> {
@@ -22,16 +32,24 @@ pub fn server_config(
         .with_protocol_versions(&[&TLS13])
         .map_err(unusable)?
         .with_client_cert_verifier(verifier)
-        .with_single_cert(vec![identity.certificate()], identity.key())
-        .map_err(unusable)?;
+        .with_cert_resolver(shown.clone());
     config.send_tls13_tickets = 0;
     config.ignore_client_order = true;
     Ok(Arc::new(config))
 }
 
-/// For who connects to `expect`.
+/// For who connects to `expect`, as one identity.
 pub fn client_config(
     identity: &Identity,
+    trust: &Arc<Trust>,
+    expect: Expect,
+) -> Result<Arc<ClientConfig>, CertError> {
+    connecting(&Shown::new(identity)?, trust, expect)
+}
+
+/// For who connects to `expect`, as whatever is shown then.
+pub fn connecting(
+    shown: &Arc<Shown>,
     trust: &Arc<Trust>,
     expect: Expect,
 ) -> Result<Arc<ClientConfig>, CertError> {
@@ -41,8 +59,7 @@ pub fn client_config(
         .map_err(unusable)?
         .dangerous()
         .with_custom_certificate_verifier(verifier)
-        .with_client_auth_cert(vec![identity.certificate()], identity.key())
-        .map_err(unusable)?;
+        .with_client_cert_resolver(shown.clone());
     config.resumption = Resumption::disabled();
     config.enable_sni = false;
     Ok(Arc::new(config))

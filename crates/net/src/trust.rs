@@ -7,7 +7,9 @@
 use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::{Arc, PoisonError, RwLock};
+use std::time::SystemTime;
 
+use ring::digest::{SHA256, digest};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::verify_server_cert_signed_by_trust_anchor;
 use rustls::crypto::{CryptoProvider, verify_tls13_signature};
@@ -22,7 +24,7 @@ use tokio::sync::watch;
 use wire::{ClusterId, SiteId};
 
 use crate::Refusal;
-use crate::cert::{CertError, Principal, Role, Serial, identify};
+use crate::cert::{CertError, Certificate, Role, Serial};
 
 /// Whom a connection may lead to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,47 +55,99 @@ pub struct Trust {
     cluster: ClusterId,
     provider: Arc<CryptoProvider>,
     state: RwLock<Arc<State>>,
-    /// Counts the lists of revocations.
-    lists: watch::Sender<u64>,
+    /// Counts the changes of what is trusted.
+    changes: watch::Sender<u64>,
 }
 
 struct State {
-    roots: Arc<RootCertStore>,
-    chain: Arc<dyn ClientCertVerifier>,
+    roots: Roots,
     revoked: BTreeSet<Serial>,
+}
+
+/// Names a trust root: the beginning of its certificate's SHA-256.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct AuthorityId(u64);
+
+impl AuthorityId {
+    /// The name of this root.
+    pub fn of(root: &CertificateDer<'_>) -> AuthorityId {
+        let sum = digest(&SHA256, root);
+        AuthorityId(u64::from_be_bytes(*sum.as_ref().first_chunk().expect("a digest is longer")))
+    }
+}
+
+impl fmt::Display for AuthorityId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:016x}", self.0)
+    }
 }
 
 impl Trust {
     /// Trusts these authorities: one, or two while they are being rotated.
     pub fn new(cluster: ClusterId, roots: &[CertificateDer<'static>]) -> Result<Arc<Trust>, CertError> {
         let provider = Arc::new(crate::tls::provider());
-        let (roots, chain) = build(&provider, roots)?;
-        let state = RwLock::new(Arc::new(State { roots, chain, revoked: BTreeSet::new() }));
-        Ok(Arc::new(Trust { cluster, provider, state, lists: watch::Sender::new(0) }))
+        let roots = Roots::build(&provider, roots)?;
+        let state = RwLock::new(Arc::new(State { roots, revoked: BTreeSet::new() }));
+        Ok(Arc::new(Trust { cluster, provider, state, changes: watch::Sender::new(0) }))
     }
 
-    /// Replaces the roots. An error leaves the old ones.
+    /// Replaces the roots. An error leaves the old ones. What is up is cut as by [`Trust::set_revoked`].
     pub fn set_roots(&self, roots: &[CertificateDer<'static>]) -> Result<(), CertError> {
-        let (roots, chain) = build(&self.provider, roots)?;
-        self.change(|state| State { roots, chain, revoked: state.revoked.clone() });
+        let roots = Roots::build(&self.provider, roots)?;
+        self.change(|state| State { roots, revoked: state.revoked.clone() });
         Ok(())
     }
 
     /// Replaces the list of revoked serials. Links that are up are cut by
-    /// [`Links::drop_revoked`](crate::Links::drop_revoked); sessions wait for [`Trust::until_revoked`].
+    /// [`Links::drop_distrusted`](crate::Links::drop_distrusted); sessions wait for [`Trust::until_distrusted`].
     pub fn set_revoked(&self, revoked: impl IntoIterator<Item = Serial>) {
         let revoked = revoked.into_iter().collect();
-        self.change(|state| State { roots: state.roots.clone(), chain: state.chain.clone(), revoked });
-        self.lists.send_modify(|count| *count += 1);
+        self.change(|state| State { roots: state.roots.clone(), revoked });
     }
 
-    /// Returns when this serial is revoked. Cancel-safe.
-    pub async fn until_revoked(&self, serial: &Serial) {
-        let mut lists = self.lists.subscribe();
-        while !self.is_revoked(serial) {
+    /// Returns when a certificate that was good is so no longer, with the reason. Cancel-safe.
+    pub async fn until_distrusted(&self, certificate: &Certificate) -> Refusal {
+        let mut changes = self.changes.subscribe();
+        loop {
+            if let Err(why) = self.still_trusts(certificate) {
+                return why;
+            }
             // The sender is here: it does not go away.
-            let _ = lists.changed().await;
+            let _ = changes.changed().await;
         }
+    }
+
+    /// Whether a certificate that was good when its connection was made still is. Dates do not count: a connection that
+    /// stands is not cut because its certificate expires, or a forgotten renewal would stop the whole cluster at once.
+    /// It cannot be made again, though.
+    pub fn still_trusts(&self, certificate: &Certificate) -> Result<(), Refusal> {
+        if self.is_revoked(certificate.serial()) {
+            return Err(Refusal::Revoked);
+        }
+        self.authority(certificate).map(|_| ()).ok_or(Refusal::OtherAuthority)
+    }
+
+    /// Which of the roots has issued a certificate, whatever its dates.
+    pub fn authority(&self, certificate: &Certificate) -> Option<AuthorityId> {
+        let at = certificate.validity().from.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        let parsed = ParsedCertificate::try_from(certificate.der()).ok()?;
+        let signed = |store: &RootCertStore| {
+            let algorithms = self.provider.signature_verification_algorithms.all;
+            verify_server_cert_signed_by_trust_anchor(
+                &parsed,
+                store,
+                &[],
+                UnixTime::since_unix_epoch(at),
+                algorithms,
+            )
+        };
+        let state = self.state();
+        state.roots.each.iter().find(|(_, store)| signed(store).is_ok()).map(|(id, _)| *id)
+    }
+
+    /// The roots that are trusted.
+    pub fn authorities(&self) -> Vec<AuthorityId> {
+        self.state().roots.each.iter().map(|(id, _)| *id).collect()
     }
 
     /// Whether this serial is revoked.
@@ -115,16 +169,16 @@ impl Trust {
         &self,
         certificate: &CertificateDer<'_>,
         expect: Expect,
-    ) -> Result<(Principal, Serial), Refusal> {
-        let (principal, serial) = identify(certificate)?;
-        if principal.cluster != self.cluster {
+    ) -> Result<Certificate, Refusal> {
+        let certificate = Certificate::read(certificate.clone().into_owned())?;
+        if certificate.principal().cluster != self.cluster {
             return Err(Refusal::WrongCluster);
         }
-        if self.is_revoked(&serial) {
+        if self.is_revoked(certificate.serial()) {
             return Err(Refusal::Revoked);
         }
-        expect.check(principal.role)?;
-        Ok((principal, serial))
+        expect.check(certificate.principal().role)?;
+        Ok(certificate)
     }
 
     fn state(&self) -> Arc<State> {
@@ -134,6 +188,8 @@ impl Trust {
     fn change(&self, change: impl FnOnce(&State) -> State) {
         let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
         *state = Arc::new(change(&state));
+        drop(state);
+        self.changes.send_modify(|count| *count += 1);
     }
 }
 
@@ -143,18 +199,33 @@ impl fmt::Debug for Trust {
     }
 }
 
-type Chains = (Arc<RootCertStore>, Arc<dyn ClientCertVerifier>);
+#[derive(Clone)]
+struct Roots {
+    all: Arc<RootCertStore>,
+    chain: Arc<dyn ClientCertVerifier>,
+    /// Each by itself.
+    each: Vec<(AuthorityId, Arc<RootCertStore>)>,
+}
 
-fn build(provider: &Arc<CryptoProvider>, roots: &[CertificateDer<'static>]) -> Result<Chains, CertError> {
-    let mut store = RootCertStore::empty();
-    for root in roots {
-        store.add(root.clone()).map_err(|why| CertError::Root(why.to_string()))?;
+impl Roots {
+    fn build(provider: &Arc<CryptoProvider>, roots: &[CertificateDer<'static>]) -> Result<Roots, CertError> {
+        let store = |roots: &[CertificateDer<'static>]| -> Result<_, CertError> {
+            let mut store = RootCertStore::empty();
+            for root in roots {
+                store.add(root.clone()).map_err(|why| CertError::Root(why.to_string()))?;
+            }
+            Ok(Arc::new(store))
+        };
+        let all = store(roots)?;
+        let chain = WebPkiClientVerifier::builder_with_provider(all.clone(), provider.clone())
+            .build()
+            .map_err(|why| CertError::Root(why.to_string()))?;
+        let each = roots
+            .iter()
+            .map(|root| Ok((AuthorityId::of(root), store(std::slice::from_ref(root))?)))
+            .collect::<Result<_, CertError>>()?;
+        Ok(Roots { all, chain, each })
     }
-    let store = Arc::new(store);
-    let chain = WebPkiClientVerifier::builder_with_provider(store.clone(), provider.clone())
-        .build()
-        .map_err(|why| CertError::Root(why.to_string()))?;
-    Ok((store, chain))
 }
 
 /// The check as rustls calls it, on either side of a connection.
@@ -204,7 +275,7 @@ impl ServerCertVerifier for Verifier {
         // Not `WebPkiServerVerifier`: it wants a DNS name, and sites are named by their URI.
         verify_server_cert_signed_by_trust_anchor(
             &ParsedCertificate::try_from(end_entity)?,
-            &self.trust.state().roots,
+            &self.trust.state().roots.all,
             intermediates,
             now,
             self.trust.provider.signature_verification_algorithms.all,
@@ -246,7 +317,7 @@ impl ClientCertVerifier for Verifier {
         intermediates: &[CertificateDer<'_>],
         now: UnixTime,
     ) -> Result<ClientCertVerified, Error> {
-        self.trust.state().chain.verify_client_cert(end_entity, intermediates, now)?;
+        self.trust.state().roots.chain.verify_client_cert(end_entity, intermediates, now)?;
         self.check(end_entity).map(|()| ClientCertVerified::assertion())
     }
 

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use bytes::Bytes;
 use net::bids::{BID_BYTES_MAX, BIDDERS_MAX, BidConnection, BidError};
 use net::cert::{Identity, Principal, Role, Validity};
-use net::{Bid, Hello, HelloRefused, Links, Metrics, PeerAddress, Refusal};
+use net::{Bid, Hello, HelloRefused, Links, Metrics, PeerAddress, Refusal, Shown};
 use support::{Cluster, Says, eventually};
 use wire::{Incarnation, SiteId};
 
@@ -54,12 +54,12 @@ impl Peer {
         let says = Says { site: 1, incarnation: 1 };
         let echo = Arc::new(Echo { says, opened: AtomicUsize::new(0), closed: Mutex::default() });
         let metrics = Arc::new(Metrics::default());
-        let identity = cluster.site(1);
+        let shown = Shown::new(&cluster.site(1)).expect("usable");
         let hello = Arc::clone(&echo) as Arc<dyn Hello>;
         let (inputs, _) = net::inputs();
         let trust = Arc::clone(&cluster.trust);
         let start =
-            Links::start(Cluster::config(), (SiteId(1), &identity), trust, hello, inputs, metrics.clone());
+            Links::start(Cluster::config(), (SiteId(1), &shown), trust, hello, inputs, metrics.clone());
         let links = start.await.expect("started");
         let at = PeerAddress { site: SiteId(1), name: "one".into(), addresses: vec![links.address()] };
         Peer { cluster, links, echo, metrics, at }

@@ -263,7 +263,8 @@ fn subject(kind: Option<Kind>) -> &'static str {
         Some(Kind::Store) => "stores",
         Some(Kind::Detect) => "probes",
         Some(Kind::LinkAck) => "acknowledgements",
-        Some(Kind::Acquire | Kind::Hello | Kind::LinkData | Kind::Relay | Kind::Session) | None => "other",
+        Some(Kind::Acquire | Kind::Clock | Kind::Hello | Kind::LinkData | Kind::Relay | Kind::Session)
+        | None => "other",
     }
 }
 

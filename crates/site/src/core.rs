@@ -19,6 +19,7 @@ use tokio::sync::mpsc;
 use wire::frame::{self, Kind};
 use wire::{GroupName, ProcessId, SiteId};
 
+use crate::clocks::Clocks;
 use crate::directory::{Directory, Learned};
 use crate::handle::{Answer, Command, Handle, RequestError};
 use crate::hosting::{Failed, FromDisk, Hosting};
@@ -57,6 +58,7 @@ pub(crate) struct World {
     pub(crate) directory: Arc<Directory>,
     pub(crate) refusals: Arc<net::Metrics>,
     pub(crate) hosting: Hosting,
+    pub(crate) clocks: Arc<Clocks>,
 }
 
 pub(crate) struct Core {
@@ -68,6 +70,7 @@ pub(crate) struct Core {
     directory: Arc<Directory>,
     refusals: Arc<net::Metrics>,
     hosting: Hosting,
+    clocks: Arc<Clocks>,
     commands: mpsc::Receiver<Command>,
     handle: mpsc::WeakSender<Command>,
     metrics: Arc<Metrics>,
@@ -97,7 +100,7 @@ impl Core {
         metrics: Arc<Metrics>,
         slow_member_after: Duration,
     ) -> Core {
-        let World { clock, links, disk, inputs, directory, refusals, hosting } = world;
+        let World { clock, links, disk, inputs, directory, refusals, hosting, clocks } = world;
         Core {
             node,
             clock,
@@ -107,6 +110,7 @@ impl Core {
             directory,
             refusals,
             hosting,
+            clocks,
             commands,
             handle: handle.downgrade(),
             metrics,
@@ -304,6 +308,10 @@ impl Core {
         if packet.first() == Some(&(Kind::Acquire as u8)) {
             return self.told_of_sites(site, packet);
         }
+        if packet.first() == Some(&(Kind::Clock as u8)) {
+            let handled = self.clocks.handle_packet(site, packet);
+            return handled.unwrap_or_else(|why| self.refusals.refuse(why));
+        }
         if let Err(error) = self.node.handle_packet(now, site, packet) {
             self.metrics.packets_refused.inc();
             tracing::debug!(%site, %error, "refused a packet");
@@ -389,6 +397,7 @@ impl Core {
             },
             Command::Alive { process, probe } => self.probing.alive(now, process, probe),
             Command::Status { answer } => drop(answer.send(self.node.status())),
+            Command::Sites { answer } => drop(answer.send(self.node.sites())),
             Command::Resume { process } => {
                 let released = self.processes.resume(process);
                 self.release(released);

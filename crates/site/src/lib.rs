@@ -5,7 +5,10 @@
 // This crate runs in the world: clocks are allowed here.
 #![allow(clippy::disallowed_methods, reason = "a running site has a clock")]
 
+mod absences;
 mod acquire;
+mod certificates;
+mod clocks;
 pub mod config;
 mod core;
 mod directory;
@@ -13,6 +16,7 @@ mod handle;
 mod hosting;
 mod metrics;
 mod notify;
+mod outlook;
 pub mod recover;
 mod revoked;
 mod roster;
@@ -22,5 +26,6 @@ pub mod session;
 
 pub use config::{ConfigError, SiteConfig};
 pub use handle::{Events, Handle, Probe, Probes, ProcessEvent, RequestError};
+pub use hosting::{GroupStatus, HostError, Write};
 pub use run::{RunningSite, StartError, Stopped, start};
 pub use running::Running;

@@ -12,10 +12,15 @@ use prometheus_client::registry::Registry;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
+use crate::handle::Handle;
+use crate::outlook::Outlook;
+
 /// Scrapes at once; a new one pushes out the oldest, so that nobody who only connects keeps others out.
 const SCRAPES_MAX: usize = 32;
 /// A request must come whole within this time and this many bytes.
 const REQUEST_WITHIN: Duration = Duration::from_secs(5);
+/// What the site's loop must say within this time, or it is left out.
+const SITES_WITHIN: Duration = Duration::from_secs(1);
 const REQUEST_BYTES_MAX: usize = 8 * 1024;
 
 /// What the site's loop counts.
@@ -63,30 +68,26 @@ impl Metrics {
 }
 
 /// Serves scrapes until the listener fails.
-pub(crate) async fn serve(
-    listener: TcpListener,
-    metrics: Arc<Metrics>,
-    net: Arc<net::Metrics>,
-) -> std::io::Result<()> {
+pub(crate) async fn serve(listener: TcpListener, measured: Arc<Measured>) -> std::io::Result<()> {
     let gate = Arc::new(Gate::new(SCRAPES_MAX, 1));
     loop {
         let (stream, _) = listener.accept().await?;
-        let (metrics, net, gate) = (Arc::clone(&metrics), Arc::clone(&net), Arc::clone(&gate));
+        let (measured, gate) = (Arc::clone(&measured), Arc::clone(&gate));
         tokio::spawn(async move {
             let (_place, pushed_out) = gate.enter();
             let answered = tokio::select! {
-                answered = tokio::time::timeout(REQUEST_WITHIN, answer(stream, &metrics, &net)) => answered.unwrap_or(false),
+                answered = tokio::time::timeout(REQUEST_WITHIN, answer(stream, &measured)) => answered.unwrap_or(false),
                 Ok(()) = pushed_out => false,
             };
             if !answered {
-                metrics.scrapes_refused.inc();
+                measured.metrics.scrapes_refused.inc();
             }
         });
     }
 }
 
 /// Whether it was a request that has an answer. Who goes away before it is whole, or before it is answered, made none.
-async fn answer(mut stream: TcpStream, metrics: &Metrics, net: &net::Metrics) -> bool {
+async fn answer(mut stream: TcpStream, measured: &Measured) -> bool {
     let mut request = Vec::new();
     while !request.windows(4).any(|end| end == b"\r\n\r\n") {
         if request.len() > REQUEST_BYTES_MAX || !matches!(stream.read_buf(&mut request).await, Ok(1..)) {
@@ -94,7 +95,7 @@ async fn answer(mut stream: TcpStream, metrics: &Metrics, net: &net::Metrics) ->
         }
     }
     let (found, status, body) = match request.split(|&byte| byte == b' ').nth(1) {
-        Some(b"/metrics") if request.starts_with(b"GET ") => (true, "200 OK", text(metrics, net)),
+        Some(b"/metrics") if request.starts_with(b"GET ") => (true, "200 OK", measured.text().await),
         _ => (false, "404 Not Found", "metrics are at /metrics\n".to_owned()),
     };
     let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -108,6 +109,26 @@ async fn answer(mut stream: TcpStream, metrics: &Metrics, net: &net::Metrics) ->
         stream.shutdown().await
     };
     written.await.is_ok() && found
+}
+
+/// All that is measured.
+pub(crate) struct Measured {
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) net: Arc<net::Metrics>,
+    pub(crate) outlook: Arc<Outlook>,
+    pub(crate) handle: Handle,
+}
+
+impl Measured {
+    async fn text(&self) -> String {
+        let mut out = text(&self.metrics, &self.net);
+        // A site that is going down says nothing any more, and one that hangs is looked at all the more.
+        if let Ok(Ok(sites)) = tokio::time::timeout(SITES_WITHIN, self.handle.sites()).await {
+            self.outlook.write_metrics(&mut out, &sites);
+        }
+        out.push_str("# EOF\n");
+        out
+    }
 }
 
 fn text(metrics: &Metrics, net: &net::Metrics) -> String {
@@ -127,6 +148,5 @@ fn text(metrics: &Metrics, net: &net::Metrics) -> String {
     for (reason, count) in net.refusals() {
         let _ = writeln!(out, "unanimous_net_refused_total{{reason=\"{}\"}} {count}", reason.label());
     }
-    out.push_str("# EOF\n");
     out
 }

@@ -47,7 +47,7 @@ pub(crate) async fn watch(certificates: PathBuf, trust: Arc<Trust>, links: Links
             Ok(serials) => {
                 let count = serials.len();
                 trust.set_revoked(serials);
-                let cut = links.drop_revoked();
+                let cut = links.drop_distrusted();
                 tracing::info!(count, cut, "the list of revoked certificates has changed");
             }
             Err(error) => tracing::error!(%error, "the list of revoked certificates stays as it was"),

@@ -8,8 +8,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use membership::step::Peer;
-use net::cert::{Identity, Role, load_roots};
-use net::{Disk, Expect, Links, Lobby, Trust};
+use net::{Disk, Expect, Links, Lobby, Shown, Trust};
 use stack::Node;
 use tokio::net::TcpListener;
 use tokio::runtime;
@@ -18,14 +17,18 @@ use tokio::task::JoinHandle;
 use wire::version::Hello;
 use wire::{Bugs, ClusterEpoch, SiteId};
 
+use crate::absences::Absences;
 use crate::acquire;
+use crate::certificates::{self, InForce};
+use crate::clocks::Clocks;
 use crate::config::SiteConfig;
 use crate::core::{Core, Ended, World};
 use crate::directory::{Directory, Greeting, Learned, configured};
 use crate::handle::Handle;
 use crate::hosting::Hosting;
-use crate::metrics::{self, Metrics};
+use crate::metrics::{self, Measured, Metrics};
 use crate::notify;
+use crate::outlook::Outlook;
 use crate::revoked;
 use crate::running::Running;
 use crate::session;
@@ -120,14 +123,15 @@ pub struct RunningSite {
 pub async fn start(config: SiteConfig) -> Result<RunningSite, StartError> {
     let net_metrics = Arc::new(net::Metrics::default());
     let (inputs_in, inputs) = net::inputs();
-    let (identity, trust) = certificates(&config)?;
+    let (files, trust) = certificates::load(&config)?;
+    let shown = Shown::new(&files.identity)?;
     let (disk, opened) = Disk::open(&config.site.data, inputs_in.clone(), Arc::clone(&net_metrics))?;
     for path in &opened.mended {
         tracing::warn!(path = %path.display(), "a damaged copy of the record was mended from the other");
     }
     let seed = opened.store.0 ^ opened.incarnation.0.rotate_left(32);
     let site = match config.site.id {
-        0 => acquire::number(&config, &identity, &trust, seed).await?,
+        0 => acquire::number(&config, &Arc::new(files.identity), &trust, seed).await?,
         id => SiteId(id),
     };
     let directory = Arc::new(Directory::open(&config, site)?);
@@ -138,7 +142,7 @@ pub async fn start(config: SiteConfig) -> Result<RunningSite, StartError> {
     let greeting = Arc::new(Greeting::new(hello, Arc::clone(&directory)));
     let links = Links::start(
         net::Config::new(config.site.link),
-        (site, &identity),
+        (site, &shown),
         Arc::clone(&trust),
         Arc::clone(&greeting) as Arc<dyn net::Hello>,
         inputs_in,
@@ -164,19 +168,39 @@ pub async fn start(config: SiteConfig) -> Result<RunningSite, StartError> {
     let (handle, commands) = Handle::channel();
     let mut ports = BTreeMap::from([("link".to_owned(), links.address().port())]);
     let mut servers = vec![tokio::spawn(Arc::clone(&directory).keep(links.clone(), peers))];
-    let counters = (&metrics, &net_metrics);
-    serve_sessions(&config, &handle, (&identity, &trust, links.lobby()), counters, &mut ports, &mut servers)?;
-    servers.push(tokio::spawn(revoked::watch(config.site.certificates.clone(), trust, links.clone())));
+    let clocks = Arc::new(Clocks::new(clock, links.clone()));
+    let asking = Arc::clone(&clocks);
+    servers.push(tokio::spawn(async move { asking.ask().await }));
+    let absences = Arc::new(Absences::open(&config.site.data, links.clone())?);
+    let outlook = Arc::new(Outlook {
+        me: site,
+        shown: Arc::clone(&shown),
+        trust: Arc::clone(&trust),
+        links: links.clone(),
+        clocks: Arc::clone(&clocks),
+        absences: Arc::clone(&absences),
+    });
+    servers.push(tokio::spawn(absences.watch(handle.clone())));
+    let measured = Arc::new(Measured {
+        metrics: Arc::clone(&metrics),
+        net: Arc::clone(&net_metrics),
+        outlook,
+        handle: handle.clone(),
+    });
+    serve_sessions(&config, (&shown, &trust, links.lobby()), &measured, &mut ports, &mut servers)?;
+    let folder = config.site.certificates.clone();
+    servers.push(tokio::spawn(revoked::watch(folder.clone(), Arc::clone(&trust), links.clone())));
+    let in_force = InForce { folder, shown, trust, links: links.clone(), metrics: Arc::clone(&net_metrics) };
+    servers.push(tokio::spawn(in_force.watch()));
     if let Some(address) = config.site.metrics {
         let listener = listen(links.lobby(), "metrics", address)?;
         ports.insert("metrics".to_owned(), port(&listener));
-        let (metrics, net_metrics) = (Arc::clone(&metrics), Arc::clone(&net_metrics));
-        let server = watch_over("metrics", metrics::serve(listener, metrics, net_metrics));
+        let server = watch_over("metrics", metrics::serve(listener, measured));
         servers.push(links.lobby().spawn(server));
     }
     let slow_member_after = Duration::from_secs(config.limits.slow_member_s);
     let hosting = Hosting::new(me, config.site.data.join("durable"), net::random());
-    let world = World { clock, links, disk, inputs, directory, refusals: net_metrics, hosting };
+    let world = World { clock, links, disk, inputs, directory, refusals: net_metrics, clocks, hosting };
     let core = Core::new(node, world, (&handle, commands), metrics, slow_member_after);
     let core = tokio::spawn(core.run());
     let data = config.site.data.clone();
@@ -222,7 +246,9 @@ impl RunningSite {
         match ended {
             Ok(Ended::InOrder) => Stopped::InOrder,
             Ok(Ended::Disk(error)) => Stopped::Failed(error.to_string()),
-            Ok(Ended::Store(why)) => Stopped::Failed(format!("{why}; start the site again: it recovers from its disk")),
+            Ok(Ended::Store(why)) => {
+                Stopped::Failed(format!("{why}; start the site again: it recovers from its disk"))
+            }
             Ok(Ended::Surpassed) => Stopped::Failed(format!(
                 "{} is an old copy of this site's data: move it away and start again; the site joins anew",
                 self.data.display()
@@ -270,43 +296,23 @@ fn addresses(config: &SiteConfig, link: SocketAddr) -> Vec<String> {
     }
 }
 
-fn certificates(config: &SiteConfig) -> Result<(Arc<Identity>, Arc<Trust>), StartError> {
-    let folder = &config.site.certificates;
-    let identity = Identity::load(&folder.join("site.pem"), &folder.join("site.key"))?;
-    let principal = identity.principal();
-    let (fits, site) = match config.site.id {
-        0 => (
-            principal.role == Role::NamedSite && principal.name == config.site.name,
-            format!("site {}, by name alone", config.site.name),
-        ),
-        id => (principal.role == Role::Site(SiteId(id)), SiteId(id).to_string()),
-    };
-    if principal.cluster != config.cluster_id() || !fits {
-        return Err(StartError::WrongCertificate { path: folder.clone(), site });
-    }
-    let roots = load_roots(&folder.join("ca.pem"))?;
-    let trust = Trust::new(config.cluster_id(), &roots)?;
-    trust.set_revoked(revoked::read(folder)?);
-    Ok((Arc::new(identity), trust))
-}
-
 fn serve_sessions(
     config: &SiteConfig,
-    handle: &Handle,
-    (identity, trust, lobby): (&Identity, &Arc<Trust>, &Lobby),
-    (metrics, refusals): (&Arc<Metrics>, &Arc<net::Metrics>),
+    (shown, trust, lobby): (&Arc<Shown>, &Arc<Trust>, &Lobby),
+    measured: &Measured,
     ports: &mut BTreeMap<String, u16>,
     servers: &mut Vec<JoinHandle<()>>,
 ) -> Result<(), StartError> {
     let site = Arc::new(session::Site {
-        handle: handle.clone(),
+        handle: measured.handle.clone(),
         name: config.site.name.clone(),
         cluster: config.cluster.clone(),
         own_uid: rustix::process::getuid().as_raw(),
         users: config.site.users.iter().map(|user| (user.uid, user.may)).collect(),
-        metrics: Arc::clone(metrics),
-        refusals: Arc::clone(refusals),
+        metrics: Arc::clone(&measured.metrics),
+        refusals: Arc::clone(&measured.net),
         trust: Arc::clone(trust),
+        outlook: Arc::clone(&measured.outlook),
         gate: net::Gate::new(session::HALF_OPEN_MAX, u32::MAX),
     });
     let places = Arc::new(Semaphore::new(config.limits.sessions));
@@ -319,7 +325,7 @@ fn serve_sessions(
     if let Some(address) = config.site.remote_session {
         let listener = listen(lobby, "remote sessions", address)?;
         ports.insert("session".to_owned(), port(&listener));
-        let tls = net::tls::server_config(identity, trust, Expect::Session)?;
+        let tls = net::tls::accepting(shown, trust, Expect::Session)?;
         let server = session::serve_remote(listener, tls.into(), site, places, runtime::Handle::current());
         servers.push(lobby.spawn(watch_over("remote sessions", server)));
     }

@@ -4,6 +4,7 @@ mod casts;
 mod connection;
 mod events;
 mod listen;
+mod maps;
 mod requests;
 mod translate;
 

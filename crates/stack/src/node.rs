@@ -277,6 +277,7 @@ impl Node {
             Kind::Interface => self.take_interface(now, from, &body),
             Kind::Detect
             | Kind::Acquire
+            | Kind::Clock
             | Kind::Hello
             | Kind::LinkData
             | Kind::LinkAck
@@ -310,6 +311,7 @@ impl Node {
             | Kind::Call
             | Kind::Store
             | Kind::Acquire
+            | Kind::Clock
             | Kind::Hello
             | Kind::LinkData
             | Kind::LinkAck

@@ -247,6 +247,7 @@ impl Peers {
             | Kind::Call
             | Kind::Store
             | Kind::Acquire
+            | Kind::Clock
             | Kind::Hello
             | Kind::Relay
             | Kind::Session => Err(Refused::Unexpected(header.kind)),

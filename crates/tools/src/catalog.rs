@@ -181,7 +181,9 @@ mod tests {
     #[test]
     fn what_means_nothing_changes_nothing() {
         let mut catalog = Catalog::default();
-        for payload in [create("a", 0), create(NAME, 3), create("a", 65), Bytes::new(), Bytes::from_static(&[0xff; 40])] {
+        for payload in
+            [create("a", 0), create(NAME, 3), create("a", 65), Bytes::new(), Bytes::from_static(&[0xff; 40])]
+        {
             assert_eq!(ask(&mut catalog, payload), Answer::Malformed);
         }
         assert_eq!(catalog, Catalog::default());

@@ -56,6 +56,8 @@ impl Error {
                 | ErrorCode::TooLarge
                 | ErrorCode::Interrupted
                 | ErrorCode::Revoked
+                | ErrorCode::Unmet
+                | ErrorCode::Compacted
                 | ErrorCode::Unknown => false,
             },
             Error::Unreachable(_) | Error::Name(_) | Error::Already | Error::Interrupted | Error::Over(_) => {

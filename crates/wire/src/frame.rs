@@ -46,6 +46,8 @@ pub enum Kind {
     Hello = 7,
     /// Between the stores of a durable group, beside the group's order: acknowledgements, catching up.
     Store = 8,
+    /// What wall clocks show, asked and answered: for people.
+    Clock = 9,
     /// A link's packet with a frame in it.
     LinkData = 16,
     /// A link's packet that only acknowledges.
@@ -58,7 +60,7 @@ pub enum Kind {
 
 impl Kind {
     /// Every kind, in order.
-    pub const ALL: [Kind; 12] = [
+    pub const ALL: [Kind; 13] = [
         Kind::Control,
         Kind::Interface,
         Kind::Multicast,
@@ -67,6 +69,7 @@ impl Kind {
         Kind::Acquire,
         Kind::Hello,
         Kind::Store,
+        Kind::Clock,
         Kind::LinkData,
         Kind::LinkAck,
         Kind::Relay,

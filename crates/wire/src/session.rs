@@ -8,6 +8,7 @@ mod vocabulary;
 
 pub use framing::{BODY_BYTES_MAX, Decoder, FramingError, Item, LINE_BYTES_MAX, encode};
 pub use vocabulary::{
-    Answer, ErrorCode, Event, Failure, FromSite, GotReply, Hello, LeftMember, MESSAGE_COST_BYTES,
-    NamedReplies, Op, Principal, Replies, Reply, ReplyKind, Request, View,
+    Answer, ChangeHeader, Condition, ErrorCode, Event, Failure, FromSite, GotReply, Hello, LeftMember,
+    MESSAGE_COST_BYTES, NamedReplies, Once, Op, PairHeader, Principal, Replies, Reply, ReplyKind, Request,
+    View,
 };

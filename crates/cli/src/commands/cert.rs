@@ -1,6 +1,13 @@
-//! `cert issue`: what a program on another machine proves who it is with.
+//! `cert`: certificates of programs (`issue`) and of sites (`renew`, `revoke`), and the authority they are of (`root`).
 
-use net::cert::{Authority, Role, Validity};
+pub mod keeper;
+mod place;
+pub mod renew;
+pub mod revoke;
+pub mod root;
+
+use keeper::Keeper;
+use net::cert::{Role, Validity};
 use unanimous::Credentials;
 
 use crate::args::{CertIssue, CertRole};
@@ -16,17 +23,16 @@ pub fn issue(args: &CertIssue, json: bool) -> Result<(), Failure> {
             args.out.display()
         )));
     }
-    let authority = Authority::load(&args.authority.join("ca.pem"), &args.authority.join("ca.key"));
-    let authority = authority.map_err(failed)?;
+    let keeper = Keeper::load(&args.authority)?;
     let role = match args.role {
         CertRole::Client => Role::Client,
         CertRole::Administrator => Role::Administrator,
     };
-    let identity = authority.issue(role, &args.name, Validity::days(args.days)).map_err(failed)?;
+    let identity = keeper.authority().issue(role, &args.name, Validity::days(args.days)).map_err(failed)?;
     let files = Credentials::in_dir(&args.out);
     std::fs::create_dir_all(&args.out)?;
     identity.save(&files.certificate, &files.key).map_err(failed)?;
-    std::fs::write(&files.authority, authority.certificate_pem())?;
+    std::fs::write(&files.authority, keeper.trusted_pem())?;
     if json {
         return say_json(&serde_json::json!({
             "principal": identity.principal().to_string(), "days": args.days, "cert": files.certificate,

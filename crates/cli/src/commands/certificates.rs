@@ -3,17 +3,16 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-use net::cert::{Authority, Role, Validity, random_cluster_id};
+use net::cert::{Role, Validity, random_cluster_id};
 use unanimous::SiteConfig;
 use unanimous::config::{Limits, PeerEntry, ThisSite};
 use wire::SiteId;
 
+use crate::commands::cert::keeper::Keeper;
 use crate::failure::Failure;
 
 /// Certificates of sites are valid for so long; renew them before.
-const SITE_DAYS: u32 = 825;
-/// The authority's own.
-const AUTHORITY_DAYS: u32 = 3_650;
+pub const SITE_DAYS: u32 = 825;
 
 /// So many of a cluster's sites have an mserver, if nothing else is said: any four of seven go on, and a view change
 /// costs no more than that, however many sites are attached to them.
@@ -36,33 +35,28 @@ pub struct Founder {
 pub fn write_cluster(dir: &Path, sites: &[Founder], mservers: usize) -> Result<Vec<PathBuf>, Failure> {
     let failed = |error: net::cert::CertError| Failure::refused(error.to_string());
     let cluster = random_cluster_id().map_err(failed)?;
-    let authority = Authority::generate(cluster, Validity::days(AUTHORITY_DAYS)).map_err(failed)?;
     let ca = dir.join("ca");
     make_dir(&ca)?;
-    authority.save(&ca.join("ca.pem"), &ca.join("ca.key")).map_err(failed)?;
+    let keeper = Keeper::create(&ca, cluster)?;
     let mut written = Vec::new();
     for i in 0..sites.len() {
         let id = number(i);
         let config = config(&cluster.to_string(), sites, mservers, i);
-        written.push(write_site(dir, &authority, Role::Site(SiteId(id)), &config)?);
+        written.push(write_site(dir, &keeper, Role::Site(SiteId(id)), &config)?);
     }
     Ok(written)
 }
 
 /// Writes `dir/NAME` for one site, with a certificate of this role. Gives the configuration file.
-pub fn write_site(
-    dir: &Path,
-    authority: &Authority,
-    role: Role,
-    config: &SiteConfig,
-) -> Result<PathBuf, Failure> {
+pub fn write_site(dir: &Path, keeper: &Keeper, role: Role, config: &SiteConfig) -> Result<PathBuf, Failure> {
     let failed = |error: net::cert::CertError| Failure::refused(error.to_string());
     let folder = dir.join(&config.site.name);
     let certificates = folder.join("certificates");
     make_dir(&certificates)?;
-    let identity = authority.issue(role, &config.site.name, Validity::days(SITE_DAYS)).map_err(failed)?;
+    let validity = Validity::days(SITE_DAYS);
+    let identity = keeper.authority().issue(role, &config.site.name, validity).map_err(failed)?;
     identity.save(&certificates.join("site.pem"), &certificates.join("site.key")).map_err(failed)?;
-    write(&certificates.join("ca.pem"), authority.certificate_pem())?;
+    write(&certificates.join("ca.pem"), &keeper.trusted_pem())?;
     let path = folder.join("site.toml");
     write(&path, &config.to_toml())?;
     Ok(path)

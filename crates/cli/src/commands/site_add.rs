@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::Path;
 
-use net::cert::{Authority, Role};
+use net::cert::Role;
 use unanimous::SiteConfig;
 use unanimous::config::{Limits, PeerEntry, ThisSite};
 
 use crate::args::{Find, SiteAdd};
+use crate::commands::cert::keeper::Keeper;
 use crate::commands::certificates::{Founder, write_site};
 use crate::commands::init::founder;
 use crate::failure::Failure;
@@ -19,20 +20,15 @@ use crate::output::{say, say_json};
 pub fn run(find: &Find, args: &SiteAdd, json: bool) -> Result<(), Failure> {
     let dir = find.dir.clone().unwrap_or_else(default_dir);
     let new = founder(&args.site)?;
-    let ca = dir.join("ca");
-    let authority = Authority::load(&ca.join("ca.pem"), &ca.join("ca.key")).map_err(|error| {
-        Failure::refused(format!(
-            "{error}; --dir names the folder with the cluster's authority, as `init` wrote it"
-        ))
-    })?;
+    let keeper = Keeper::load(&dir.join("ca"))?;
     if dir.join(&new.name).exists() {
         return Err(Failure::refused(format!(
             "{} exists; each site needs a name of its own, for good",
             dir.join(&new.name).display()
         )));
     }
-    let config = configuration(&dir, &authority.cluster().to_string(), new, args.mserver)?;
-    let path = write_site(&dir, &authority, Role::NamedSite, &config)?;
+    let config = configuration(&dir, &keeper.authority().cluster().to_string(), new, args.mserver)?;
+    let path = write_site(&dir, &keeper, Role::NamedSite, &config)?;
     let name = &config.site.name;
     if json {
         return say_json(&serde_json::json!({ "name": name, "config": path, "mserver": args.mserver }));
@@ -86,8 +82,8 @@ fn configuration(dir: &Path, cluster: &str, new: Founder, mserver: bool) -> Resu
     })
 }
 
-/// The configurations in the folders beside the authority.
-fn known(dir: &Path) -> Result<Vec<SiteConfig>, Failure> {
+/// The configurations in the folders beside the authority, by folder.
+pub fn known(dir: &Path) -> Result<Vec<SiteConfig>, Failure> {
     let mut files: Vec<_> = std::fs::read_dir(dir)?
         .filter_map(|entry| Some(entry.ok()?.path().join("site.toml")))
         .filter(|path| path.exists())

@@ -1,12 +1,14 @@
 //! `status` and `groups`: who is up, and which groups there are.
 
+use std::time::{Duration, SystemTime};
+
 use serde_json::{Map, Value};
 use unanimous::session::protocol::View;
 
 use crate::args::Find;
 use crate::failure::Failure;
 use crate::locate;
-use crate::output::{Table, Tone, say, say_json};
+use crate::output::{Table, Tone, say, say_json, utc};
 
 /// `unanimous status`.
 pub async fn status(find: &Find, json: bool) -> Result<(), Failure> {
@@ -16,7 +18,7 @@ pub async fn status(find: &Find, json: bool) -> Result<(), Failure> {
         return say_json(&status);
     }
     let text = |key: &str| status.get(key).and_then(Value::as_str).map(str::to_owned);
-    let mut table = Table::new(&["SITE", "STATE", "INCARNATION", "RANK", "LACKS"]);
+    let mut table = Table::new(&["SITE", "STATE", "INCARNATION", "RANK", "CERTIFICATE", "CLOCK", "LACKS"]);
     for site in status.get("sites").and_then(Value::as_array).into_iter().flatten() {
         table.row(site_row(site));
     }
@@ -29,8 +31,19 @@ pub async fn status(find: &Find, json: bool) -> Result<(), Failure> {
     let groups = status.get("groups").and_then(Value::as_array).map_or(0, Vec::len);
     let kind = if primary { "primary" } else { "not primary" };
     say(&format!("seen from {}: view {view} ({kind}), {groups} group{}", session.site(), plural(groups)))?;
+    for line in status.get("sites").and_then(Value::as_array).into_iter().flatten().filter_map(absence) {
+        say(&line)?;
+    }
     if let Some(waiting) = text("waiting_for") {
         say(&waiting)?;
+    }
+    let ends =
+        |site: &&Value| site.get("certificate").and_then(|c| c.get("renew")) == Some(&Value::Bool(true));
+    let sites = status.get("sites").and_then(Value::as_array).into_iter().flatten();
+    let ending: Vec<&str> = sites.filter(ends).filter_map(|site| site.get("name")?.as_str()).collect();
+    if !ending.is_empty() {
+        let names = ending.join(" ");
+        say(&format!("time to renew certificates: `unanimous cert renew {names}`"))?;
     }
     Ok(())
 }
@@ -48,8 +61,66 @@ fn site_row(site: &Value) -> Vec<(String, Tone)> {
         (state, tone),
         (text("incarnation"), Tone::Plain),
         (text("rank"), Tone::Plain),
+        certificate(site),
+        clock(site),
         (text("lacks"), Tone::Plain),
     ]
+}
+
+/// For how long the site's certificate holds.
+fn certificate(site: &Value) -> (String, Tone) {
+    let certificate = site.get("certificate");
+    let Some(left) = certificate.and_then(|c| c.get("left_s")).and_then(Value::as_i64) else {
+        return ("-".to_owned(), Tone::Plain);
+    };
+    let renew = certificate.and_then(|c| c.get("renew")).and_then(Value::as_bool).unwrap_or(false);
+    let text = match left {
+        ..=0 => "expired".to_owned(),
+        1..=172_800 => format!("{} h", left / 3_600),
+        _ => format!("{} d", left / 86_400),
+    };
+    (text, if renew { Tone::Bad } else { Tone::Plain })
+}
+
+/// How far the site's clock is from that of the one that is asked.
+fn clock(site: &Value) -> (String, Tone) {
+    let clock = |key: &str| site.get("clock")?.get(key);
+    let (Some(ahead), Some(error)) =
+        (clock("ahead_us").and_then(Value::as_i64), clock("error_us").and_then(Value::as_u64))
+    else {
+        return ("-".to_owned(), Tone::Plain);
+    };
+    let millis = |micros: f64| micros / 1_000.0;
+    let text = format!("{:+.1} ms ± {:.1}", millis(ahead as f64), millis(error as f64));
+    let far = clock("far") == Some(&Value::Bool(true));
+    (text, if far { Tone::Bad } else { Tone::Plain })
+}
+
+/// Since when a site is not there, and what is known of it, if it is not.
+fn absence(site: &Value) -> Option<String> {
+    let absent = site.get("absent")?;
+    let moment = |key: &str| {
+        let at = absent.get(key).and_then(Value::as_u64);
+        at.map(|at| utc(SystemTime::UNIX_EPOCH + Duration::from_secs(at)))
+    };
+    let name = site.get("name").and_then(Value::as_str).unwrap_or_default();
+    let mut line = match (moment("since"), moment("seen"), moment("not_seen_since")) {
+        (Some(since), _, _) => format!("{name}: not there since {since}"),
+        (None, Some(seen), Some(started)) => {
+            format!("{name}: not seen since {started}, when this site started; was there at {seen}")
+        }
+        (None, _, started) => format!("{name}: never seen here, since {}", started.unwrap_or_default()),
+    };
+    if let Some(life) = absent.get("incarnation").and_then(Value::as_u64) {
+        line += &format!("; incarnation {life}");
+    }
+    let problem = absent.get("problem").and_then(|problem| problem.get("text")).and_then(Value::as_str);
+    match (problem, absent.get("linked") == Some(&Value::Bool(true))) {
+        (_, true) => line += "; linked, and not in the view yet",
+        (Some(problem), false) => line += &format!("; {problem}"),
+        (None, false) => {}
+    }
+    Some(line)
 }
 
 /// `unanimous groups`.

@@ -107,6 +107,16 @@ impl Cluster {
 
     /// One of the site's counters.
     pub fn metric(&self, site: usize, name: &str) -> Option<u64> {
+        let page = self.metrics_page(site)?;
+        page.lines().find_map(|line| line.strip_prefix(name)?.trim().parse().ok())
+    }
+
+    /// All of the site's metrics, as text.
+    pub fn metrics(&self, site: usize) -> String {
+        self.metrics_page(site).unwrap_or_default()
+    }
+
+    fn metrics_page(&self, site: usize) -> Option<String> {
         let running = std::fs::read(self.path(site, "data/running.json")).ok()?;
         let running: Value = serde_json::from_slice(&running).ok()?;
         let port = u16::try_from(running["ports"]["metrics"].as_u64()?).ok()?;
@@ -114,7 +124,7 @@ impl Cluster {
         stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: here\r\nConnection: close\r\n\r\n").ok()?;
         let mut page = String::new();
         stream.read_to_string(&mut page).ok()?;
-        page.lines().find_map(|line| line.strip_prefix(name)?.trim().parse().ok())
+        Some(page)
     }
 
     /// The site's process.

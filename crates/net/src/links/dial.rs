@@ -25,11 +25,19 @@ const PAUSES_MS: [u64; 8] = [0, 2, 10, 50, 100, 200, 500, 1000];
 /// configured time. A system repeats the first packet of a connection after a second only.
 const CONNECT_FIRST: Duration = Duration::from_millis(250);
 
+/// A peer that has refused a new connection in place of the one in use is tried again after so long.
+const RENEWAL_AGAIN: Duration = Duration::from_secs(3);
+
+/// Over this time a site spreads the dials that replace its connections.
+const RENEWAL_SPREAD_MICROS: u64 = 500_000;
+
 /// A connection that lasted so long was a good one: the next attempt is a first one again.
 const STEADY: Duration = Duration::from_secs(1);
 
 pub(crate) async fn run(shared: Arc<Shared>, peer: Arc<Peer>) {
     let mut attempt = 0;
+    // Attempts to replace a connection that is up.
+    let mut renewals = 0;
     let mut series = 0;
     let mut up_since: Option<Instant> = None;
     loop {
@@ -39,6 +47,7 @@ pub(crate) async fn run(shared: Arc<Shared>, peer: Arc<Peer>) {
             attempt = 0;
         }
         if !peer.wants_dial() {
+            renewals = 0;
             peer.changed.notified().await;
             continue;
         }
@@ -47,7 +56,8 @@ pub(crate) async fn run(shared: Arc<Shared>, peer: Arc<Peer>) {
         if std::mem::replace(&mut series, wanted) != wanted {
             attempt = 0;
         }
-        let pause = pause(attempt);
+        let renews = peer.is_up();
+        let pause = if renews { renewal_pause(renewals) } else { pause(attempt) };
         if !pause.is_zero() && !sleep_undisturbed(&peer, pause).await {
             // Something is new: the peer called, or a dial is wanted now.
             continue;
@@ -55,10 +65,15 @@ pub(crate) async fn run(shared: Arc<Shared>, peer: Arc<Peer>) {
         let id = shared.connection_id();
         if peer.begin_dial(id) {
             shared.metrics.dials.count();
-            dial(&shared, &peer, Dialing { id, series, attempt }, &addresses).await;
+            let attempt = if renews { renewals } else { attempt };
+            dial(&shared, &peer, Dialing { id, series, attempt, renews }, &addresses).await;
             peer.end_dial(id);
         }
-        attempt += 1;
+        if renews {
+            renewals += 1;
+        } else {
+            attempt += 1;
+        }
     }
 }
 
@@ -78,6 +93,8 @@ struct Dialing {
     series: u64,
     /// Its place in the series.
     attempt: usize,
+    /// It is to replace a connection that is up.
+    renews: bool,
 }
 
 async fn dial(shared: &Arc<Shared>, peer: &Arc<Peer>, dialing: Dialing, addresses: &[SocketAddr]) {
@@ -89,8 +106,13 @@ async fn dial(shared: &Arc<Shared>, peer: &Arc<Peer>, dialing: Dialing, addresse
                     return;
                 }
             }
-            Some(Err(error)) if error.kind() == io::ErrorKind::ConnectionRefused => refused += 1,
-            Some(Err(error)) => tracing::trace!(peer = %peer.site, %address, %error, "cannot connect"),
+            Some(Err(error)) => {
+                peer.note_problem(format!("{address}: {error}"));
+                match error.kind() {
+                    io::ErrorKind::ConnectionRefused => refused += 1,
+                    _ => tracing::trace!(peer = %peer.site, %address, %error, "cannot connect"),
+                }
+            }
             None => return,
         }
     }
@@ -148,9 +170,13 @@ async fn shake_hands(shared: &Arc<Shared>, peer: &Arc<Peer>, dialing: Dialing, t
         }
         Err(Failure::Refused(why)) => {
             shared.metrics.refuse(why);
-            match dialing.attempt == 0 {
-                true => tracing::warn!(peer = %peer.site, %why, "cannot link; trying again"),
-                false => tracing::debug!(peer = %peer.site, %why, "cannot link"),
+            peer.note_problem(why.to_string());
+            match (dialing.attempt, dialing.renews) {
+                (0, false) => tracing::warn!(peer = %peer.site, %why, "cannot link; trying again"),
+                (0, true) => {
+                    tracing::warn!(peer = %peer.site, %why, "no link with the new certificate yet; the old one is in use");
+                }
+                (_, _) => tracing::debug!(peer = %peer.site, %why, "cannot link"),
             }
             false
         }
@@ -165,11 +191,22 @@ fn patience(attempt: usize) -> Duration {
 /// The pause before an attempt, give or take a quarter, so that sites do not dial in step.
 fn pause(attempt: usize) -> Duration {
     let micros = PAUSES_MS[attempt.min(PAUSES_MS.len() - 1)] * 1000;
+    Duration::from_micros(micros - micros / 4 + jitter(micros / 2))
+}
+
+/// The pause before an attempt to replace a connection, which nothing waits for: spread, because a site replaces all of
+/// its connections at once.
+fn renewal_pause(attempt: usize) -> Duration {
+    let pause = if attempt == 0 { Duration::ZERO } else { RENEWAL_AGAIN };
+    pause + Duration::from_micros(jitter(RENEWAL_SPREAD_MICROS))
+}
+
+/// At random from nothing up to so much.
+fn jitter(micros: u64) -> u64 {
     let mut random = [0; 8];
     // Without randomness the pause is merely in step.
     let _ = SystemRandom::new().fill(&mut random);
-    let jitter = u64::from_le_bytes(random) % (micros / 2 + 1);
-    Duration::from_micros(micros - micros / 4 + jitter)
+    u64::from_le_bytes(random) % (micros + 1)
 }
 
 #[cfg(test)]

@@ -24,8 +24,10 @@ use super::peer::{Answer, CONFIRM, ConnectionId, Established, Peer};
 use super::{HelloRefused, Shared};
 use crate::Refusal;
 use crate::bids;
-use crate::cert::{CertError, Identity, Principal, Role, Serial};
+use crate::cert::{CertError, Certificate, Principal, Role};
+use crate::input::Down;
 use crate::probe::{Keys, Session};
+use crate::shown::Shown;
 use crate::socket::Socket;
 use crate::tls;
 use crate::trust::{Expect, Trust, Verifier};
@@ -42,13 +44,19 @@ pub(crate) struct Tls {
     client: ClientConfig,
     trust: Arc<Trust>,
     acceptor: TlsAcceptor,
+    shown: Arc<Shown>,
 }
 
 impl Tls {
-    pub(crate) fn new(identity: &Identity, trust: &Arc<Trust>) -> Result<Tls, CertError> {
-        let acceptor = tls::server_config(identity, trust, Expect::AnySite)?.into();
-        let client = (*tls::client_config(identity, trust, Expect::AnySite)?).clone();
-        Ok(Tls { client, trust: trust.clone(), acceptor })
+    pub(crate) fn new(shown: &Arc<Shown>, trust: &Arc<Trust>) -> Result<Tls, CertError> {
+        let acceptor = tls::accepting(shown, trust, Expect::AnySite)?.into();
+        let client = (*tls::connecting(shown, trust, Expect::AnySite)?).clone();
+        Ok(Tls { client, trust: trust.clone(), acceptor, shown: shown.clone() })
+    }
+
+    /// Of which identity a handshake that begins now is.
+    pub(super) fn generation(&self) -> u64 {
+        self.shown.generation()
     }
 
     fn connector(&self, expect: Expect) -> TlsConnector {
@@ -83,12 +91,13 @@ impl Shared {
         tcp: TcpStream,
     ) -> Result<(), Failure> {
         let remote = tcp.peer_addr().map_err(|_| Refusal::Abandoned)?;
+        let generation = self.tls.generation();
         let connector = self.tls.connector(Expect::Site(peer.site));
         // Sites are named by the URI in their certificate; the name here only fills the argument.
         let name = ServerName::IpAddress(IpAddr::V4(Ipv4Addr::from([0, 0, 0, 0])));
         let stream = connector.connect(name, Socket::new(tcp, Some(self.config.write_stuck))).await;
         let mut stream = TlsStream::from(stream.map_err(|error| Refusal::of_io(&error))?);
-        let (certified, serial) = self.certified(&stream, Expect::Site(peer.site))?;
+        let certificate = self.certified(&stream, Expect::Site(peer.site))?;
         if !peer.may_send_hello(id) {
             return Err(Failure::Crossed);
         }
@@ -104,11 +113,11 @@ impl Shared {
             }
             Some(_) | None => return Err(Refusal::BadHello.into()),
         };
-        let (site, incarnation) = self.check_hello(&certified, &hello)?;
+        let (site, incarnation) = self.check_hello(certificate.principal(), &hello)?;
         if site != peer.site {
             return Err(Refusal::WrongSite.into());
         }
-        self.establish(peer, stream, Some(remote), Made { id, incarnation, hello, serial })
+        self.establish(peer, stream, Some(remote), Made { id, incarnation, hello, certificate, generation })
     }
 
     /// The accepter's side.
@@ -117,16 +126,17 @@ impl Shared {
         id: ConnectionId,
         tcp: TcpStream,
     ) -> Result<(), Failure> {
+        let generation = self.tls.generation();
         let stream = self.tls.acceptor.accept(Socket::new(tcp, Some(self.config.write_stuck))).await;
         let mut stream = TlsStream::from(stream.map_err(|error| Refusal::of_io(&error))?);
-        let (certified, serial) = self.certified(&stream, Expect::AnySite)?;
+        let certificate = self.certified(&stream, Expect::AnySite)?;
         let hello = read(&mut stream, HELLO_BYTES_MAX).await?;
         if hello == bids::OPENING {
             // It lasts longer than a handshake may.
-            self.spawn_in_lobby(bids::serve(self.clone(), stream, certified, serial));
+            self.spawn_in_lobby(bids::serve(self.clone(), stream, certificate));
             return Ok(());
         }
-        let (site, incarnation) = match self.check_hello(&certified, &hello) {
+        let (site, incarnation) = match self.check_hello(certificate.principal(), &hello) {
             Ok(life) => life,
             Err(why) => return refuse(&mut stream, why).await,
         };
@@ -147,20 +157,21 @@ impl Shared {
             // The dialer's side of a crossed dial goes away without a word.
             Err(_) => return Err(Failure::Crossed),
         }
-        let made = self.establish(&peer, stream, None, Made { id, incarnation, hello, serial });
+        let made = Made { id, incarnation, hello, certificate, generation };
+        let made = self.establish(&peer, stream, None, made);
         drop(accepting);
         made
     }
 
     /// As which site a finished handshake has certified the other.
-    fn certified(&self, stream: &Stream, expect: Expect) -> Result<(Principal, Serial), Refusal> {
+    fn certified(&self, stream: &Stream, expect: Expect) -> Result<Certificate, Refusal> {
         let (_, connection) = stream.get_ref();
         let certificate = connection.peer_certificates().and_then(|chain| chain.first());
-        let (principal, serial) = self.trust.check(certificate.ok_or(Refusal::NoCertificate)?, expect)?;
-        match principal.role {
+        let certificate = self.trust.check(certificate.ok_or(Refusal::NoCertificate)?, expect)?;
+        match certificate.principal().role {
             // Nobody but this process may speak as this site.
             Role::Site(site) if site == self.me => Err(Refusal::WrongSite),
-            Role::Site(_) | Role::NamedSite => Ok((principal, serial)),
+            Role::Site(_) | Role::NamedSite => Ok(certificate),
             Role::Client | Role::Administrator => Err(Refusal::WrongRole),
         }
     }
@@ -207,11 +218,18 @@ impl Shared {
             id: made.id,
             incarnation: made.incarnation,
             hello: made.hello,
-            serial: made.serial,
+            certificate: made.certificate,
+            generation: made.generation,
             probes: probes.as_ref().map(|(_, session)| session.clone()),
             queue_bytes_max: self.config.queue_bytes_max,
         };
+        let certificate = established.certificate.clone();
         let Some(running) = peer.establish(established) else { return Err(Failure::Crossed) };
+        // Who it is may have come to be distrusted since the handshake looked, and after the links were gone through.
+        if let Err(why) = self.trust.still_trusts(&certificate) {
+            peer.down(running.id, Down::Expelled);
+            return Err(why.into());
+        }
         if let Some((socket, session)) = probes {
             socket.register(&session);
         }
@@ -229,7 +247,8 @@ struct Made {
     id: ConnectionId,
     incarnation: Incarnation,
     hello: Bytes,
-    serial: Serial,
+    certificate: Certificate,
+    generation: u64,
 }
 
 /// Gives the peer's dialer its turn again, however the accepter's side ends.

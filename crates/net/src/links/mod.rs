@@ -21,7 +21,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, PoisonError, RwLock};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
 use tokio::runtime::Handle;
@@ -29,10 +29,11 @@ use tokio::sync::watch;
 use wire::{Incarnation, SiteId};
 
 use crate::bids::Bidders;
-use crate::cert::{CertError, Identity, Principal, Role};
+use crate::cert::{CertError, Certificate, Principal, Role};
 use crate::input::{Down, InputSender};
 use crate::metrics::Metrics;
 use crate::probe::{Socket, Via};
+use crate::shown::Shown;
 use crate::trust::Trust;
 use crate::{Lobby, Refusal};
 use connection::Limits;
@@ -188,18 +189,18 @@ impl Links {
     /// Listens, and from now on answers as this site. The peers come with [`Links::set_peers`].
     pub async fn start(
         config: Config,
-        (me, identity): (SiteId, &Identity),
+        (me, shown): (SiteId, &Arc<Shown>),
         trust: Arc<Trust>,
         hello: Arc<dyn Hello>,
         inputs: InputSender,
         metrics: Arc<Metrics>,
     ) -> Result<Links, StartError> {
-        match identity.principal().role {
+        match shown.certificate().principal().role {
             Role::Site(site) if site == me => {}
             Role::NamedSite => {}
             Role::Site(_) | Role::Client | Role::Administrator => return Err(StartError::NotThisSite(me)),
         }
-        let tls = Tls::new(identity, &trust)?;
+        let tls = Tls::new(shown, &trust)?;
         let refused = |error| StartError::Listen(config.listen, error);
         let lobby = Lobby::start().map_err(StartError::Lobby)?;
         let listener = lobby.listen(config.listen).map_err(refused)?;
@@ -308,12 +309,40 @@ impl Links {
         }
     }
 
-    /// Breaks every connection whose certificate has been revoked since. Gives their number.
-    pub fn drop_revoked(&self) -> usize {
-        let trust = &self.shared.trust;
+    /// Breaks every connection whose certificate is not trusted any longer, because it was revoked or its authority
+    /// retired. Gives their number.
+    pub fn drop_distrusted(&self) -> usize {
+        let shared = &self.shared;
+        let peers = shared.peers.read().unwrap_or_else(PoisonError::into_inner);
+        let distrusted = |certificate: &Certificate| {
+            shared.trust.still_trusts(certificate).inspect_err(|why| shared.metrics.refuse(*why)).is_err()
+        };
+        peers.values().filter(|peer| peer.drop_certified(distrusted)).count()
+    }
+
+    /// Replaces every connection that shows an earlier identity of this site by one that shows the present one. Each is
+    /// in use until its successor is, so that nothing is down meanwhile; a peer that refuses the new identity keeps the
+    /// old connection, and is tried again.
+    pub fn refresh(&self) {
+        let generation = self.shared.tls.generation();
         let peers = self.shared.peers.read().unwrap_or_else(PoisonError::into_inner);
-        let dropped = peers.values().filter(|peer| peer.drop_revoked(|serial| trust.is_revoked(serial)));
-        dropped.inspect(|_| self.shared.metrics.refuse(crate::Refusal::Revoked)).count()
+        peers.values().for_each(|peer| peer.refresh(generation));
+    }
+
+    /// The certificate that a site has shown on the connection in use.
+    pub fn certificate(&self, site: SiteId) -> Option<Certificate> {
+        self.shared.known_peer(site)?.certificate()
+    }
+
+    /// Why there is no connection with a site, as far as this site's dials tell, and when it was last tried.
+    pub fn problem(&self, site: SiteId) -> Option<(SystemTime, String)> {
+        self.shared.known_peer(site)?.problem()
+    }
+
+    /// The sites with which a connection is in use.
+    pub fn linked(&self) -> Vec<SiteId> {
+        let peers = self.shared.peers.read().unwrap_or_else(PoisonError::into_inner);
+        peers.values().filter(|peer| peer.is_up()).map(|peer| peer.site).collect()
     }
 
     /// Whether a connection with this site is in use.
@@ -384,6 +413,8 @@ impl Shared {
         let mut peers = self.peers.write().unwrap_or_else(PoisonError::into_inner);
         let new = || {
             let peer = Arc::new(Peer::new(self.me, site, self.inputs.clone(), self.metrics.clone()));
+            // A handshake that has begun under an earlier identity is not the last one then.
+            peer.refresh(self.tls.generation());
             self.spawn(dial::run(self.clone(), peer.clone()));
             peer
         };

@@ -6,19 +6,23 @@
 //! lower id; in every other case the dial that has got as far as a Hello wins, and the other side gives its own
 //! up. The accepter uses the connection from the Confirm on, the dialer from the Welcome on. A dialer that has given
 //! up never confirms, so a crossed dial cannot replace the connection that beat it. A site dials only while it
-//! has no connection, so a confirmed new connection means that the peer has lost the old one: it replaces it.
+//! has no connection, or to have one that shows its new certificate; so a confirmed new connection means that the peer
+//! has lost the old one, or gives it up: it replaces it.
 //! The Confirm is the first packet of the dialer's queue, so that nothing can come between the decision and it.
+//!
+//! A dialer that gives up the old connection for the new one closes it before its Confirm has come. That end is no news
+//! to the accepter, who waits for the Confirm: it becomes news if the Confirm does not come.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
 use tokio::sync::{Notify, watch};
 use wire::{Incarnation, SiteId};
 
 use super::outbox::{Outbox, Outgoing, PROBE_BIT, Pushed};
-use crate::cert::Serial;
+use crate::cert::Certificate;
 use crate::input::{Down, Input, InputSender};
 use crate::metrics::Metrics;
 use crate::probe::Session;
@@ -84,15 +88,22 @@ struct State {
     series: u64,
     nudged: Option<Instant>,
     dial: Dial,
-    accepting: Option<ConnectionId>,
+    accepting: Option<(ConnectionId, Incarnation)>,
+    /// How the connection ended whose successor is being accepted.
+    superseded: Option<Down>,
     up: Option<Up>,
     newest: Incarnation,
+    /// Why the last dial that failed did, and when.
+    problem: Option<(SystemTime, String)>,
+    /// A connection is to show this site's identity of this generation, or a later one.
+    fresh: u64,
 }
 
 struct Up {
     id: ConnectionId,
     incarnation: Incarnation,
-    serial: Serial,
+    certificate: Certificate,
+    generation: u64,
     outbox: Outbox,
     wake: Arc<Notify>,
     stop: watch::Sender<bool>,
@@ -104,7 +115,10 @@ pub(crate) struct Established {
     pub(crate) id: ConnectionId,
     pub(crate) incarnation: Incarnation,
     pub(crate) hello: Bytes,
-    pub(crate) serial: Serial,
+    /// The peer's.
+    pub(crate) certificate: Certificate,
+    /// Of which of this site's identities it is.
+    pub(crate) generation: u64,
     pub(crate) probes: Option<Arc<Session>>,
     pub(crate) queue_bytes_max: usize,
 }
@@ -117,6 +131,13 @@ pub(crate) struct Running {
     pub(crate) stop: watch::Receiver<bool>,
 }
 
+impl State {
+    /// There is none, or one that is to be replaced, and the peer is not just making one.
+    fn lacks_connection(&self) -> bool {
+        self.accepting.is_none() && self.up.as_ref().is_none_or(|up| up.generation < self.fresh)
+    }
+}
+
 impl Peer {
     pub(crate) fn new(me: SiteId, site: SiteId, inputs: InputSender, metrics: Arc<Metrics>) -> Peer {
         let state = State {
@@ -125,8 +146,11 @@ impl Peer {
             nudged: None,
             dial: Dial::Idle,
             accepting: None,
+            superseded: None,
             up: None,
             newest: Incarnation(0),
+            problem: None,
+            fresh: 0,
         };
         Peer { site, me, state: Mutex::new(state), changed: Notify::new(), inputs, metrics }
     }
@@ -178,16 +202,40 @@ impl Peer {
         self.state().up.is_some()
     }
 
+    /// A dial has failed, for this reason.
+    pub(crate) fn note_problem(&self, problem: String) {
+        self.state().problem = Some((SystemTime::now(), problem));
+    }
+
+    /// Why there is no connection, as far as this site's dials tell.
+    pub(crate) fn problem(&self) -> Option<(SystemTime, String)> {
+        let state = self.state();
+        if state.up.is_none() { state.problem.clone() } else { None }
+    }
+
+    /// The certificate that the peer has shown on the connection in use.
+    pub(crate) fn certificate(&self) -> Option<Certificate> {
+        self.state().up.as_ref().map(|up| up.certificate.clone())
+    }
+
+    /// A connection that does not show this site's identity of this generation is to be replaced by one that does.
+    pub(crate) fn refresh(&self, generation: u64) {
+        let mut state = self.state();
+        state.fresh = state.fresh.max(generation);
+        drop(state);
+        self.changed.notify_one();
+    }
+
     /// Whether this site has a reason to dial.
     pub(crate) fn wants_dial(&self) -> bool {
         let state = self.state();
-        state.up.is_none() && state.accepting.is_none() && !state.addresses.is_empty()
+        state.lacks_connection() && !state.addresses.is_empty()
     }
 
     /// Begins a dial; false if there is no reason to.
     pub(crate) fn begin_dial(&self, id: ConnectionId) -> bool {
         let mut state = self.state();
-        let may = state.up.is_none() && state.accepting.is_none();
+        let may = state.lacks_connection();
         if may {
             state.dial = Dial::Connecting(id);
         }
@@ -231,15 +279,18 @@ impl Peer {
             state.dial = Dial::Idle;
             self.changed.notify_one();
         }
-        state.accepting = Some(id);
+        state.accepting = Some((id, incarnation));
         Answer::Welcome
     }
 
     /// The accepter's side did not come to a Confirm.
     pub(crate) fn end_accept(&self, id: ConnectionId) {
         let mut state = self.state();
-        if state.accepting == Some(id) {
+        if state.accepting.is_some_and(|(accepting, _)| accepting == id) {
             state.accepting = None;
+            if let Some(reason) = state.superseded.take() {
+                self.inputs.send(Input::Down { site: self.site, reason });
+            }
             drop(state);
             self.changed.notify_one();
         }
@@ -249,8 +300,8 @@ impl Peer {
     pub(crate) fn establish(&self, new: Established) -> Option<Running> {
         let mut state = self.state();
         let dialed = state.dial == Dial::HelloSent(new.id);
-        let accepted = state.accepting == Some(new.id);
-        if !(dialed && state.up.is_none() || accepted) || new.incarnation < state.newest {
+        let accepted = state.accepting.is_some_and(|(id, _)| id == new.id);
+        if !(dialed || accepted) || new.incarnation < state.newest {
             return None;
         }
         if dialed && state.accepting.is_some() && self.me > self.site {
@@ -266,15 +317,19 @@ impl Peer {
         state.dial = Dial::Idle;
         state.accepting = None;
         state.newest = new.incarnation;
+        state.problem = None;
         if let Some(old) = state.up.take() {
             self.finish(old, Down::Replaced);
+        } else if state.superseded.take().is_some() {
+            self.inputs.send(Input::Down { site: self.site, reason: Down::Replaced });
         }
         let (stop, stopped) = watch::channel(false);
         let wake = Arc::new(Notify::new());
         state.up = Some(Up {
             id: new.id,
             incarnation: new.incarnation,
-            serial: new.serial,
+            certificate: new.certificate,
+            generation: new.generation,
             outbox,
             wake: wake.clone(),
             stop,
@@ -304,8 +359,8 @@ impl Peer {
     }
 
     /// Ends the connection in use if its certificate is one of these.
-    pub(crate) fn drop_revoked(&self, is_revoked: impl Fn(&Serial) -> bool) -> bool {
-        self.down_if(|up| is_revoked(&up.serial), Down::Expelled)
+    pub(crate) fn drop_certified(&self, which: impl FnOnce(&Certificate) -> bool) -> bool {
+        self.down_if(|up| which(&up.certificate), Down::Expelled)
     }
 
     fn down_if(&self, which: impl FnOnce(&Up) -> bool, reason: Down) -> bool {
@@ -314,19 +369,30 @@ impl Peer {
             return false;
         }
         let up = state.up.take().expect("it was there under the same lock");
-        self.finish(up, reason);
+        let life = up.incarnation;
+        if reason == Down::Closed && state.accepting.is_some_and(|(_, incarnation)| incarnation == life) {
+            self.stop(up);
+            state.superseded = Some(reason);
+        } else {
+            self.finish(up, reason);
+        }
         drop(state);
         self.changed.notify_one();
         true
     }
 
     fn finish(&self, up: Up, reason: Down) {
+        self.stop(up);
+        self.inputs.send(Input::Down { site: self.site, reason });
+    }
+
+    /// Ends a connection's tasks, and says nothing.
+    fn stop(&self, up: Up) {
         self.metrics.connections_down.count();
         let _ = up.stop.send(true);
         if let Some(probes) = up.probes {
             probes.close();
         }
-        self.inputs.send(Input::Down { site: self.site, reason });
     }
 
     /// Every address refused a dial.
@@ -401,121 +467,5 @@ impl Peer {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::input::{Inputs, inputs};
-
-    fn peer(me: u32, site: u32) -> (Peer, Inputs) {
-        let (sender, receiver) = inputs();
-        (Peer::new(SiteId(me), SiteId(site), sender, Arc::default()), receiver)
-    }
-
-    fn new(id: u64, incarnation: u64) -> Established {
-        Established {
-            id: ConnectionId(id),
-            incarnation: Incarnation(incarnation),
-            hello: Bytes::new(),
-            serial: Serial::new(&[1]),
-            probes: None,
-            queue_bytes_max: 1 << 20,
-        }
-    }
-
-    /// Two sites dial each other at once; every order of the events that matter leaves one connection, the
-    /// same at both.
-    #[test]
-    fn crossed_dials_leave_the_lower_sites_connection() {
-        let (low, _low_inputs) = peer(1, 2);
-        let (high, _high_inputs) = peer(2, 1);
-        let (c1, c2) = (ConnectionId(1), ConnectionId(2));
-        assert!(low.begin_dial(c1) && high.begin_dial(c2));
-        assert!(low.may_send_hello(c1) && high.may_send_hello(c2));
-        assert_eq!(high.answer(c1, Incarnation(1)), Answer::Welcome);
-        assert_eq!(low.answer(c2, Incarnation(1)), Answer::Busy);
-        assert!(low.establish(new(1, 1)).is_some());
-        assert!(high.establish(new(1, 1)).is_some());
-        assert!(high.establish(new(2, 1)).is_none());
-    }
-
-    #[test]
-    fn of_two_welcomed_dials_only_the_lower_sites_is_confirmed() {
-        let (low, _low_inputs) = peer(1, 2);
-        let (high, _high_inputs) = peer(2, 1);
-        let (c1, c2) = (ConnectionId(1), ConnectionId(2));
-        assert!(low.begin_dial(c1) && high.begin_dial(c2));
-        assert!(low.may_send_hello(c1) && high.may_send_hello(c2));
-        assert_eq!(high.answer(c1, Incarnation(1)), Answer::Welcome);
-        assert!(low.establish(new(1, 1)).is_some());
-        // The higher site's Hello comes late, and the Welcome to it overtakes the lower site's Confirm.
-        assert_eq!(low.answer(c2, Incarnation(1)), Answer::Welcome);
-        assert!(high.establish(new(2, 1)).is_none());
-        assert!(high.establish(new(1, 1)).is_some());
-        low.end_accept(c2);
-        assert!(low.take(c1).is_some_and(|confirm| confirm.bytes() > 0));
-    }
-
-    #[test]
-    fn a_dial_without_a_hello_gives_way_to_one_with() {
-        let (low, _inputs) = peer(1, 2);
-        let (c1, c2) = (ConnectionId(1), ConnectionId(2));
-        assert!(low.begin_dial(c1));
-        assert_eq!(low.answer(c2, Incarnation(1)), Answer::Welcome);
-        assert!(!low.may_send_hello(c1), "the dial has been given up");
-        assert!(!low.begin_dial(ConnectionId(3)), "and no other begins");
-        low.end_accept(c2);
-        assert!(low.begin_dial(ConnectionId(3)));
-    }
-
-    #[test]
-    fn a_crossed_dial_that_was_given_up_does_not_replace_the_winner() {
-        let (low, _inputs) = peer(1, 2);
-        let (c1, c2) = (ConnectionId(1), ConnectionId(2));
-        assert!(low.begin_dial(c1) && low.may_send_hello(c1));
-        assert!(low.establish(new(1, 1)).is_some());
-        // The late hello of the other's dial: welcomed, but never confirmed.
-        assert_eq!(low.answer(c2, Incarnation(1)), Answer::Welcome);
-        low.end_accept(c2);
-        assert!(low.take(c1).is_some());
-    }
-
-    #[test]
-    fn a_confirmed_connection_replaces_one_that_the_peer_lost() {
-        let (high, mut inputs) = peer(2, 1);
-        for id in [1, 2] {
-            assert_eq!(high.answer(ConnectionId(id), Incarnation(id)), Answer::Welcome);
-            assert!(high.establish(new(id, id)).is_some());
-        }
-        assert!(matches!(inputs.try_recv(), Some(Input::Up { incarnation: Incarnation(1), .. })));
-        assert!(matches!(inputs.try_recv(), Some(Input::Down { reason: Down::Replaced, .. })));
-        assert!(matches!(inputs.try_recv(), Some(Input::Up { incarnation: Incarnation(2), .. })));
-        assert!(!high.hand_over(ConnectionId(1), |_| panic!("of the replaced connection")));
-        assert!(!high.down(ConnectionId(1), Down::Closed), "its end is nobody's news");
-    }
-
-    #[test]
-    fn a_nudge_begins_a_new_series_of_dials_but_not_too_often_nor_beside_a_connection() {
-        let (low, _inputs) = peer(1, 2);
-        let series = || low.addresses().1;
-        let start = Instant::now();
-        low.nudge(start);
-        assert_eq!(series(), 0, "nowhere to dial");
-        low.set_addresses(vec![SocketAddr::from(([127, 0, 0, 1], 1))]);
-        low.nudge(start);
-        assert_eq!(series(), 2);
-        low.nudge(start + NUDGE_EVERY / 2);
-        assert_eq!(series(), 2);
-        low.nudge(start + NUDGE_EVERY);
-        assert_eq!(series(), 3);
-        assert_eq!(low.answer(ConnectionId(1), Incarnation(1)), Answer::Welcome);
-        low.nudge(start + NUDGE_EVERY * 2);
-        assert_eq!(series(), 3, "the peer's own dial has come");
-    }
-
-    #[test]
-    fn an_earlier_life_is_refused() {
-        let (high, _inputs) = peer(2, 1);
-        assert_eq!(high.answer(ConnectionId(1), Incarnation(5)), Answer::Welcome);
-        assert!(high.establish(new(1, 5)).is_some());
-        assert_eq!(high.answer(ConnectionId(2), Incarnation(4)), Answer::Stale);
-    }
-}
+#[path = "peer_tests.rs"]
+mod tests;

@@ -8,7 +8,9 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use net::cert::{Authority, Identity, Principal, Role, Validity};
 use net::links::StartError;
-use net::{Config, Hello, HelloRefused, Input, InputSender, Inputs, Links, Metrics, PeerAddress, Trust};
+use net::{
+    Config, Hello, HelloRefused, Input, InputSender, Inputs, Links, Metrics, PeerAddress, Shown, Trust,
+};
 use rustls::pki_types::ServerName;
 use wire::{ClusterId, Incarnation, SiteId};
 
@@ -89,12 +91,21 @@ impl Site {
         hello: Says,
         config: Config,
     ) -> Result<Site, StartError> {
+        Site::start_as(&Shown::new(identity)?, trust, hello, config).await
+    }
+
+    pub async fn start_as(
+        shown: &Arc<Shown>,
+        trust: Arc<Trust>,
+        hello: Says,
+        config: Config,
+    ) -> Result<Site, StartError> {
         let metrics = Arc::new(Metrics::default());
         let (sender, inputs) = net::inputs();
         let site = SiteId(hello.site);
         let hello = Arc::new(hello);
         let links =
-            Links::start(config, (site, identity), trust, hello, sender.clone(), metrics.clone()).await?;
+            Links::start(config, (site, shown), trust, hello, sender.clone(), metrics.clone()).await?;
         Ok(Site { site, links, inputs, sender, metrics })
     }
 

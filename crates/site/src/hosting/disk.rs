@@ -25,7 +25,7 @@ pub(super) enum Job {
 }
 
 /// What a store says.
-pub(super) enum Said {
+pub(crate) enum Said {
     /// It is open, and this was its state.
     Opened(Box<Durable>, Served),
     /// It cannot be opened; the line says what to do.
@@ -178,7 +178,8 @@ fn folder_of(group: &GroupName) -> String {
     }
     let mut folder = "name-".to_owned();
     for three in name.as_bytes().chunks(3) {
-        let bits = three.iter().fold(0u32, |bits, byte| bits << 8 | u32::from(*byte)) << (8 * (3 - three.len()));
+        let bits =
+            three.iter().fold(0u32, |bits, byte| bits << 8 | u32::from(*byte)) << (8 * (3 - three.len()));
         let letters = (0..=three.len()).map(|n| LETTERS[(bits >> (18 - 6 * n)) as usize & 63]);
         folder.extend(letters.map(char::from));
     }

@@ -327,7 +327,12 @@ impl Hosting {
     }
 
     /// What a disk has said. An error is for the whole site.
-    pub(crate) fn handle_disk(&mut self, node: &mut Node, now: Time, (name, said): FromDisk) -> Result<(), Failed> {
+    pub(crate) fn handle_disk(
+        &mut self,
+        node: &mut Node,
+        now: Time,
+        (name, said): FromDisk,
+    ) -> Result<(), Failed> {
         let Some(hosted) = self.groups.get_mut(&name) else { return Ok(()) };
         match said {
             Said::Opened(machine, state) => {
@@ -414,10 +419,12 @@ impl Hosting {
             Event::Answer { client, sequence, answer } => {
                 let answer = match answer {
                     Answer::Applied(answer) => Ok(answer),
-                    Answer::AppliedLong => Err(HostError::Unknown("it was done; its answer was too long to be kept")),
-                    Answer::Refused(Refused::Answered) => {
-                        Err(HostError::Unknown("it was done and answered before, and the answer is forgotten"))
+                    Answer::AppliedLong => {
+                        Err(HostError::Unknown("it was done; its answer was too long to be kept"))
                     }
+                    Answer::Refused(Refused::Answered) => Err(HostError::Unknown(
+                        "it was done and answered before, and the answer is forgotten",
+                    )),
                     Answer::Refused(Refused::Forgotten) => {
                         Err(HostError::Unknown("this client was silent for too long and is forgotten"))
                     }
@@ -444,7 +451,9 @@ impl Hosting {
                 return Err(Failed::Disk(format!("a write to the store of {name} failed")));
             }
             Event::Fatal(Fatal::Diverged) => {
-                return Err(Failed::Disk(format!("the store of {name} differs from what the group has committed")));
+                return Err(Failed::Disk(format!(
+                    "the store of {name} differs from what the group has committed"
+                )));
             }
         }
         Ok(())
@@ -583,8 +592,12 @@ impl Hosting {
             return;
         }
         let sequence = self.sequence + 1;
-        let request =
-            Request { client: self.client(), sequence, answered: self.sequence, payload: map::Request::Tick.encode() };
+        let request = Request {
+            client: self.client(),
+            sequence,
+            answered: self.sequence,
+            payload: map::Request::Tick.encode(),
+        };
         if let Some(mut group) = node.durable(now, name)
             && group.propose(time, request).is_ok()
         {
@@ -654,7 +667,9 @@ impl Watcher {
             return None;
         }
         match map.changes_since(self.since, &self.prefix) {
-            Ok(changes) if changes.changes.is_empty() => Some(Watcher { since: changes.upto.max(self.since), ..self }),
+            Ok(changes) if changes.changes.is_empty() => {
+                Some(Watcher { since: changes.upto.max(self.since), ..self })
+            }
             told => {
                 let _ = self.told.send(Ok(told));
                 None

@@ -6,7 +6,7 @@ use tools::catalog::{Catalog, Kind};
 use tools::map::Map;
 
 /// One group's state at this site.
-pub(super) enum Served {
+pub(crate) enum Served {
     Catalog(Catalog),
     Map(Box<Map>),
 }

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
-use net::cert::Serial;
+use net::cert::Certificate;
 use net::{Gate, Refusal, Socket, Trust};
 use serde_json::{Map, Value};
 use stack::ReplyTo;
@@ -22,6 +22,7 @@ use wire::session::{
 use super::{events, requests, translate};
 use crate::handle::{Events, Handle};
 use crate::metrics::Metrics;
+use crate::outlook::Outlook;
 
 /// What a client may be sent before it grants more: the bytes of messages, and of each message its cost.
 const CREDIT_BYTES: u64 = 1 << 20;
@@ -54,6 +55,8 @@ pub struct Site {
     pub(crate) refusals: Arc<net::Metrics>,
     /// Which certificates are revoked.
     pub(crate) trust: Arc<Trust>,
+    /// What is seen of the cluster beside the node.
+    pub(crate) outlook: Arc<Outlook>,
     /// Remote connections that have not introduced themselves.
     pub(crate) gate: Gate,
 }
@@ -89,19 +92,19 @@ impl Site {
             }
         };
         let certificate = stream.get_ref().1.peer_certificates()?.first()?;
-        let (principal, serial) = net::cert::identify(certificate).ok()?;
-        let principal = match principal.role {
+        let certificate = Certificate::read(certificate.clone()).ok()?;
+        let principal = match certificate.principal().role {
             net::cert::Role::Administrator => Principal::Administer,
             net::cert::Role::Client => Principal::Member,
             net::cert::Role::Site(_) | net::cert::Role::NamedSite => Principal::Observe,
         };
-        Some((stream, Entrant { principal: Some(principal), serial: Some(serial) }))
+        Some((stream, Entrant { principal: Some(principal), certificate: Some(certificate) }))
     }
 
-    /// Returns when the certificate is revoked; who came without one stays.
-    async fn until_revoked(&self, serial: Option<&Serial>) {
-        match serial {
-            Some(serial) => self.trust.until_revoked(serial).await,
+    /// Returns when the certificate is not trusted any longer; who came without one stays.
+    async fn until_distrusted(&self, certificate: Option<&Certificate>) -> Refusal {
+        match certificate {
+            Some(certificate) => self.trust.until_distrusted(certificate).await,
             None => std::future::pending().await,
         }
     }
@@ -111,8 +114,8 @@ impl Site {
 pub(super) struct Entrant {
     /// What it may do; none: not even enter.
     pub(super) principal: Option<Principal>,
-    /// The serial number of its certificate, if it has come with one.
-    pub(super) serial: Option<Serial>,
+    /// Its certificate, if it has come with one.
+    pub(super) certificate: Option<Certificate>,
 }
 
 pub(super) struct Connection {
@@ -150,8 +153,8 @@ pub(super) enum End {
     InOrder,
     /// It went away, or broke the rules; the line is for it.
     Broken(Option<String>),
-    /// Its certificate has been revoked.
-    Revoked,
+    /// Its certificate is not trusted any longer.
+    Distrusted(Refusal),
 }
 
 impl Connection {
@@ -190,7 +193,7 @@ impl Connection {
             let passing_on = tokio::spawn(events::pass_on(Arc::clone(&shared), events));
             let end = tokio::select! {
                 end = requests::serve(&shared, &mut read, decoder) => end,
-                () = self.site.until_revoked(self.entrant.serial.as_ref()) => End::Revoked,
+                why = self.site.until_distrusted(self.entrant.certificate.as_ref()) => End::Distrusted(why),
             };
             passing_on.abort();
             asking.inspect(|asking| asking.abort());
@@ -198,10 +201,14 @@ impl Connection {
                 End::Broken(Some(why)) => {
                     let _ = out.try_send(vec![line(&Event::Going { why: why.clone(), error: None })]);
                 }
-                End::Revoked => {
-                    self.site.refusals.refuse(Refusal::Revoked);
-                    tracing::info!(%process, "a session's certificate has been revoked: the session is cut");
-                    let why = "the certificate of this session has been revoked; ask for another".to_owned();
+                End::Distrusted(why) => {
+                    self.site.refusals.refuse(*why);
+                    tracing::info!(%process, %why, "a session's certificate is not trusted any longer: it is cut");
+                    let why = match why {
+                        Refusal::Revoked => "has been revoked",
+                        _ => "is of an authority that has been retired",
+                    };
+                    let why = format!("the certificate of this session {why}; ask for another");
                     // To a client that does not read it can't be said.
                     let _ = out.try_send(vec![line(&Event::Going { why, error: Some(ErrorCode::Revoked) })]);
                 }

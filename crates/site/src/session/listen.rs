@@ -56,7 +56,7 @@ pub async fn serve(listener: UnixListener, site: Arc<Site>, places: Arc<Semaphor
             Ok((stream, _)) => {
                 let site = Arc::clone(&site);
                 tokio::spawn(async move {
-                    let entrant = Entrant { principal: unix_principal(&stream, &site), serial: None };
+                    let entrant = Entrant { principal: unix_principal(&stream, &site), certificate: None };
                     let (read, write) = stream.into_split();
                     Connection::new(site, entrant).run(read, write).await;
                     drop(place);

@@ -12,6 +12,7 @@ use wire::session::{self, Decoder, Failure, Op, Principal, Request};
 
 use super::casts::{Cast, Lanes};
 use super::connection::{End, Shared, done, failed, next_item, object};
+use super::maps;
 use super::translate::{self, group_name};
 
 /// Requests of one session that may be in work; more wait to be read.
@@ -58,11 +59,15 @@ pub(super) async fn serve<R: AsyncRead + Unpin>(
                 let Ok(place) = Arc::clone(&places).acquire_owned().await else { return End::Broken(None) };
                 let shared = Arc::clone(shared);
                 tokio::spawn(async move {
-                    let answer = match run(&shared, op, item.body).await {
-                        Ok(result) => done(id, result, 0),
-                        Err(failure) => failed(id, failure),
+                    let ran = match maps::is_one(&op) {
+                        true => maps::run(&shared, op, item.body).await,
+                        false => run(&shared, op, item.body).await.map(|result| (result, Bytes::new())),
                     };
-                    shared.answer(answer, Bytes::new()).await;
+                    let (answer, body) = match ran {
+                        Ok((result, body)) => (done(id, result, body.len()), body),
+                        Err(failure) => (failed(id, failure), Bytes::new()),
+                    };
+                    shared.answer(answer, body).await;
                     drop(place);
                 });
             }
@@ -104,7 +109,11 @@ async fn run(shared: &Shared, op: Op, body: Bytes) -> Result<Map<String, Value>,
             handle.flush(process, group_name(&group)?).await.map_err(refused)?;
             Ok(Map::new())
         }
-        Op::Status => Ok(object(translate::status(&handle.status().await.map_err(refused)?))),
+        Op::Status => {
+            let status = handle.status().await.map_err(refused)?;
+            shared.site.outlook.observe(&status.sites);
+            Ok(object(translate::status(&status, &shared.site.outlook)))
+        }
         Op::Groups => {
             let status = handle.status().await.map_err(refused)?;
             let groups: Vec<_> =
@@ -143,6 +152,12 @@ async fn run(shared: &Shared, op: Op, body: Bytes) -> Result<Map<String, Value>,
             Ok(Map::new())
         }
         Op::Hello { .. } => Err(translate::bad("hello was said already")),
+        Op::CreateMap { .. }
+        | Op::Put { .. }
+        | Op::Delete { .. }
+        | Op::Get { .. }
+        | Op::List { .. }
+        | Op::Changes { .. } => Err(translate::bad("handled with the other requests of maps")),
         Op::Cast { .. } | Op::Alive { .. } | Op::Credit { .. } | Op::Bye => {
             Err(translate::bad("handled where requests are read"))
         }

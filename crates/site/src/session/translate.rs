@@ -9,6 +9,7 @@ use wire::session::{self, ErrorCode, Failure, GotReply, LeftMember, NamedReplies
 use wire::{GroupName, Incarnation, MemberId, ProcessId, SiteId, SiteIncarnation};
 
 use crate::handle::RequestError;
+use crate::outlook::Outlook;
 
 /// A failure with its code and its line for people.
 pub(super) fn failure(error: ErrorCode, message: impl Into<String>) -> Failure {
@@ -161,7 +162,7 @@ fn why_name(why: Why) -> &'static str {
     }
 }
 
-pub(super) fn status(status: &Status) -> serde_json::Value {
+pub(super) fn status(status: &Status, outlook: &Outlook) -> serde_json::Value {
     let site = |site: &stack::SiteSummary| {
         let state = match site.state {
             SiteState::Up => "up",
@@ -173,10 +174,14 @@ pub(super) fn status(status: &Status) -> serde_json::Value {
             SiteState::Suspected => Some("does not answer"),
             SiteState::Down => Some("not in the view"),
         };
-        serde_json::json!({
+        let mut object = serde_json::json!({
             "name": site.name, "id": site.site.0, "state": state, "rank": site.rank, "lacks": lacks,
             "incarnation": site.incarnation.map(|incarnation| incarnation.0),
-        })
+        });
+        for (key, value) in outlook.describe(site) {
+            object[key] = value;
+        }
+        object
     };
     let groups: Vec<_> = status.groups.iter().map(|group| view(&group.view, None, &[])).collect();
     serde_json::json!({
@@ -186,6 +191,7 @@ pub(super) fn status(status: &Status) -> serde_json::Value {
         "sites": status.sites.iter().map(site).collect::<Vec<_>>(),
         "groups": groups,
         "waiting_for": status.waiting_for,
+        "authorities": outlook.authorities(),
     })
 }
 

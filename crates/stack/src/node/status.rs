@@ -16,6 +16,20 @@ impl Node {
     /// The cluster, as this site sees it.
     pub fn status(&self) -> Status {
         let learned = self.service.as_ref().and_then(Service::view);
+        let attached = self.interface.core().filter(|_| !self.config.mserver);
+        Status {
+            view: self.view_id().or(attached.map(|(view, _, _)| view)),
+            primary: learned.map_or(attached.is_some_and(|(_, primary, _)| primary), |l| l.step.primary),
+            position: learned.map_or(0, |learned| learned.step.position),
+            sites: self.sites(),
+            groups: self.group_views().into_iter().map(|view| GroupSummary { view }).collect(),
+            waiting_for: self.waiting_for(),
+        }
+    }
+
+    /// The sites that are known, by number, as this site sees them.
+    pub fn sites(&self) -> Vec<SiteSummary> {
+        let learned = self.service.as_ref().and_then(Service::view);
         let mut sites: BTreeMap<SiteId, SiteSummary> = BTreeMap::new();
         let me = (self.config.me.site, self.config.name.clone());
         for (site, name) in self.config.known.iter().cloned().chain([me]) {
@@ -51,14 +65,7 @@ impl Node {
                 summary.state = SiteState::Suspected;
             }
         }
-        Status {
-            view: self.view_id().or(attached.map(|(view, _, _)| view)),
-            primary: learned.map_or(attached.is_some_and(|(_, primary, _)| primary), |l| l.step.primary),
-            position: learned.map_or(0, |learned| learned.step.position),
-            sites: sites.into_values().collect(),
-            groups: self.group_views().into_iter().map(|view| GroupSummary { view }).collect(),
-            waiting_for: self.waiting_for(),
-        }
+        sites.into_values().collect()
     }
 
     /// The sites of the first view of the line, with the stores that they had then; empty while this site knows of none,

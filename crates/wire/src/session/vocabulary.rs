@@ -184,6 +184,79 @@ pub enum Op {
         /// The group that goes on.
         into: String,
     },
+    /// Let there be a durable map.
+    CreateMap {
+        /// Its name.
+        map: String,
+    },
+    /// Give a key of a durable map the request's body as value. Answered when enough disks have it.
+    Put {
+        /// The map's name.
+        map: String,
+        /// Which key: 1 byte to 1 KiB.
+        key: String,
+        /// After so many milliseconds the key is gone.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        ttl_ms: Option<u64>,
+        /// Only if this holds before.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        only_if: Option<Condition>,
+        /// What makes a repeat of it harmless, at this site or another.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        once: Option<Once>,
+    },
+    /// Take a key of a durable map away.
+    Delete {
+        /// The map's name.
+        map: String,
+        /// Which key.
+        key: String,
+        /// Only if this holds before.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        only_if: Option<Condition>,
+        /// What makes a repeat of it harmless, at this site or another.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        once: Option<Once>,
+    },
+    /// The value of a key of a durable map: the answer's body.
+    Get {
+        /// The map's name.
+        map: String,
+        /// Which key.
+        key: String,
+        /// As it is at this site, which may be behind.
+        #[serde(default, skip_serializing_if = "is_false")]
+        local: bool,
+    },
+    /// Keys of a durable map, in order; the answer's body is their values, one after another.
+    List {
+        /// The map's name.
+        map: String,
+        /// What they begin with.
+        #[serde(default)]
+        prefix: String,
+        /// Only those behind this one.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        after: Option<String>,
+        /// At most so many.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        limit: Option<usize>,
+        /// As they are at this site, which may be behind.
+        #[serde(default, skip_serializing_if = "is_false")]
+        local: bool,
+    },
+    /// What has changed in a durable map, as soon as there is something; the answer's body is the values that were put,
+    /// one after another.
+    Changes {
+        /// The map's name.
+        map: String,
+        /// Behind this revision; none: from now on.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        since: Option<u64>,
+        /// Of keys that begin with this.
+        #[serde(default)]
+        prefix: String,
+    },
     /// The site leaves in order and stops.
     Stop,
     /// The session ends in order: its memberships are left, not failed.
@@ -287,6 +360,10 @@ pub enum ErrorCode {
     Interrupted,
     /// The message is too large.
     TooLarge,
+    /// A condition did not hold. Nothing has changed.
+    Unmet,
+    /// What is asked for has been forgotten: begin anew.
+    Compacted,
     /// The site is going down.
     Stopping,
     /// The certificate of the session has been revoked.
@@ -294,6 +371,62 @@ pub enum ErrorCode {
     /// A code that this version does not know.
     #[serde(other)]
     Unknown,
+}
+
+/// What must hold of a key before it is changed. Exactly one of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Condition {
+    /// There is no such key.
+    Absent,
+    /// There is one.
+    Present,
+    /// It was changed last at this revision.
+    Revision(u64),
+}
+
+/// A client's name for a write: a repeat under the same name is answered as the first was.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Once {
+    /// 32 hexadecimal digits, drawn at random once.
+    pub client: String,
+    /// The client's number for it, from 1.
+    pub sequence: u64,
+    /// Every write up to this number has been answered.
+    #[serde(default)]
+    pub answered: u64,
+}
+
+/// A pair of a durable map, without its value.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PairHeader {
+    /// Its key.
+    pub key: String,
+    /// The revision at which it was changed last.
+    pub revision: u64,
+    /// The revision at which it came to be.
+    pub created: u64,
+    /// How often it was put since.
+    pub versions: u64,
+    /// When it goes, in milliseconds since 1970.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires_ms: Option<u64>,
+    /// Bytes of its value.
+    pub len: usize,
+}
+
+/// One change of a durable map, without the value.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ChangeHeader {
+    /// Which key.
+    pub key: String,
+    /// At which revision.
+    pub revision: u64,
+    /// `put`, `deleted` or `expired`.
+    pub what: String,
+    /// Bytes of the value, if it was put.
+    #[serde(default)]
+    pub len: usize,
 }
 
 /// A group's view, as sessions and `--json` show it.

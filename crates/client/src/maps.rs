@@ -1,0 +1,135 @@
+//! Durable maps over a session.
+
+use bytes::Bytes;
+use serde_json::{Map, Value};
+use wire::session::{ChangeHeader, Condition, Once, Op, PairHeader};
+
+use crate::session::{Error, Session};
+
+/// A pair of a durable map.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pair {
+    /// Its key, revisions, and when it goes.
+    pub header: PairHeader,
+    /// Its value.
+    pub value: Bytes,
+}
+
+/// One page of a durable map.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Page {
+    /// Pairs with rising keys.
+    pub pairs: Vec<Pair>,
+    /// The key behind which to go on; none: that was all.
+    pub after: Option<String>,
+}
+
+/// One change of a durable map.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Change {
+    /// Which key, when, and what became of it.
+    pub header: ChangeHeader,
+    /// The value, if it was put.
+    pub value: Bytes,
+}
+
+/// What a write says beside key and value.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct WriteOptions {
+    /// After so many milliseconds a key that is put is gone.
+    pub ttl_ms: Option<u64>,
+    /// Only if this holds before.
+    pub only_if: Option<Condition>,
+    /// What makes a repeat of it harmless, at this site or another.
+    pub once: Option<Once>,
+}
+
+impl Session {
+    /// Lets there be a durable map, on the stores that count in the cluster's catalog.
+    pub async fn create_map(&self, map: &str) -> Result<(), Error> {
+        self.request(Op::CreateMap { map: map.to_owned() }, Bytes::new()).await.map(drop)
+    }
+
+    /// Gives a key a value. Gives the revision, when enough disks have it.
+    pub async fn put(&self, map: &str, key: &str, value: Bytes, options: WriteOptions) -> Result<u64, Error> {
+        let WriteOptions { ttl_ms, only_if, once } = options;
+        let op = Op::Put { map: map.to_owned(), key: key.to_owned(), ttl_ms, only_if, once };
+        revision(&self.request(op, value).await?.0)
+    }
+
+    /// Takes a key away. Gives the revision, and whether there was one.
+    pub async fn delete(&self, map: &str, key: &str, options: WriteOptions) -> Result<(u64, bool), Error> {
+        let WriteOptions { ttl_ms: _, only_if, once } = options;
+        let op = Op::Delete { map: map.to_owned(), key: key.to_owned(), only_if, once };
+        let (result, _) = self.request(op, Bytes::new()).await?;
+        Ok((revision(&result)?, result.get("previous").is_some_and(|previous| !previous.is_null())))
+    }
+
+    /// The value of a key: as of now, or as it is at this site (`local`).
+    pub async fn get(&self, map: &str, key: &str, local: bool) -> Result<Option<Pair>, Error> {
+        let op = Op::Get { map: map.to_owned(), key: key.to_owned(), local };
+        let (result, value) = self.request(op, Bytes::new()).await?;
+        if result.get("found").and_then(Value::as_bool) != Some(true) {
+            return Ok(None);
+        }
+        let header = serde_json::from_value(Value::Object(result)).map_err(protocol)?;
+        Ok(Some(Pair { header, value }))
+    }
+
+    /// Keys that begin with a prefix, in order, behind one if it is given.
+    pub async fn list(
+        &self,
+        map: &str,
+        prefix: &str,
+        after: Option<String>,
+        limit: Option<usize>,
+        local: bool,
+    ) -> Result<Page, Error> {
+        let op = Op::List { map: map.to_owned(), prefix: prefix.to_owned(), after, limit, local };
+        let (mut result, mut body) = self.request(op, Bytes::new()).await?;
+        let headers: Vec<PairHeader> = field(&mut result, "pairs")?;
+        let pairs = headers.into_iter().map(|header| {
+            let value = cut(&mut body, header.len)?;
+            Ok(Pair { header, value })
+        });
+        Ok(Page { pairs: pairs.collect::<Result<_, Error>>()?, after: field(&mut result, "after")? })
+    }
+
+    /// What has changed behind a revision (none: from now on), of keys that begin with a prefix, as soon as there is
+    /// something. Gives the revision to go on from, at this site or another.
+    pub async fn changes(
+        &self,
+        map: &str,
+        since: Option<u64>,
+        prefix: &str,
+    ) -> Result<(Vec<Change>, u64), Error> {
+        let op = Op::Changes { map: map.to_owned(), since, prefix: prefix.to_owned() };
+        let (mut result, mut body) = self.request(op, Bytes::new()).await?;
+        let headers: Vec<ChangeHeader> = field(&mut result, "changes")?;
+        let changes = headers.into_iter().map(|header| {
+            let value = cut(&mut body, header.len)?;
+            Ok(Change { header, value })
+        });
+        Ok((changes.collect::<Result<_, Error>>()?, field(&mut result, "upto")?))
+    }
+}
+
+fn revision(result: &Map<String, Value>) -> Result<u64, Error> {
+    let revision = result.get("revision").and_then(Value::as_u64);
+    revision.ok_or_else(|| protocol("an answer without its revision"))
+}
+
+fn field<T: serde::de::DeserializeOwned>(result: &mut Map<String, Value>, name: &str) -> Result<T, Error> {
+    serde_json::from_value(result.remove(name).unwrap_or(Value::Null)).map_err(protocol)
+}
+
+fn cut(body: &mut Bytes, len: usize) -> Result<Bytes, Error> {
+    if len > body.len() {
+        return Err(protocol("an answer with fewer bytes than it says"));
+    }
+    Ok(body.split_to(len))
+}
+
+fn protocol(error: impl ToString) -> Error {
+    Error::Protocol(error.to_string())
+}

@@ -1,0 +1,180 @@
+//! A session's requests for durable maps. Keys are text here; values are bytes, and travel as bodies.
+
+use bytes::{BufMut, Bytes, BytesMut};
+use durable::ClientId;
+use serde_json::{Map as Object, Value, json};
+use tools::map::{self, Answer, Change, Changes, Delete, Listed, Pair, Put, What};
+use wire::GroupName;
+use wire::session::{ChangeHeader, Condition, ErrorCode, Failure, Once, Op, PairHeader, Principal};
+
+use super::connection::{Shared, object};
+use super::translate::{bad, failure, group_name};
+use crate::hosting::{HostError, Write};
+
+/// Keys that are listed if nothing is said.
+const LIST_DEFAULT: usize = 1_000;
+
+type Answered = Result<(Object<String, Value>, Bytes), Failure>;
+
+pub(super) fn is_one(op: &Op) -> bool {
+    matches!(
+        op,
+        Op::CreateMap { .. }
+            | Op::Put { .. }
+            | Op::Delete { .. }
+            | Op::Get { .. }
+            | Op::List { .. }
+            | Op::Changes { .. }
+    )
+}
+
+/// Runs one of them.
+pub(super) async fn run(shared: &Shared, op: Op, body: Bytes) -> Answered {
+    let handle = &shared.site.handle;
+    match op {
+        Op::CreateMap { map } => {
+            shared.may(Principal::Member)?;
+            handle.create_map(group_name(&map)?).await.map_err(refused)?;
+            Ok((Object::new(), Bytes::new()))
+        }
+        Op::Put { map, key, ttl_ms, only_if, once } => {
+            let only_if = only_if.map(condition);
+            let put = Put { key: key.as_bytes(), value: &body, ttl_ms, only_if };
+            write(shared, &map, map::Request::Put(put), once).await
+        }
+        Op::Delete { map, key, only_if, once } => {
+            let delete = Delete { key: key.as_bytes(), only_if: only_if.map(condition) };
+            write(shared, &map, map::Request::Delete(delete), once).await
+        }
+        Op::Get { map, key, local } => {
+            shared.may(Principal::Client)?;
+            let look = move |map: &map::Map| map.get(key.as_bytes(), map.clock()).cloned();
+            match handle.read_map(group_name(&map)?, local, look).await.map_err(refused)? {
+                Some(pair) => Ok((with_found(header(&pair)), pair.value_bytes())),
+                None => Ok((object(json!({"found": false})), Bytes::new())),
+            }
+        }
+        Op::List { map, prefix, after, limit, local } => {
+            shared.may(Principal::Client)?;
+            let look = move |map: &map::Map| {
+                let after = after.as_deref().map(str::as_bytes);
+                map.list(prefix.as_bytes(), after, limit.unwrap_or(LIST_DEFAULT), map.clock())
+            };
+            listed(&handle.read_map(group_name(&map)?, local, look).await.map_err(refused)?)
+        }
+        Op::Changes { map, since, prefix } => {
+            shared.may(Principal::Client)?;
+            let map = group_name(&map)?;
+            let since = match since {
+                Some(since) => since,
+                None => handle.read_map(map.clone(), false, map::Map::revision).await.map_err(refused)?,
+            };
+            changes(shared, map, since, prefix).await
+        }
+        _ => Err(bad("no request of a map")),
+    }
+}
+
+async fn write(shared: &Shared, map: &str, request: map::Request<'_>, once: Option<Once>) -> Answered {
+    shared.may(Principal::Client)?;
+    let (client, sequence, answered) = match once {
+        Some(Once { client, sequence, answered }) => (client_id(&client)?, sequence, answered),
+        // Nobody repeats it: a name of its own does.
+        None => (ClientId(net::random().to_be_bytes()), 1, 0),
+    };
+    let write = Write { client, sequence, answered, payload: request.encode() };
+    let answer = shared.site.handle.write_map(group_name(map)?, write).await.map_err(refused)?;
+    let unreadable =
+        || failure(ErrorCode::Interrupted, "the answer is of a later version; upgrade this site");
+    match Answer::decode(&answer).map_err(|_| unreadable())? {
+        Answer::Done { revision, previous } => {
+            Ok((object(json!({"revision": revision, "previous": previous})), Bytes::new()))
+        }
+        Answer::Unmet { found, .. } => Err(failure(
+            ErrorCode::Unmet,
+            match found {
+                Some(found) => {
+                    format!("the condition does not hold: the key was changed at revision {}", found.modified)
+                }
+                None => "the condition does not hold: there is no such key".to_owned(),
+            },
+        )),
+        Answer::Full { counted, quota } => Err(failure(
+            ErrorCode::TooLarge,
+            format!("the map is full: it counts {counted} bytes and may have {quota}; delete something"),
+        )),
+        Answer::Malformed(fault) => Err(bad(fault.to_string())),
+        Answer::Batch { .. } => Err(unreadable()),
+    }
+}
+
+/// Waits for changes. Whoever goes away is waited for no longer.
+async fn changes(shared: &Shared, map: GroupName, since: u64, prefix: String) -> Answered {
+    let wait = shared.site.handle.map_changes(map, since, prefix.into_bytes().into());
+    let told = tokio::select! {
+        told = wait => told.map_err(refused)?,
+        () = shared.out.closed() => return Err(failure(ErrorCode::Stopping, "the session is over")),
+    };
+    let Changes { changes, upto } =
+        told.map_err(|compacted| failure(ErrorCode::Compacted, compacted.to_string()))?;
+    let mut body = BytesMut::new();
+    let mut headers = Vec::new();
+    for Change { revision, what } in &changes {
+        let (what, key, value): (_, &[u8], &[u8]) = match what {
+            What::Put(pair) => ("put", pair.key(), pair.value()),
+            What::Deleted(key) => ("deleted", key, &[]),
+            What::Expired(key) => ("expired", key, &[]),
+        };
+        body.put_slice(value);
+        headers.push(ChangeHeader {
+            key: String::from_utf8_lossy(key).into_owned(),
+            revision: *revision,
+            what: what.to_owned(),
+            len: value.len(),
+        });
+    }
+    Ok((object(json!({"changes": headers, "upto": upto})), body.freeze()))
+}
+
+fn listed(listed: &Listed) -> Answered {
+    let mut body = BytesMut::new();
+    listed.pairs.iter().for_each(|pair| body.put_slice(pair.value()));
+    let pairs: Vec<PairHeader> = listed.pairs.iter().map(header).collect();
+    let after = listed.after.as_ref().map(|key| String::from_utf8_lossy(key).into_owned());
+    Ok((object(json!({"pairs": pairs, "after": after})), body.freeze()))
+}
+
+fn header(pair: &Pair) -> PairHeader {
+    PairHeader {
+        key: String::from_utf8_lossy(pair.key()).into_owned(),
+        revision: pair.modified(),
+        created: pair.created(),
+        versions: pair.versions(),
+        expires_ms: pair.expires(),
+        len: pair.value().len(),
+    }
+}
+
+fn with_found(header: PairHeader) -> Object<String, Value> {
+    let mut result = object(serde_json::to_value(header).unwrap_or(Value::Null));
+    result.insert("found".to_owned(), Value::Bool(true));
+    result
+}
+
+fn condition(condition: Condition) -> map::Condition<'static> {
+    match condition {
+        Condition::Absent => map::Condition::Absent,
+        Condition::Present => map::Condition::Present,
+        Condition::Revision(revision) => map::Condition::Revision(revision),
+    }
+}
+
+fn client_id(text: &str) -> Result<ClientId, Failure> {
+    let parsed = (text.len() == 32).then(|| u128::from_str_radix(text, 16).ok()).flatten();
+    let number = parsed.ok_or_else(|| bad("once.client: 32 hexadecimal digits"))?;
+    Ok(ClientId(number.to_be_bytes()))
+}
+
+fn refused(error: HostError) -> Failure {
+    failure(error.code(), error.to_string())
+}
