@@ -82,3 +82,18 @@ fn a_process_that_ends_takes_nothing_with_it() {
     disk.restart();
     assert_eq!(disk.contents("file").as_deref(), Some(&[1; 1000][..]));
 }
+
+#[test]
+fn a_name_that_was_given_and_taken_again_may_come_back_with_its_file() {
+    let mut back = 0;
+    for seed in 0..100 {
+        let disk = SimDisk::new(seed, Faults::default());
+        disk.create("file").and_then(|()| disk.write_at("file", 0, &[1; 10])).expect("works");
+        disk.remove("file").expect("works");
+        disk.fail_sync_in(1);
+        assert!(disk.sync_dir().is_err());
+        disk.crash();
+        back += disk.list().expect("whatever it has").len();
+    }
+    assert!((1..100).contains(&back));
+}
