@@ -146,8 +146,8 @@ impl Durable {
             });
         }
         self.number(0, Body::ViewStart { base }); // [D7]
-        if base.position == 0 {
-            // Who is no founder learns from the log which stores count [D11].
+        if in_force.position == 0 {
+            // Only founders know it: the others learn from the log which stores count [D11].
             self.number(0, Body::Configuration(configuration));
         }
         let log = &self.log;
