@@ -421,6 +421,16 @@ impl SimDisk {
         self.state().file(name).ok().map(|content| content.cache.clone())
     }
 
+    /// Another disk with what is on this one for certain: what every crash leaves.
+    pub fn copy(&self, seed: u64, faults: Faults) -> SimDisk {
+        let (copy, state) = (SimDisk::new(seed, faults), self.state());
+        for (name, number) in &state.durable_names {
+            copy.put(name, &state.files[number].durable);
+        }
+        drop(state);
+        copy
+    }
+
     /// Puts a file there, durably, in place of the one that has the name.
     pub fn put(&self, name: &str, bytes: &[u8]) {
         let mut state = self.state();
