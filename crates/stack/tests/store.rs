@@ -162,6 +162,11 @@ fn statement_after(had: u64) -> Bytes {
     };
     let done = store.work([part, StoreOp::InstallCheckpoint { token: Token(4), head: at(3) }]);
     assert!(matches!(&done[1], Done::Installed(Token(4), _)), "{done:?}");
+    assert_eq!(
+        store.take(at(2), &window, []),
+        Done::NotTaken(at(2).number),
+        "one of more was received meanwhile"
+    );
     let mark = |position| Entry { number: at(position).number, time: 0, body: Body::Mark }.to_record();
     let records = (4..=5).map(|position| Record { position, bytes: mark(position) }).collect();
     store.work([StoreOp::Append { token: Token(5), records }]);

@@ -134,6 +134,10 @@ impl<D: Disk> DiskStore<D> {
         state: impl IntoIterator<Item = (Locator, Bytes)>,
     ) -> Done {
         let number = head.number;
+        // One that was received meanwhile is of more.
+        if self.checkpoint().is_some_and(|newer| newer.number.position > number.position) {
+            return Done::NotTaken(number);
+        }
         let parts = window_parts(window).chain(state);
         match self.write_parts(&head, self.from, parts).and_then(|()| self.finish()) {
             Ok(()) => Done::Taken(number),
