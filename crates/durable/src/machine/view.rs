@@ -145,6 +145,7 @@ impl Durable {
                 marked: false,
             });
         }
+        self.change_cut(base);
         self.number(0, Body::ViewStart { base }); // [D7]
         if in_force.position == 0 {
             // Only founders know it: the others learn from the log which stores count [D11].
