@@ -59,6 +59,16 @@ pub(crate) fn quorums(configuration: &Configuration, sites: &[SiteId], bugs: Bug
     (configuration.elects(), configuration.writes())
 }
 
+/// Whether a store's log may be the base: it counts in a configuration that is stated. That need not be its own. The
+/// entry that takes it out may be on its disk alone, and while it counts for others they cannot go on without it
+/// [Ongaro 14, 4.2.2].
+fn is_candidate(candidate: &Stated, all: &[Stated], bugs: Bugs) -> bool {
+    all.iter().any(|stated| {
+        let (_, configuration) = &stated.statement.configuration;
+        voters(configuration, all, bugs).any(|voter| voter.site == candidate.site)
+    })
+}
+
 /// The place of the statement whose log is the base, if there are enough.
 pub(crate) fn decide(all: &[Stated], sites: &[SiteId], bugs: Bugs) -> Option<usize> {
     let key = |stated: &Stated| match bugs.has(Bug::LongestLogWins) {
@@ -70,14 +80,11 @@ pub(crate) fn decide(all: &[Stated], sites: &[SiteId], bugs: Bugs) -> Option<usi
     order.into_iter().find(|place| {
         let candidate = &all[*place];
         let (_, configuration) = &candidate.statement.configuration;
-        if configuration.stores.is_empty() {
+        if configuration.stores.is_empty() || !is_candidate(candidate, all, bugs) {
             return false;
         }
         let (elects, _) = quorums(configuration, sites, bugs);
         let stated: Vec<&Stated> = voters(configuration, all, bugs).collect();
-        if !stated.iter().any(|voter| voter.site == candidate.site) {
-            return false;
-        }
         let everybody = stated.len() == configuration.stores.len();
         let sure = stated.iter().filter(|voter| {
             let reached = match voter.statement.floor {
@@ -88,4 +95,65 @@ pub(crate) fn decide(all: &[Stated], sites: &[SiteId], bugs: Bugs) -> Option<usi
         });
         sure.count() >= elects
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use wire::{StoreId, ViewId};
+
+    use super::*;
+    use crate::configuration::Configuration;
+    use crate::entry::Number;
+
+    fn number(epoch: u64, position: u64) -> Number {
+        Number { view: ViewId { epoch, ..ViewId::default() }, position }
+    }
+
+    /// A store at the site of its number, whose log ends here, with the newest configuration in it.
+    fn stated(store: u32, last: Number, configuration: (Number, &[u32])) -> Stated {
+        let (at, stores) = configuration;
+        let stores = stores.iter().map(|n| (StoreId(u64::from(*n)), SiteId(*n)));
+        let statement = Statement {
+            view: number(9, 0).view,
+            store: StoreId(store.into()),
+            life: Life::default(),
+            adopted: last.view,
+            last,
+            runs: Vec::new(),
+            guessed: Vec::new(),
+            floor: None,
+            configuration: (at, Configuration::majority(stores)),
+            seen: Vec::new(),
+        };
+        Stated { site: SiteId(store), statement }
+    }
+
+    fn winner(all: &[Stated]) -> Option<SiteId> {
+        let sites: Vec<SiteId> = all.iter().map(|stated| stated.site).collect();
+        decide(all, &sites, Bugs::NONE).map(|place| all[place].site)
+    }
+
+    #[test]
+    fn a_store_that_alone_knows_that_it_is_out_is_followed() {
+        let (both, one) = ((Number::default(), &[1, 2][..]), (number(1, 6), &[1][..]));
+        let stays = stated(1, number(1, 5), both);
+        let goes = stated(2, number(1, 6), one);
+        assert_eq!(winner(&[stays.clone(), goes.clone()]), Some(SiteId(2)));
+        assert_eq!(winner(&[goes.clone(), stays.clone()]), Some(SiteId(2)));
+        // Neither can go on alone, until the one that stays knows it.
+        assert_eq!(winner(&[stays]), None);
+        assert_eq!(winner(&[goes]), None);
+        let all = [stated(1, number(1, 6), one), stated(2, number(1, 7), one)];
+        assert_eq!(winner(&all[..1]), Some(SiteId(1)));
+        assert_eq!(winner(&all), Some(SiteId(1)));
+    }
+
+    #[test]
+    fn a_store_that_counts_for_nobody_is_no_base() {
+        let three = (Number::default(), &[1, 2, 3][..]);
+        let learner = stated(4, number(1, 9), three);
+        let all = [learner, stated(1, number(1, 5), three), stated(2, number(1, 7), three)];
+        assert_eq!(winner(&all), Some(SiteId(2)));
+        assert_eq!(winner(&all[..2]), None);
+    }
 }

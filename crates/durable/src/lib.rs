@@ -28,6 +28,7 @@ pub use entry::{Body, ClientId, Entry, Number, RecordError, Request};
 pub use event::{Answer, Event, Fatal, Mode, ProposeError, ReadId, Refused, Transmit, View, Why};
 pub use machine::{Absent, Durable, Progress, Status};
 pub use message::{Life, MessageError};
+pub use meta::Remembered;
 pub use recovery::{Recovery, RecoveryError};
 pub use settings::Settings;
 pub use storage::{CheckpointHead, Chunk, Done, Locator, Record, StoreOp, Token};

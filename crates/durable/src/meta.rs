@@ -6,7 +6,7 @@ use wire::{StoreId, ViewId};
 
 use crate::configuration::Configuration;
 use crate::entry::Number;
-use crate::message::Seen;
+use crate::message::{Life, Seen};
 
 /// What a store remembers beside its log. Replaced atomically.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Encode, Decode)]
@@ -53,5 +53,25 @@ impl Meta {
 
     pub(crate) fn seen(&self, store: StoreId) -> Option<&Seen> {
         self.seen.iter().find(|(other, _)| *other == store).map(|(_, seen)| seen)
+    }
+}
+
+/// What a store's meta record says, for tools that look into a directory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Remembered {
+    /// It acknowledges nothing in views below (D5).
+    pub promised: ViewId,
+    /// The last view whose base it follows (D8).
+    pub adopted: ViewId,
+    /// What it knows of others: the store, its highest life, and what it acknowledged last (D16).
+    pub seen: Vec<(StoreId, Life, Number)>,
+}
+
+impl Remembered {
+    /// Reads a meta record; none if it is not one.
+    pub fn of(record: &[u8]) -> Option<Remembered> {
+        let Meta { promised, adopted, seen, .. } = Meta::decode(record)?;
+        let seen = seen.into_iter().map(|(store, seen)| (store, seen.life, seen.acked)).collect();
+        Some(Remembered { promised, adopted, seen })
     }
 }

@@ -1,14 +1,21 @@
 //! The metadata: what the log must know before it looks at anything else, and a small record of its owner's.
 //!
-//! Two files of one slot each, `meta-0` and `meta-1`, with the same content. A change is written to the first and
-//! made durable, then to the second; after a crash to the worse one first. So one of them is whole at every moment, and once a change is reported,
-//! either may be damaged and nothing is forgotten.
+//! Two files of one slot each, `meta-0` and `meta-1`, with the same content. A change is written to one and made durable,
+//! then to the other. So one of them is whole on the disk at every moment, and once a change is reported, either may be
+//! damaged and nothing is forgotten.
+//!
+//! What is read need not be on the disk: after a failed sync the machine may hold a whole copy in its memory alone, and a
+//! process that is started again cannot tell. But it can tell *which* copy that may be, since it is the last one that was
+//! written, and that one is written first the next time. Changes take turns, odd sequences beginning with `meta-0`, so
+//! that two equal copies say which of them was the last.
 //!
 //! ```text
 //!  0 "UNANLOGM"  8 u16 format  10 u16 length of the record  12 u32 epoch  16 u64 sequence  24 u64 log
 //! 32 u32 cuts  36 zeros  48 record  …  3120 cuts, 16 bytes each: u64 position, u32 epoch, zeros  …
 //! 4092 u32 checksum of 0..4092
 //! ```
+
+use std::cmp::Ordering;
 
 use crate::bugs::{Bug, Bugs};
 use crate::config::METADATA_BYTES_MAX;
@@ -35,14 +42,14 @@ pub struct Meta {
     /// The last opening, and truncations since.
     pub cuts: Cuts,
     pub record: Vec<u8>,
-    /// The copy that the next change is written to first: one that is damaged or older, so that the other, the
-    /// only good one, is not written over before there is a second.
-    pub worse: usize,
+    /// The copy that may not be on the disk as it was read: the next change is written to it first, and the other is
+    /// whole until that is durable.
+    pub doubted: usize,
 }
 
 impl Meta {
     pub fn new(log: u64) -> Meta {
-        Meta { log, sequence: 0, epoch: 0, cuts: Cuts::default(), record: Vec::new(), worse: 0 }
+        Meta { log, sequence: 0, epoch: 0, cuts: Cuts::default(), record: Vec::new(), doubted: 0 }
     }
 
     fn encode(&self) -> Vec<u8> {
@@ -88,67 +95,97 @@ impl Meta {
             epoch: u32_at(12),
             cuts: cuts.collect(),
             record: bytes[RECORD_AT..RECORD_AT + length].to_vec(),
-            worse: 0,
+            doubted: 0,
         }))
     }
 
     /// Makes this the metadata: durable, in both copies, when it returns. Whatever the error, nobody knows which
     /// of the two is in force until the log is opened again.
     pub fn store<D: Disk>(&mut self, disk: &D, bugs: Bugs) -> Result<(), DiskError> {
-        self.sequence += 1;
+        self.store_with(disk, &[], bugs)
+    }
+
+    /// The same where these of the two files are not there: each is made when its turn comes, so that where both are
+    /// there, one was whole once.
+    pub fn store_with<D: Disk>(&mut self, disk: &D, absent: &[&str], bugs: Bugs) -> Result<(), DiskError> {
+        let first = self.doubted;
+        self.sequence += if begins_with(self.sequence + 1) == first { 1 } else { 2 };
         let bytes = self.encode();
-        let first = std::mem::take(&mut self.worse);
-        let copies = if bugs.has(Bug::MetadataInOneCopy) { 1 } else { NAMES.len() };
-        for name in [NAMES[first], NAMES[1 - first]].iter().take(copies) {
+        let copies = if bugs.has(Bug::MetadataInOneCopy) && absent.is_empty() { 1 } else { NAMES.len() };
+        for copy in [first, 1 - first].into_iter().take(copies) {
+            let name = NAMES[copy];
+            let is_new = absent.contains(&name);
+            if is_new {
+                disk.create(name)?;
+            }
             disk.write_at(name, 0, &bytes)?;
             disk.sync(name)?;
+            if is_new && !bugs.has(Bug::DirectoryNotSynced) {
+                disk.sync_dir()?;
+            }
+            self.doubted = copy;
         }
         Ok(())
     }
+}
+
+/// The copy that a change of this sequence is written to first.
+fn begins_with(sequence: u64) -> usize {
+    usize::from(sequence.is_multiple_of(2))
 }
 
 /// What the two copies held.
 #[derive(Debug)]
 pub struct Loaded {
     pub meta: Option<Meta>,
-    /// A copy is damaged, older or absent: it is to be stored anew.
+    /// A copy is damaged, older or absent: it is to be stored anew before anything relies on what was read.
     pub unequal: bool,
+}
+
+/// What one copy held.
+enum Copy {
+    Absent,
+    Damaged,
+    Whole(Meta),
 }
 
 /// Reads the newest whole copy.
 pub fn load<D: Disk>(disk: &D) -> Result<Loaded, OpenError> {
-    let mut copies = Vec::new();
-    for name in NAMES {
+    let read = |name: &str| -> Result<Copy, OpenError> {
         let mut bytes = [0; SLOT_BYTES];
         let whole = match read_or_damaged(disk, name, 0, &mut bytes) {
-            Err(DiskError::NotFound(_)) => false,
+            Err(DiskError::NotFound(_)) => return Ok(Copy::Absent),
             other => other?,
         };
-        copies.push(if whole { Meta::decode(name, &bytes)? } else { None });
-    }
-    let unequal = copies[0] != copies[1];
-    let sequence = |copy: &Option<Meta>| copy.as_ref().map(|meta| meta.sequence);
-    let worse = usize::from(sequence(&copies[1]) < sequence(&copies[0]));
-    let newest = copies.swap_remove(1 - worse).map(|meta| Meta { worse, ..meta });
-    Ok(Loaded { meta: newest, unequal })
+        let meta = if whole { Meta::decode(name, &bytes)? } else { None };
+        Ok(meta.map_or(Copy::Damaged, Copy::Whole))
+    };
+    let (meta, unequal) = match (read(NAMES[0])?, read(NAMES[1])?) {
+        (Copy::Whole(one), Copy::Whole(other)) => match one.sequence.cmp(&other.sequence) {
+            // The first was durable before the second was touched.
+            Ordering::Equal => {
+                let doubted = 1 - begins_with(one.sequence);
+                let unequal = one != other;
+                (Some(Meta { doubted, ..if doubted == 1 { one } else { other } }), unequal)
+            }
+            // The change before was durable in both.
+            Ordering::Greater => (Some(Meta { doubted: 0, ..one }), true),
+            Ordering::Less => (Some(Meta { doubted: 1, ..other }), true),
+        },
+        (Copy::Whole(one), other) => (Some(Meta { doubted: doubted(&one, 0, &other), ..one }), true),
+        (other, Copy::Whole(one)) => (Some(Meta { doubted: doubted(&one, 1, &other), ..one }), true),
+        (Copy::Absent | Copy::Damaged, Copy::Absent | Copy::Damaged) => (None, true),
+    };
+    Ok(Loaded { meta, unequal })
 }
 
-/// Makes the two files of a new log, the second only when the first is durable with its name: so where both are
-/// there, one was whole once.
-pub fn create<D: Disk>(disk: &D, meta: &mut Meta, present: &[String], bugs: Bugs) -> Result<(), DiskError> {
-    meta.sequence += 1;
-    let bytes = meta.encode();
-    for name in NAMES {
-        if !present.iter().any(|p| p == name) {
-            disk.create(name)?;
-        }
-        disk.write_at(name, 0, &bytes)?;
-        disk.sync(name)?;
-        if !bugs.has(Bug::DirectoryNotSynced) {
-            disk.sync_dir()?;
-        }
+/// Which of the two is in doubt if only this one, at this place, is whole.
+fn doubted(whole: &Meta, place: usize, other: &Copy) -> usize {
+    match other {
+        // The log was being made, and the first of its two files may not be durable.
+        Copy::Absent if whole.sequence == 1 => place,
+        Copy::Absent | Copy::Damaged | Copy::Whole(_) => 1 - place,
     }
-    Ok(())
 }
 
 #[cfg(test)]

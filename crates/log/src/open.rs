@@ -79,22 +79,28 @@ impl<D: Disk> Log<D> {
         let mut opened = Opened::default();
         let loaded = meta::load(&disk)?;
         let has = |name: &str| names.iter().any(|n| n == name);
+        let absent: Vec<&str> = meta::NAMES.into_iter().filter(|name| !has(name)).collect();
         let mut meta = match loaded.meta {
             Some(meta) => meta,
             None => {
                 let log =
                     names.iter().any(|n| segment::number(n).is_some() || checkpoint::number(n).is_some());
-                if log || meta::NAMES.iter().all(|name| has(name)) {
+                if log || absent.is_empty() {
                     return Err(OpenError::MetadataDamaged);
                 }
                 opened.created = true;
                 let mut meta = Meta::new(config.id);
-                meta::create(&disk, &mut meta, &names, config.bugs)?;
+                meta.store_with(&disk, &absent, config.bugs)?;
                 meta
             }
         };
         if meta.log != config.id {
             return Err(OpenError::OtherLog { found: meta.log, expected: config.id });
+        }
+        if loaded.unequal && !opened.created {
+            // What it says may be in memory alone, and its cuts are carried out below.
+            meta.store_with(&disk, &absent, config.bugs)?;
+            opened.metadata_mended = true;
         }
         let mut log = Log {
             meta: meta.clone(),
@@ -134,13 +140,6 @@ impl<D: Disk> Log<D> {
         }
         let newest = parts.iter().map(|part| part.epoch).max().unwrap_or(0);
         log.open_segments(parts, &meta.cuts, &mut opened)?;
-        if !opened.created {
-            for name in meta::NAMES.iter().filter(|name| !has(name)) {
-                log.disk.create(name)?;
-                log.disk.sync_dir()?;
-            }
-            opened.metadata_mended = loaded.unequal;
-        }
         // Records of this life are newer than all that any earlier one can have left.
         let open = log.active.as_ref().map_or(0, |active| active.epoch);
         meta.epoch = meta.epoch.max(newest).max(open).saturating_add(1);

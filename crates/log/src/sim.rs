@@ -289,8 +289,15 @@ impl State {
     }
 
     fn bury_the_nameless(&mut self) {
+        // A name that was given and taken again, neither of it synced, may come back in a crash.
+        let changes = |number: &u64| {
+            self.name_changes.iter().any(|change| match change {
+                NameChange::Created(_, file) | NameChange::Renamed(_, _, file) => file == number,
+                NameChange::Removed(_) => false,
+            })
+        };
         let named = |number: &u64| {
-            self.names.values().any(|n| n == number) || self.durable_names.values().any(|n| n == number)
+            self.names.values().chain(self.durable_names.values()).any(|n| n == number) || changes(number)
         };
         let gone: Vec<u64> = self.files.keys().copied().filter(|number| !named(number)).collect();
         for number in gone {
@@ -412,6 +419,16 @@ impl SimDisk {
     /// A file's bytes, as a running program sees them.
     pub fn contents(&self, name: &str) -> Option<Vec<u8>> {
         self.state().file(name).ok().map(|content| content.cache.clone())
+    }
+
+    /// Another disk with what is on this one for certain: what every crash leaves.
+    pub fn copy(&self, seed: u64, faults: Faults) -> SimDisk {
+        let (copy, state) = (SimDisk::new(seed, faults), self.state());
+        for (name, number) in &state.durable_names {
+            copy.put(name, &state.files[number].durable);
+        }
+        drop(state);
+        copy
     }
 
     /// Puts a file there, durably, in place of the one that has the name.

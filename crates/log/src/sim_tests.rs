@@ -82,3 +82,30 @@ fn a_process_that_ends_takes_nothing_with_it() {
     disk.restart();
     assert_eq!(disk.contents("file").as_deref(), Some(&[1; 1000][..]));
 }
+
+#[test]
+fn a_name_that_was_given_and_taken_again_may_come_back_with_its_file() {
+    let mut back = 0;
+    for seed in 0..100 {
+        let disk = SimDisk::new(seed, Faults::default());
+        disk.create("file").and_then(|()| disk.write_at("file", 0, &[1; 10])).expect("works");
+        disk.remove("file").expect("works");
+        disk.fail_sync_in(1);
+        assert!(disk.sync_dir().is_err());
+        disk.crash();
+        back += disk.list().expect("whatever it has").len();
+    }
+    assert!((1..100).contains(&back));
+}
+
+#[test]
+fn a_copy_has_what_was_synced_and_is_another_disk() {
+    let disk = SimDisk::new(1, Faults::default());
+    disk.create("file").and_then(|()| disk.write_at("file", 0, &[1; 10])).expect("works");
+    disk.sync("file").and_then(|()| disk.sync_dir()).expect("works");
+    disk.write_at("file", 0, &[2; 20]).and_then(|()| disk.create("other")).expect("works");
+    let copy = disk.copy(2, Faults::default());
+    assert_eq!(copy.list(), Ok(vec![("file".to_owned(), 10)]));
+    copy.write_at("file", 0, &[3; 10]).expect("works");
+    assert_eq!((disk.contents("file"), copy.contents("file")), (Some(vec![2; 20]), Some(vec![3; 10])));
+}

@@ -10,7 +10,7 @@
 //!
 //! The record at position p of the machine is entry p of the log, with the position up to which the log was synced
 //! when it was written as its tag; the machine's meta record is the log's metadata; its checkpoint is the log's
-//! (`checkpoint`).
+//! (`checkpoint`), and its tag is the position from which on the log is of use beside it.
 
 mod checkpoint;
 mod incoming;
@@ -51,6 +51,8 @@ pub struct DiskStore<D: Disk> {
     log: Log<D>,
     /// Where the parts of the checkpoint in force are.
     parts: Option<Parts>,
+    /// What the log has before this position is of no use: a checkpoint that was received stands in its place.
+    from: u64,
     incoming: Option<Incoming>,
     /// Why it has failed.
     failed: Option<String>,

@@ -143,3 +143,45 @@ fn a_received_checkpoint_takes_the_place_of_the_log_and_what_follows_is_kept() {
         assert_eq!(state, vec![4; 5_000]);
     }
 }
+
+/// A store that had so many entries, received a checkpoint at position 3 of another view, wrote two entries behind it and
+/// took a checkpoint at the first. What it states when it is opened again.
+fn statement_after(had: u64) -> Bytes {
+    let view = ViewId { epoch: 2, ..ViewId::default() };
+    let at = |position| durable::CheckpointHead { number: Number { view, position }, ..Default::default() };
+    let window = Bytes::from_static(&[0x82, 0, 0x80]);
+    let disk = SimDisk::new(1, Faults::default());
+    meta(&disk);
+    let (mut store, _) = open(&disk);
+    store.work([StoreOp::Append { token: Token(2), records: (1..=had).map(record).collect() }]);
+    let part = StoreOp::WriteCheckpoint {
+        token: Token(3),
+        number: at(3).number,
+        at: Locator::default(),
+        bytes: window.clone(),
+    };
+    let done = store.work([part, StoreOp::InstallCheckpoint { token: Token(4), head: at(3) }]);
+    assert!(matches!(&done[1], Done::Installed(Token(4), _)), "{done:?}");
+    assert_eq!(
+        store.take(at(2), &window, []),
+        Done::NotTaken(at(2).number),
+        "one of more was received meanwhile"
+    );
+    let mark = |position| Entry { number: at(position).number, time: 0, body: Body::Mark }.to_record();
+    let records = (4..=5).map(|position| Record { position, bytes: mark(position) }).collect();
+    store.work([StoreOp::Append { token: Token(5), records }]);
+    assert_eq!(store.take(at(4), &window, []), Done::Taken(at(4).number));
+    disk.crash();
+    let (mut store, mut machine) = open(&disk);
+    let next = ViewId { epoch: 3, ..ViewId::default() };
+    machine.handle_view(wire::Time::ZERO, durable::View { id: next, primary: true, sites: vec![SiteId(1)] });
+    while let Some(op) = machine.poll_store() {
+        store.work([op]).into_iter().for_each(|done| machine.handle_done(wire::Time::ZERO, done));
+    }
+    machine.poll_cast().expect("it states")
+}
+
+#[test]
+fn what_a_received_checkpoint_has_replaced_stays_so_when_the_next_is_taken() {
+    assert_eq!(statement_after(5), statement_after(0));
+}

@@ -91,6 +91,14 @@ impl Durable {
         }
     }
 
+    /// An active view goes on from a log that ends here: an entry behind it is none any more, and its place may be empty
+    /// for long.
+    pub(super) fn change_cut(&mut self, base: Number) {
+        if self.change.and_then(|pending| pending.entry).is_some_and(|e| e.position > base.position) {
+            self.change_done(Err(ChangeError::NotActive));
+        }
+    }
+
     /// A checkpoint stands for what was applied up to here.
     pub(super) fn change_skipped(&mut self, number: Number) {
         let Some(entry) = self.change.and_then(|pending| pending.entry) else { return };

@@ -126,7 +126,8 @@ impl Durable {
         let sound = self.agreed.min(self.committed).max(self.log.base().position);
         self.agreed = sound;
         self.meta.adopted = view; // [D8]
-        self.note_lives(&statement.configuration.1);
+        let (in_force, configuration) = statement.configuration;
+        self.note_lives(&configuration);
         let adopting = self.save_meta();
         self.disk.gate(adopting);
         if let Some(present) = &mut self.present {
@@ -135,7 +136,7 @@ impl Durable {
                 base,
                 matched: common.max(sound),
                 next: base.position + 1,
-                configurations: vec![(statement.configuration.0.position, statement.configuration.1)],
+                configurations: vec![(in_force.position, configuration.clone())],
                 waiting: Default::default(),
                 waiting_bytes: 0,
                 fetched: Default::default(),
@@ -144,7 +145,12 @@ impl Durable {
                 marked: false,
             });
         }
+        self.change_cut(base);
         self.number(0, Body::ViewStart { base }); // [D7]
+        if in_force.position == 0 {
+            // Only founders know it: the others learn from the log which stores count [D11].
+            self.number(0, Body::Configuration(configuration));
+        }
         let log = &self.log;
         let lost = |entry: Option<Number>| {
             entry.is_none_or(|n| n.position > self.agreed || log.number(n.position) != Some(n))

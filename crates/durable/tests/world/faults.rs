@@ -125,7 +125,7 @@ impl World {
         let stores: Vec<StoreId> = configuration.stores.keys().copied().collect();
         let change = match self.dice.below(4) {
             0..=1 => self.dice.pick(&spare).map(|(store, site)| Change::Add { store, site }),
-            2 if stores.len() > 2 => self.dice.pick(&stores).map(|store| Change::Remove { store }),
+            2 if stores.len() > 1 => self.dice.pick(&stores).map(|store| Change::Remove { store }),
             _ => {
                 let writes = 1 + self.dice.below(stores.len() as u64 + 1) as u16;
                 let writes = (usize::from(writes) <= stores.len()).then_some(writes);

@@ -2,15 +2,18 @@
 //! lives, and the work that waits for it. Work takes time; when the time has come all of it is done at once, so a site
 //! that dies before has done nothing of it, or, by the dice, dies in the middle of it.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use bytes::Bytes;
-use durable::{Body, CheckpointHead, Done, Durable, Entry, Life, Locator, Number, StoreOp, Token};
-use stack::store::{DiskStore, StoreError, Who};
+use durable::{
+    Body, CheckpointHead, Configuration, Done, Durable, Entry, Life, Locator, Number, Remembered, StoreOp,
+    Token,
+};
+use stack::store::{DiskStore, Opened, StoreError, Who};
 use wal::sim::{Faults, SimDisk};
 use wal::{Disk, LogError, OpenError};
-use wire::{SiteId, SiteIncarnation, StoreId};
+use wire::{Incarnation, SiteId, StoreId};
 
 use super::Options;
 use super::app::App;
@@ -42,9 +45,9 @@ pub type Due = (Duration, u64);
 struct Place {
     disk: SimDisk,
     store: StoreId,
+    /// How often the store was started: its incarnation, which is on the disk.
+    lives: u64,
     counts: bool,
-    /// It is to count, or was to count once.
-    counted: bool,
     open: Option<Open>,
     /// Entries that were on their way to the disk when the site died: they may be there.
     perhaps: Vec<Number>,
@@ -57,9 +60,20 @@ struct Open {
     working: Option<(u64, Vec<Job>)>,
 }
 
+/// An old copy of a store's directory.
+struct Copy {
+    site: usize,
+    disk: SimDisk,
+    /// How often the store had been started; none if only what it wrote was copied.
+    lives: Option<u64>,
+}
+
 /// All sites' stores.
 pub struct Disks {
     places: Vec<Place>,
+    copy: Option<Copy>,
+    /// The W that is wanted.
+    writes: Option<u16>,
     dice: Dice,
     faults: Faults,
     work_mean: Duration,
@@ -81,15 +95,16 @@ impl Disks {
         let places = (0..plan.swarm.world.sites).map(|site| Place {
             disk: SimDisk::new(dice.number(), faults),
             store: store(site),
+            lives: 0,
             counts: site < plan.stores,
-            // What it has before it is wanted counts when it is.
-            counted: site < plan.stores || plan.moves,
             open: None,
             perhaps: Vec::new(),
         });
         let places: Vec<Place> = places.collect();
         Disks {
             places,
+            copy: None,
+            writes: plan.writes,
             dice,
             faults,
             work_mean: plan.work_mean,
@@ -113,52 +128,74 @@ impl Disks {
         self.places[site].counts
     }
 
-    /// Whether it ever was.
-    pub fn counted(&self, site: usize) -> bool {
-        self.places[site].counted
-    }
-
-    /// Another site's store is to count, or not, if so many are left. False if not.
-    pub fn move_on(&mut self, site: usize, least: usize) -> bool {
-        let counting = self.places.iter().filter(|place| place.counts).count();
-        let place = &mut self.places[site];
-        if place.counts && counting <= least {
-            return false;
+    /// Another site's store is to count, or not. False if that cannot be wanted.
+    pub fn move_on(&mut self, site: usize, plan: &Plan) -> bool {
+        let counts = self.places[site].counts;
+        let after = if counts { self.counting() - 1 } else { self.counting() + 1 };
+        let may = after >= plan.stores_least() && plan.may_want_writes(after, self.writes);
+        if may {
+            self.places[site].counts = !counts;
         }
-        place.counts = !place.counts;
-        place.counted |= place.counts;
-        true
+        may
     }
 
-    /// The stores that are to count, when everything is well.
-    pub fn wanted(&self) -> impl Iterator<Item = (StoreId, SiteId)> + '_ {
+    /// Another W is to be in force. False if that cannot be wanted.
+    pub fn rewrite(&mut self, plan: &Plan) -> bool {
+        let stores = self.counting();
+        let writes = self.dice.chance(700).then(|| self.dice.between(1, stores as u64) as u16);
+        let may = writes != self.writes && plan.may_want_writes(stores, writes);
+        if may {
+            self.writes = writes;
+        }
+        may
+    }
+
+    fn counting(&self) -> usize {
+        self.places.iter().filter(|place| place.counts).count()
+    }
+
+    /// The stores that are there, whether they count or not.
+    pub fn alive(&self) -> BTreeMap<StoreId, SiteId> {
+        self.places.iter().enumerate().map(|(site, place)| (place.store, site_id(site))).collect()
+    }
+
+    /// The configuration that is to be in force, when everything is well.
+    pub fn wanted(&self) -> Configuration {
         let places = self.places.iter().enumerate().filter(|(_, place)| place.counts);
-        places.map(|(site, place)| (place.store, site_id(site)))
+        let stores = places.map(|(site, place)| (place.store, site_id(site))).collect();
+        Configuration { stores, writes: self.writes }
     }
 
     /// Opens the store of a site that starts, and gives its machine and the application's state.
-    pub fn open(&mut self, site: usize, life: SiteIncarnation) -> Result<(Durable, App), StoreError> {
+    pub fn open(&mut self, site: usize) -> Result<(Durable, App), StoreError> {
         let nonce = self.dice.number();
-        let place = &mut self.places[site];
-        let config = wal::Config {
+        self.places[site].lives += 1;
+        let place = &self.places[site];
+        let opened =
+            self.open_on(site, place.disk.clone(), Life { incarnation: Incarnation(place.lives), nonce })?;
+        let app = load(&opened.store)?;
+        self.places[site].open = Some(Open { store: opened.store, waiting: VecDeque::new(), working: None });
+        Ok((opened.machine, app))
+    }
+
+    /// Opens the store of a site on this disk.
+    fn open_on(&self, site: usize, disk: SimDisk, life: Life) -> Result<Opened<SimDisk>, StoreError> {
+        let store = self.places[site].store;
+        let founding = self.founding.stores.contains_key(&store);
+        let founders = founding.then(|| self.founding.clone());
+        let who = Who { site: site_id(site), store, life, founders };
+        DiskStore::open(disk, self.config(store), self.settings.clone(), who)
+    }
+
+    fn config(&self, store: StoreId) -> wal::Config {
+        wal::Config {
             segment_bytes: self.segment_bytes,
             allocate_bytes: 1 << 10,
             index_bytes: 256,
             buffer_bytes: 1 << 10,
             bugs: self.log_bugs,
-            ..wal::Config::new(place.store.0)
-        };
-        let founding = self.founding.stores.contains_key(&place.store);
-        let who = Who {
-            site: site_id(site),
-            store: place.store,
-            life: Life { incarnation: life.incarnation, nonce },
-            founders: founding.then(|| self.founding.clone()),
-        };
-        let opened = DiskStore::open(place.disk.clone(), config, self.settings.clone(), who)?;
-        let app = load(&opened.store)?;
-        place.open = Some(Open { store: opened.store, waiting: VecDeque::new(), working: None });
-        Ok((opened.machine, app))
+            ..wal::Config::new(store.0)
+        }
     }
 
     /// What of that which was on its way when the site died is on the disk, now that its log has been read up to here.
@@ -256,6 +293,64 @@ impl Disks {
         assert!(place.open.is_none(), "only a dead site's store is emptied");
         place.disk = SimDisk::new(self.dice.number(), self.faults);
         place.store = StoreId(self.next_store);
+        place.lives = 0;
+        place.perhaps.clear();
+    }
+
+    /// The site of whose directory there is an old copy.
+    pub fn copied(&self) -> Option<usize> {
+        self.copy.as_ref().map(|copy| copy.site)
+    }
+
+    /// Somebody copies what is on the disk of a site.
+    pub fn copy(&mut self, site: usize) {
+        let (seed, whole) = (self.dice.number(), self.dice.chance(700));
+        let Place { disk, lives, .. } = &self.places[site];
+        self.copy =
+            Some(Copy { site, disk: disk.copy(seed, Faults::default()), lives: whole.then_some(*lives) });
+    }
+
+    /// Whether every other store that is to count has it on its disk that the copied one has lived, or acknowledged,
+    /// since it was copied: else nobody could recognise the copy (D16).
+    pub fn copy_is_known(&self) -> bool {
+        let Some(copy) = &self.copy else { return false };
+        let Place { store, lives, .. } = &self.places[copy.site];
+        let life = Life { incarnation: Incarnation(copy.lives.unwrap_or(*lives) + 1), nonce: 0 };
+        let Ok(opened) = self.open_on(copy.site, copy.disk.copy(0, Faults::default()), life) else {
+            return false;
+        };
+        let Some(own) = self.remembered(copy.site, &copy.disk) else { return false };
+        let status = opened.machine.status();
+        let held = status.floor.map_or(0, |floor| floor.position).max(status.last.position);
+        let others =
+            self.places.iter().enumerate().filter(|(site, place)| place.counts && *site != copy.site);
+        let mut known = others.map(|(site, place)| {
+            let seen = self.remembered(site, &place.disk).map_or_else(Vec::new, |other| other.seen);
+            let mut seen = seen.into_iter().filter(|(of, ..)| of == store);
+            seen.any(|(_, seen, acked)| {
+                seen.incarnation >= life.incarnation
+                    || acked.view > own.adopted
+                    || (acked.view == own.adopted && acked.position > held)
+            })
+        });
+        known.all(|known| known)
+    }
+
+    /// What is on a disk for certain of the meta record of a site's store.
+    fn remembered(&self, site: usize, disk: &SimDisk) -> Option<Remembered> {
+        let disk = disk.copy(0, Faults::default());
+        let (log, _) = wal::Log::open(disk, self.config(self.places[site].store)).ok()?;
+        Remembered::of(log.metadata())
+    }
+
+    /// The old copy takes the place of a dead site's directory.
+    pub fn put_back(&mut self) {
+        let Some(Copy { site, disk, lives }) = self.copy.take() else { return };
+        let place = &mut self.places[site];
+        assert!(place.open.is_none(), "only a dead site's directory is replaced");
+        disk.set_faults(self.faults);
+        place.disk = disk;
+        place.lives = lives.unwrap_or(place.lives);
         place.perhaps.clear();
     }
 

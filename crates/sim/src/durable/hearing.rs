@@ -1,7 +1,7 @@
 //! What sites, their stores and machines say, and what the run does about it: gives the disks their work and the
 //! application its entries, and writes down what was promised to whom.
 
-use durable::{Answer, Body, Event as Said, Fatal, Mode, Why};
+use durable::{Answer, Body, Entry, Event as Said, Fatal, Mode, StoreOp, Why};
 use wire::SiteIncarnation;
 
 use super::disks::{self, Job};
@@ -53,7 +53,7 @@ impl Run {
         if self.world.life(site) != Some(life) {
             return;
         }
-        let (machine, app) = match self.disks.open(site, life) {
+        let (machine, app) = match self.disks.open(site) {
             Ok(opened) => opened,
             Err(error) => {
                 self.reach(Kind::Transition, "durable: store could not be opened");
@@ -80,7 +80,7 @@ impl Run {
         }
         let store = self.disks.store(site);
         let found = self.disks.found(site, status.last.position);
-        self.held(site, store, found);
+        self.held(store, found);
         let (position, digest) = (app.applied, app.digest());
         self.apps[site] = app;
         self.see(What::Restored { life, position, digest });
@@ -91,9 +91,10 @@ impl Run {
 
     fn said(&mut self, life: SiteIncarnation, event: Event) {
         let site = index(life.site);
-        self.members.hear(self.world.now(), life, &event);
+        self.members.hear(life, &event);
         match event {
             Event::Store(_, op) => {
+                self.note_order(&op);
                 let next = self.disks.ask(site, Job::Op(op));
                 self.again(site, next);
             }
@@ -124,6 +125,18 @@ impl Run {
         }
     }
 
+    /// Writes down which entries there are that say what a log is and which stores count in it.
+    fn note_order(&mut self, op: &StoreOp) {
+        let StoreOp::Append { records, .. } = op else { return };
+        for entry in records.iter().filter_map(|record| Entry::from_record(record.bytes.clone()).ok()) {
+            match entry.body {
+                Body::ViewStart { base } => self.see(What::Begun(entry.number, base)),
+                Body::Configuration(configuration) => self.see(What::Configured(entry.number, configuration)),
+                Body::Request(_) | Body::Mark => {}
+            }
+        }
+    }
+
     fn durable(&mut self, life: SiteIncarnation, said: Said) {
         let site = index(life.site);
         match said {
@@ -137,7 +150,6 @@ impl Run {
                     number: entry.number,
                     request: (request.client, request.sequence),
                     answer: answer.clone(),
-                    writes: self.plan.writes_least(),
                 };
                 self.see(applied);
                 let now = self.world.now();

@@ -1,7 +1,7 @@
 //! What was observed of a durable group: what disks hold, what members apply, what clients are told.
 
 use bytes::Bytes;
-use durable::{ClientId, Number};
+use durable::{ClientId, Configuration, Number};
 use wire::{SiteIncarnation, StoreId, Time};
 
 /// A request's name.
@@ -19,9 +19,13 @@ pub struct Observation {
 /// What was seen.
 #[derive(Clone, Debug)]
 pub enum What {
-    /// A store that counts has an entry on its disk.
+    /// A store was given the first entry of a view, which goes on from a log that ends here.
+    Begun(Number, Number),
+    /// A store was given the entry of a configuration.
+    Configured(Number, Configuration),
+    /// A store has a request's entry on its disk.
     Held(StoreId, Number),
-    /// A store that counts has a state of all up to this position on its disk.
+    /// A store has a state of all up to this position on its disk.
     HeldUpTo(StoreId, u64),
     /// A member applied an entry.
     Applied {
@@ -33,8 +37,6 @@ pub enum What {
         request: RequestId,
         /// What the application answered: no other history leads to this answer.
         answer: Bytes,
-        /// How many stores had to hold the entry.
-        writes: usize,
     },
     /// A member took its state from a checkpoint.
     Restored {

@@ -1,23 +1,18 @@
 //! The process that each site has in the group: it joins whenever it is not in it.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use membership::group::{GroupOptions, GroupView};
-use wire::{GroupName, MemberId, ProcessId, SiteIncarnation, Time};
+use wire::{GroupName, MemberId, ProcessId, SiteIncarnation};
 
 use crate::host::{Answer, Event, Host, Request};
 use crate::world::{World, index};
-
-/// A program waits so long for its join.
-const PATIENCE: Duration = Duration::from_secs(10);
 
 #[derive(Clone, Debug, Default)]
 enum Stage {
     #[default]
     Out,
-    /// Since then.
-    Asked(Time),
+    Asked,
     In(MemberId, Arc<GroupView>),
 }
 
@@ -46,27 +41,19 @@ impl Members {
         self.sites[site] = Member::default();
     }
 
-    /// Whoever is out asks to be let in. Who has waited for long does so as another process, as a program would that
-    /// gives up and is started again.
+    /// Whoever is out asks to be let in.
     pub fn join<H: Host>(&mut self, world: &mut World<H>) {
-        let now = world.now();
         for (site, member) in self.sites.iter_mut().enumerate() {
-            if let (Some(process), Stage::Asked(since)) = (member.process, &member.stage)
-                && now.since(*since) > PATIENCE
-                && world.request(site, Request::Gone(process)).is_some()
-            {
-                *member = Member { process: world.open_process(site), stage: Stage::Out };
-            }
             if let (Some(process), Stage::Out) = (member.process, &member.stage) {
                 let join = Request::Join(process, self.group.clone(), GroupOptions::default());
                 if let Some(Answer::Taken(_)) = world.request(site, join) {
-                    member.stage = Stage::Asked(now);
+                    member.stage = Stage::Asked;
                 }
             }
         }
     }
 
-    pub fn hear(&mut self, now: Time, life: SiteIncarnation, event: &Event) {
+    pub fn hear(&mut self, life: SiteIncarnation, event: &Event) {
         let member = &mut self.sites[index(life.site)];
         match event {
             Event::View { view, members, .. } if view.name == self.group => {
@@ -84,7 +71,7 @@ impl Members {
                 member.stage = Stage::Out
             }
             Event::Rejoining { was, .. } if member.process == Some(was.process) => {
-                member.stage = Stage::Asked(now);
+                member.stage = Stage::Asked;
             }
             _ => {}
         }
@@ -94,7 +81,7 @@ impl Members {
     pub fn together(&self) -> bool {
         let mut views = self.sites.iter().map(|member| match &member.stage {
             Stage::In(own, view) => view.members.iter().any(|m| m.id == *own).then_some(view),
-            Stage::Out | Stage::Asked(_) => None,
+            Stage::Out | Stage::Asked => None,
         });
         let Some(Some(first)) = views.next() else { return false };
         let whole = first.lives && first.primary && first.members.len() == self.sites.len();

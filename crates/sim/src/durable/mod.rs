@@ -80,6 +80,8 @@ const FAULTS: &[&str] = &[
     "pause",
     "power cut",
     "slow link",
+    "store: an old copy put back",
+    "store: copied",
     "store: crash in the middle of work",
     "store: emptied",
     "store: failed sync",
@@ -100,12 +102,14 @@ const REACHED: &[&str] = &[
     "durable: opened with a log",
     "durable: restored while running",
     "durable: store could not be opened",
+    "durable: surpassed",
 ];
 
 /// What clients and the operator did.
 const WORKLOAD: &[&str] = &[
     "durable: answered",
     "durable: answered elsewhere",
+    "durable: another W wanted",
     "durable: change done",
     "durable: change refused",
     "durable: local read",

@@ -17,6 +17,8 @@ pub enum Loss {
     Emptied,
     /// Bytes of files rot.
     Rot,
+    /// An old copy of a directory is put back, when every other store knows better.
+    Copied,
 }
 
 /// All that a seed chose.
@@ -42,6 +44,8 @@ pub struct Plan {
     pub loss: Loss,
     /// Whether the operator wants other stores to count now and then: the group moves.
     pub moves: bool,
+    /// Whether the operator wants another W now and then.
+    pub rewrites: bool,
     /// Clients.
     pub clients: usize,
     /// The mean time between two acts of clients.
@@ -86,23 +90,53 @@ impl Plan {
             full: dice.chance(250),
             loss: *dice.pick(&[Loss::None, Loss::None, Loss::Emptied, Loss::Rot]),
             moves: false,
+            rewrites: false,
             clients: dice.between(2, 6) as usize,
             act_every: Duration::from_millis(dice.between(3, 25)),
             read_per_mille: *dice.pick(&[50, 250, 600]),
         };
-        // Without one store the others must be enough, and must have everything; and the operator who replaces it does
-        // not know how to go by way of another W.
-        if plan.elects() >= plan.stores || plan.writes_least() < 2 || plan.writes.is_some() {
+        // Without one store the others must be enough, and must have everything.
+        let can_lose = plan.may_want(plan.stores, plan.writes, true);
+        if !can_lose {
             plan.loss = Loss::None;
         }
         // Drawn last: a seed without is what it was.
-        plan.moves = dice.chance(400) && plan.loss == Loss::None && plan.writes.is_none();
+        plan.moves = dice.chance(400) && plan.loss == Loss::None;
+        plan.rewrites = dice.chance(300);
+        if dice.chance(300) && can_lose && plan.loss == Loss::None && !plan.moves {
+            plan.loss = Loss::Copied;
+        }
+        // Everything at once.
+        if dice.chance(150) {
+            (plan.full, plan.rewrites) = (true, true);
+            plan.swarm.faults.extend([Fault::CrashAll, Fault::Crash]);
+            if plan.loss == Loss::None && can_lose {
+                (plan.loss, plan.moves) = (Loss::Copied, false);
+            }
+        }
         plan
     }
 
     /// The fewest stores that may be wanted to count.
     pub fn stores_least(&self) -> usize {
-        if self.moves { (self.stores - 1).max(2) } else { self.stores }
+        if self.moves { (self.stores - 1).max(1) } else { self.stores }
+    }
+
+    /// Whether so many stores with this W may be wanted to count.
+    pub fn may_want_writes(&self, stores: usize, writes: Option<u16>) -> bool {
+        self.may_want(stores, writes, self.loss != Loss::None)
+    }
+
+    /// `may_lose`: one of the stores may lose what it had.
+    fn may_want(&self, stores: usize, writes: Option<u16>, may_lose: bool) -> bool {
+        let all = (0..stores as u32).map(|n| (wire::StoreId(n.into()), wire::SiteId(n)));
+        let configuration = Configuration { stores: all.collect(), writes };
+        let (writes, elects) = (configuration.writes(), configuration.elects());
+        match may_lose {
+            // What is acknowledged is on another disk, also while there is one store less.
+            true => elects < stores && writes >= 2 && stores >= 3,
+            false => (1..=stores).contains(&writes),
+        }
     }
 
     /// The group's first configuration.
@@ -111,20 +145,6 @@ impl Plan {
         stores: impl IntoIterator<Item = (wire::StoreId, wire::SiteId)>,
     ) -> Configuration {
         Configuration { stores: stores.into_iter().collect(), writes: self.writes }
-    }
-
-    fn elects(&self) -> usize {
-        let w = self.writes.map_or(self.stores / 2 + 1, usize::from);
-        w.max(self.stores + 1 - w)
-    }
-
-    /// W at every time: while a store is replaced there is one less.
-    pub fn writes_least(&self) -> usize {
-        match (self.writes, self.loss) {
-            (Some(writes), _) => usize::from(writes),
-            (None, Loss::None) => self.stores_least() / 2 + 1,
-            (None, Loss::Emptied | Loss::Rot) => (self.stores - 1) / 2 + 1,
-        }
     }
 }
 
@@ -188,7 +208,7 @@ mod tests {
             assert!(
                 plan.swarm.world.founders <= plan.swarm.world.sites && plan.stores <= plan.swarm.world.sites
             );
-            assert!(plan.loss == Loss::None || (plan.elects() < plan.stores && plan.writes_least() >= 2));
+            assert!(plan.may_want_writes(plan.stores, plan.writes), "{plan:?}");
         }
     }
 }

@@ -225,6 +225,8 @@ impl Run {
                 true
             }
             Loss::Emptied => false,
+            Loss::Copied if self.lost.is_some() => false,
+            Loss::Copied => self.strike_by_copy(site),
             Loss::Rot => {
                 let (site, times) = self.lost.unwrap_or((site, 0));
                 if times >= ROTS_MAX || !self.disks.counts(site) || !self.disks.rot(site) {
@@ -237,6 +239,27 @@ impl Run {
                 }
                 true
             }
+        }
+    }
+
+    /// A directory is copied, and later the copy is put back.
+    fn strike_by_copy(&mut self, site: usize) -> bool {
+        match self.disks.copied() {
+            None if self.disks.counts(site) => {
+                self.disks.copy(site);
+                self.reach(Kind::Fault, "store: copied");
+                true
+            }
+            Some(site) if self.disks.copy_is_known() => {
+                self.world.crash(site, Death::Process);
+                // It is put back when its death was heard of.
+                self.listen();
+                self.disks.put_back();
+                self.lost = Some((site, 1));
+                self.reach(Kind::Fault, "store: an old copy put back");
+                true
+            }
+            None | Some(_) => false,
         }
     }
 
@@ -288,13 +311,19 @@ impl Run {
         // Not before all have what was wanted before: two operators at once could go below what is wanted.
         if self.plan.moves && self.healed_at.is_none() && self.dice.chance(400) && self.is_as_wanted() {
             let site = self.dice.index(self.world.sites());
-            if self.disks.move_on(site, self.plan.stores_least()) {
+            if self.disks.move_on(site, &self.plan) {
                 self.reach(Kind::Workload, "durable: other stores wanted");
             }
         }
-        let wanted: Vec<(StoreId, SiteId)> = self.disks.wanted().collect();
+        let may_rewrite = self.plan.rewrites && self.healed_at.is_none();
+        if may_rewrite && self.dice.chance(300) && self.is_as_wanted() && self.disks.rewrite(&self.plan) {
+            self.reach(Kind::Workload, "durable: another W wanted");
+        }
+        let (wanted, alive, may_lose) =
+            (self.disks.wanted(), self.disks.alive(), self.plan.loss != Loss::None);
         for site in 0..self.world.sites() {
-            let change = self.status(site).and_then(|status| operator::next_change(&status, &wanted));
+            let status = self.status(site);
+            let change = status.and_then(|status| operator::next_change(&status, &wanted, &alive, may_lose));
             if let Some(change) = change {
                 self.ask(site, Durably::Change(change));
                 return;
@@ -304,8 +333,8 @@ impl Run {
 
     /// Whether every site is up and knows of the configuration that is wanted.
     fn is_as_wanted(&self) -> bool {
-        let wanted: BTreeMap<StoreId, SiteId> = self.disks.wanted().collect();
-        let knows = |site| self.status(site).is_some_and(|status| status.configuration.stores == wanted);
+        let wanted = self.disks.wanted();
+        let knows = |site| self.status(site).is_some_and(|status| status.configuration == wanted);
         (0..self.world.sites()).all(knows)
     }
 
@@ -316,20 +345,18 @@ impl Run {
     fn work(&mut self, site: usize, serial: u64) {
         let Some((done, held, next)) = self.disks.work(site, serial) else { return };
         let store = self.disks.store(site);
-        self.held(site, store, held);
+        self.held(store, held);
         self.again(site, next);
         self.untold[site].extend(done);
         self.tell(site);
     }
 
-    pub(super) fn held(&mut self, site: usize, store: StoreId, held: Vec<Held>) {
-        if self.disks.counted(site) {
-            for held in held {
-                self.see(match held {
-                    Held::Entry(number) => What::Held(store, number),
-                    Held::UpTo(position) => What::HeldUpTo(store, position),
-                });
-            }
+    pub(super) fn held(&mut self, store: StoreId, held: Vec<Held>) {
+        for held in held {
+            self.see(match held {
+                Held::Entry(number) => What::Held(store, number),
+                Held::UpTo(position) => What::HeldUpTo(store, position),
+            });
         }
     }
 
@@ -407,7 +434,7 @@ impl Run {
         if self.clients.open() > 0 {
             return Some(format!("{} requests are open; {:?}", self.clients.open(), self.statuses()));
         }
-        let wanted: BTreeMap<StoreId, SiteId> = self.disks.wanted().collect();
+        let wanted = self.disks.wanted();
         let mut ends = BTreeSet::new();
         for site in 0..sites {
             let status = self.status(site)?;
@@ -416,9 +443,9 @@ impl Run {
                 && status.applied == status.last.position
                 && status.damaged.is_empty()
                 && status.progress.is_none()
-                && status.configuration.stores == wanted;
+                && status.configuration == wanted;
             if !whole {
-                return Some(format!("{} is not whole: {status:?}", site_id(site)));
+                return Some(format!("{} is not whole: {status:?}, wanted {wanted:?}", site_id(site)));
             }
             ends.insert((status.last, self.apps[site].digest()));
         }

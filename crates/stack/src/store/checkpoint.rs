@@ -82,6 +82,12 @@ impl Parts {
     }
 }
 
+/// From which position on the log is of use: the tag of the checkpoint in force.
+pub(super) fn of_use<D: Disk>(log: &Log<D>) -> u64 {
+    let tag = log.checkpoint().and_then(|checkpoint| checkpoint.tag().first_chunk());
+    tag.map_or(1, |tag| u64::from_le_bytes(*tag))
+}
+
 fn read<D: Disk>(checkpoint: &Checkpoint<D>, place: u64) -> Option<Vec<u8>> {
     let mut bytes = Vec::new();
     checkpoint.chunk(place, &mut bytes).ok()??;
@@ -128,8 +134,12 @@ impl<D: Disk> DiskStore<D> {
         state: impl IntoIterator<Item = (Locator, Bytes)>,
     ) -> Done {
         let number = head.number;
+        // One that was received meanwhile is of more.
+        if self.checkpoint().is_some_and(|newer| newer.number.position > number.position) {
+            return Done::NotTaken(number);
+        }
         let parts = window_parts(window).chain(state);
-        match self.write_parts(&head, parts).and_then(|()| self.finish()) {
+        match self.write_parts(&head, self.from, parts).and_then(|()| self.finish()) {
             Ok(()) => Done::Taken(number),
             Err(LogError::Full(_)) => Done::NotTaken(number),
             // No operation of the machine's: the failure is the store's.
@@ -137,13 +147,15 @@ impl<D: Disk> DiskStore<D> {
         }
     }
 
-    /// Writes a checkpoint up to its last part: it is not in force yet.
+    /// Writes a checkpoint up to its last part: it is not in force yet. When it is, the log is of use from this position
+    /// on.
     pub(super) fn write_parts(
         &mut self,
         head: &CheckpointHead,
+        from: u64,
         parts: impl Iterator<Item = (Locator, Bytes)>,
     ) -> Result<(), LogError> {
-        self.log.checkpoint_begin(head.number.position, &[])?;
+        self.log.checkpoint_begin(head.number.position, &from.to_le_bytes())?;
         self.log.checkpoint_chunk(&wire::codec::encode(head))?;
         for (at, part) in parts {
             self.log.checkpoint_chunk(&join(&at, &part))?;
@@ -155,6 +167,7 @@ impl<D: Disk> DiskStore<D> {
     pub(super) fn finish(&mut self) -> Result<(), LogError> {
         self.log.checkpoint_finish()?;
         self.parts = Parts::find(&self.log).map_err(|_| LogError::Damaged(0))?;
+        self.from = of_use(&self.log);
         Ok(())
     }
 }

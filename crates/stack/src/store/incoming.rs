@@ -43,7 +43,8 @@ impl<D: Disk> DiskStore<D> {
     ///
     /// What may find no room is written first, and changes nothing. Then the log behind the checkpoint is cut, and only
     /// then is it in force; the machine has seen to it that this store is not sure of its end meanwhile (D15). What is
-    /// left of the log before the checkpoint is told apart when it is opened.
+    /// left of the log before the checkpoint may have gone another way: this checkpoint, and those that follow it, say that
+    /// it is of no use.
     pub(super) fn install(&mut self, head: CheckpointHead) -> Result<Bytes, LogError> {
         let position = head.number.position;
         let Some(incoming) = self.incoming.take().filter(|incoming| incoming.number == head.number) else {
@@ -65,7 +66,7 @@ impl<D: Disk> DiskStore<D> {
                 }
             }
         });
-        self.write_parts(&head, parts)?;
+        self.write_parts(&head, position + 1, parts)?;
         if let Some(error) = failed {
             return Err(LogError::Read(error));
         }

@@ -1,11 +1,11 @@
 //! From a directory to a store and its machine (`durable::Recovery`).
 
 use bytes::Bytes;
-use durable::{Configuration, Durable, Entry, Life, Number, Recovery, RecoveryError, Settings};
+use durable::{Configuration, Durable, Life, Number, Recovery, RecoveryError, Settings};
 use wal::{Disk, Item, Log, LogError, OpenError};
 use wire::{SiteId, StoreId};
 
-use super::checkpoint::Parts;
+use super::checkpoint::{Parts, of_use};
 use super::{DiskStore, proof_of};
 
 /// Why a store could not be opened. It stays as it is; the site takes a new store, and has it added in place of this.
@@ -60,7 +60,8 @@ impl<D: Disk> DiskStore<D> {
             return Err(StoreError::Unreadable(name));
         }
         let parts = Parts::find(&log)?;
-        let mut store = DiskStore { disk, log, parts, incoming: None, failed: None };
+        let from = of_use(&log);
+        let mut store = DiskStore { disk, log, parts, from, incoming: None, failed: None };
         store.forget_incoming().map_err(LogError::Fatal)?;
         let meta = store.log.metadata();
         let meta = (!meta.is_empty()).then(|| Bytes::copy_from_slice(meta));
@@ -87,29 +88,20 @@ impl<D: Disk> DiskStore<D> {
     /// Goes through the log, to see from where on it is of use beside the checkpoint.
     fn find(&self, at: Number) -> Result<Found, StoreError> {
         let (mut first, mut end, mut proven) = (None, 0, 0);
-        // The number of the checkpoint's own entry.
-        let mut here = None;
-        self.log.reader().range(1, self.log.next(), u64::MAX, &mut |item| {
+        self.log.reader().range(self.from, self.log.next().max(self.from), u64::MAX, &mut |item| {
             let (from, to) = match item {
                 Item::Entry(entry) => (entry.position, entry.position),
                 Item::Damaged(from, to) => (from, to),
             };
             if first.is_none() || from != end + 1 {
-                first = Some(from); // before a gap: freed, or from before a checkpoint that was received
+                first = Some(from); // before a gap: freed
             }
             end = to;
             if let Item::Entry(entry) = item {
                 proven = proven.max(proof_of(entry.tag));
-                if from == at.position {
-                    let record = Entry::from_record(Bytes::copy_from_slice(entry.payload));
-                    here = record.ok().map(|entry| entry.number);
-                }
             }
         })?;
-        // A checkpoint that was received may stand in the place of a log that went another way: what that has before it
-        // is not what the checkpoint is of. Behind the checkpoint it was cut before that was in force.
-        let is_whole = at.position == 0 || here == Some(at);
-        let first = first.filter(|_| is_whole && end >= at.position).or(Some(at.position + 1));
+        let first = first.filter(|_| end >= at.position).or(Some(at.position + 1));
         Ok(Found { first: first.filter(|first| *first < self.log.next()), proven })
     }
 }

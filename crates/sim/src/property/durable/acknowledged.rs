@@ -30,7 +30,9 @@ pub(super) fn check(seen: &[Observation]) -> Result<(), (usize, String)> {
                     ));
                 }
             }
-            What::Held(..)
+            What::Begun(..)
+            | What::Configured(..)
+            | What::Held(..)
             | What::HeldUpTo(..)
             | What::Restored { .. }
             | What::Asked(_)

@@ -89,7 +89,6 @@ mod script {
             number: number(1, position),
             request: request(sequence),
             answer: answer(position as u8),
-            writes: 2,
         }
     }
 

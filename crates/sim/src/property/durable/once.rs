@@ -28,7 +28,9 @@ pub(super) fn check(seen: &[Observation]) -> Result<(), (usize, String)> {
                 }
             }
             What::Refused(request, why) => return Err((at, format!("{request:?} is refused: {why}"))),
-            What::Held(..)
+            What::Begun(..)
+            | What::Configured(..)
+            | What::Held(..)
             | What::HeldUpTo(..)
             | What::Restored { .. }
             | What::Asked(_)

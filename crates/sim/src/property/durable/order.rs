@@ -31,7 +31,9 @@ pub(super) fn check(seen: &[Observation]) -> Result<(), (usize, String)> {
                     return Err((at, format!("{life} is given another state at {position}")));
                 }
             }
-            What::Held(..)
+            What::Begun(..)
+            | What::Configured(..)
+            | What::Held(..)
             | What::HeldUpTo(..)
             | What::Asked(_)
             | What::Answered(..)

@@ -41,7 +41,12 @@ pub(super) fn check(seen: &[Observation]) -> Result<(), (usize, String)> {
                     return Err((at, how));
                 }
             }
-            What::Held(..) | What::HeldUpTo(..) | What::Restored { .. } | What::Refused(..) => {}
+            What::Begun(..)
+            | What::Configured(..)
+            | What::Held(..)
+            | What::HeldUpTo(..)
+            | What::Restored { .. }
+            | What::Refused(..) => {}
         }
     }
     Ok(())
