@@ -194,6 +194,7 @@ pub enum Kv {
         /// The map
         map: String,
         /// The key
+        #[arg(id = "of", value_name = "KEY")]
         key: String,
         /// The value; - reads it from standard input
         value: String,
@@ -208,6 +209,7 @@ pub enum Kv {
         /// The map
         map: String,
         /// The key
+        #[arg(id = "of", value_name = "KEY")]
         key: String,
         /// As it is at this site
         #[arg(long)]
@@ -218,6 +220,7 @@ pub enum Kv {
         /// The map
         map: String,
         /// The key
+        #[arg(id = "of", value_name = "KEY")]
         key: String,
         #[command(flatten)]
         only: OnlyIf,

@@ -34,6 +34,11 @@ pub async fn status(find: &Find, json: bool) -> Result<(), Failure> {
     for line in status.get("sites").and_then(Value::as_array).into_iter().flatten().filter_map(absence) {
         say(&line)?;
     }
+    for group in status.get("durable").and_then(Value::as_array).into_iter().flatten() {
+        for line in durable(group) {
+            say(&line)?;
+        }
+    }
     if let Some(waiting) = text("waiting_for") {
         say(&waiting)?;
     }
@@ -46,6 +51,50 @@ pub async fn status(find: &Find, json: bool) -> Result<(), Failure> {
         say(&format!("time to renew certificates: `unanimous cert renew {names}`"))?;
     }
     Ok(())
+}
+
+/// What a durable group needs somebody to know; nothing if all is well.
+fn durable(group: &Value) -> Vec<String> {
+    let number = |value: &Value, key: &str| value.get(key).and_then(Value::as_u64).unwrap_or(0);
+    let name = group.get("group").and_then(Value::as_str).unwrap_or("?");
+    let mut lines = Vec::new();
+    match group.get("state").and_then(Value::as_str) {
+        Some("refused") => {
+            let why = group.get("why").and_then(Value::as_str).unwrap_or("?");
+            lines.push(format!("{name}: its store at this site can't be used: {why}"));
+        }
+        Some("read-only") if number(group, "stores_needed") > 0 => lines.push(format!(
+            "{name}: can't be written: {} of its stores are here and {} are needed; start more of its sites",
+            number(group, "stores_here"),
+            number(group, "stores_needed")
+        )),
+        Some("read-only") => lines.push(format!("{name}: can't be written here now")),
+        Some(_) | None => {}
+    }
+    if let Some(progress) = group.get("catching_up").filter(|progress| !progress.is_null()) {
+        let (at, of) = (number(progress, "at"), number(progress, "of"));
+        lines.push(match of {
+            0 => format!(
+                "{name}: this site receives a checkpoint, {} MiB so far",
+                number(progress, "received_bytes") >> 20
+            ),
+            of => format!("{name}: this site catches up: {at} of {of}"),
+        });
+    }
+    for absent in group.get("absent").and_then(Value::as_array).into_iter().flatten() {
+        let (site, behind) = (number(absent, "site"), number(absent, "behind"));
+        if behind > 0 {
+            lines.push(format!(
+                "{name}: s{site} has {behind} entr{} to catch up on",
+                if behind == 1 { "y" } else { "ies" }
+            ));
+        }
+    }
+    let damaged = group.get("damaged").and_then(Value::as_array).map_or(0, Vec::len);
+    if damaged > 0 {
+        lines.push(format!("{name}: {damaged} damaged records at this site, which others are asked for"));
+    }
+    lines
 }
 
 fn site_row(site: &Value) -> Vec<(String, Tone)> {

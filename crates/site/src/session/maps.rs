@@ -1,7 +1,7 @@
 //! A session's requests for durable maps. Keys are text here; values are bytes, and travel as bodies.
 
 use bytes::{BufMut, Bytes, BytesMut};
-use durable::ClientId;
+use durable::{ClientId, Mode, Progress, Why};
 use serde_json::{Map as Object, Value, json};
 use tools::map::{self, Answer, Change, Changes, Delete, Listed, Pair, Put, What};
 use wire::GroupName;
@@ -9,7 +9,7 @@ use wire::session::{ChangeHeader, Condition, ErrorCode, Failure, Once, Op, PairH
 
 use super::connection::{Shared, object};
 use super::translate::{bad, failure, group_name};
-use crate::hosting::{HostError, Write};
+use crate::hosting::{GroupStatus, HostError, Write};
 
 /// Keys that are listed if nothing is said.
 const LIST_DEFAULT: usize = 1_000;
@@ -159,6 +159,42 @@ fn with_found(header: PairHeader) -> Object<String, Value> {
     let mut result = object(serde_json::to_value(header).unwrap_or(Value::Null));
     result.insert("found".to_owned(), Value::Bool(true));
     result
+}
+
+/// How a durable group is at this site, as `status --json` shows it.
+pub(super) fn status(group: &GroupStatus) -> Value {
+    let mut told = json!({"group": group.group.to_string(), "digest": format!("{:016x}", group.digest)});
+    if let Some(why) = &group.refused {
+        told["state"] = "refused".into();
+        told["why"] = why.clone().into();
+    }
+    let Some(machine) = &group.machine else { return told };
+    let (state, why) = match machine.mode {
+        Mode::Active => ("active", None),
+        Mode::ReadOnly(why) => ("read-only", Some(why)),
+    };
+    told["state"] = state.into();
+    if let Some(Why::Stores { here, needed }) = why {
+        told["stores_here"] = here.into();
+        told["stores_needed"] = needed.into();
+    }
+    told["applied"] = machine.applied.into();
+    told["committed"] = machine.committed.into();
+    told["writes"] = machine.configuration.writes().into();
+    let stores = machine.configuration.stores.iter();
+    told["stores"] =
+        stores.map(|(store, site)| json!({"store": store.to_string(), "site": site.0})).collect();
+    let absent = machine.absent.iter().map(|absent| {
+        json!({"site": absent.site.0, "here": absent.here, "since_ms": absent.since, "behind": absent.behind})
+    });
+    told["absent"] = absent.collect();
+    told["damaged"] = machine.damaged.clone().into();
+    told["catching_up"] = match machine.progress {
+        None => Value::Null,
+        Some(Progress::Tail { at, of }) => json!({"at": at, "of": of}),
+        Some(Progress::Checkpoint { received, .. }) => json!({"received_bytes": received}),
+    };
+    told
 }
 
 fn condition(condition: Condition) -> map::Condition<'static> {

@@ -112,12 +112,16 @@ async fn run(shared: &Shared, op: Op, body: Bytes) -> Result<Map<String, Value>,
         Op::Status => {
             let status = handle.status().await.map_err(refused)?;
             shared.site.outlook.observe(&status.sites);
-            Ok(object(translate::status(&status, &shared.site.outlook)))
+            let mut told = object(translate::status(&status, &shared.site.outlook));
+            let durable = handle.durable_groups().await.unwrap_or_default();
+            let durable: Vec<Value> = durable.iter().map(maps::status).collect();
+            told.insert("durable".to_owned(), durable.into());
+            Ok(told)
         }
         Op::Groups => {
             let status = handle.status().await.map_err(refused)?;
-            let groups: Vec<_> =
-                status.groups.iter().map(|group| translate::view(&group.view, None, &[])).collect();
+            let groups = status.groups.iter().filter(|group| !translate::is_own(&group.view.name));
+            let groups: Vec<_> = groups.map(|group| translate::view(&group.view, None, &[])).collect();
             Ok(object(json!({ "groups": groups })))
         }
         Op::View { group } => {

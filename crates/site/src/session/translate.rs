@@ -12,6 +12,9 @@ use crate::handle::RequestError;
 use crate::outlook::Outlook;
 
 /// A failure with its code and its line for people.
+/// What the names of the sites' own groups begin with.
+const OWN: &str = "unanimous.";
+
 pub(super) fn failure(error: ErrorCode, message: impl Into<String>) -> Failure {
     Failure { error, message: message.into() }
 }
@@ -21,7 +24,15 @@ pub(super) fn bad(message: impl Into<String>) -> Failure {
 }
 
 pub(super) fn group_name(text: &str) -> Result<GroupName, Failure> {
+    if text.starts_with(OWN) {
+        return Err(bad(format!("group: names that begin with {OWN} are the sites' own")));
+    }
     GroupName::parse(text).map_err(|error| bad(format!("group: {error}")))
+}
+
+/// Whether a group is the sites' own, of which programs are not told.
+pub(super) fn is_own(group: &GroupName) -> bool {
+    group.to_string().starts_with(OWN)
 }
 
 pub(super) fn refused(error: &RequestError) -> Failure {
@@ -183,7 +194,12 @@ pub(super) fn status(status: &Status, outlook: &Outlook) -> serde_json::Value {
         }
         object
     };
-    let groups: Vec<_> = status.groups.iter().map(|group| view(&group.view, None, &[])).collect();
+    let groups: Vec<_> = status
+        .groups
+        .iter()
+        .filter(|group| !is_own(&group.view.name))
+        .map(|group| view(&group.view, None, &[]))
+        .collect();
     serde_json::json!({
         "view": status.view.map(|id| id.to_string()),
         "primary": status.primary,
