@@ -202,6 +202,9 @@ async fn the_authority_is_replaced_under_load_and_old_certificates_are_refused_i
     let refused = cert(&cluster, &retire);
     assert!(text(&refused.stderr).contains("only one root"), "{}", text(&refused.stderr));
     let mut load = Load::start(&cluster).await;
+    for site in 0..3 {
+        cluster.until(site, "it is in the catalog", sites::in_catalog);
+    }
     let before = cluster.until(0, "all are up", |status| sites::up(status) == NAMES);
 
     let added: Value =
@@ -266,6 +269,9 @@ async fn the_authority_is_replaced_under_load_and_old_certificates_are_refused_i
 fn files_that_do_not_go_together_are_refused_counted_and_leave_the_old_ones_in_force() {
     let cluster = founded(|_| ());
     let ca = authority(&cluster);
+    for site in 0..3 {
+        cluster.until(site, "it is in the catalog", sites::in_catalog);
+    }
     let before = cluster.until(0, "all are up", |status| sites::up(status) == NAMES);
     let own = cluster.path(0, "certificates");
     let kept = cluster.dir().join("a-kept");

@@ -87,7 +87,7 @@ impl Session {
     ) -> Result<Page, Error> {
         let op = Op::List { map: map.to_owned(), prefix: prefix.to_owned(), after, limit, local };
         let (mut result, mut body) = self.request(op, Bytes::new()).await?;
-        let headers: Vec<PairHeader> = field(&mut result, "pairs")?;
+        let headers: Vec<PairHeader> = head(&mut result, &mut body)?;
         let pairs = headers.into_iter().map(|header| {
             let value = cut(&mut body, header.len)?;
             Ok(Pair { header, value })
@@ -105,7 +105,7 @@ impl Session {
     ) -> Result<(Vec<Change>, u64), Error> {
         let op = Op::Changes { map: map.to_owned(), since, prefix: prefix.to_owned() };
         let (mut result, mut body) = self.request(op, Bytes::new()).await?;
-        let headers: Vec<ChangeHeader> = field(&mut result, "changes")?;
+        let headers: Vec<ChangeHeader> = head(&mut result, &mut body)?;
         let changes = headers.into_iter().map(|header| {
             let value = cut(&mut body, header.len)?;
             Ok(Change { header, value })
@@ -121,6 +121,15 @@ fn revision(result: &Map<String, Value>) -> Result<u64, Error> {
 
 fn field<T: serde::de::DeserializeOwned>(result: &mut Map<String, Value>, name: &str) -> Result<T, Error> {
     serde_json::from_value(result.remove(name).unwrap_or(Value::Null)).map_err(protocol)
+}
+
+/// The headers in front of the values.
+fn head<T: serde::de::DeserializeOwned>(
+    result: &mut Map<String, Value>,
+    body: &mut Bytes,
+) -> Result<Vec<T>, Error> {
+    let head = cut(body, field(result, "head_len")?)?;
+    serde_json::from_slice(&head).map_err(protocol)
 }
 
 fn cut(body: &mut Bytes, len: usize) -> Result<Bytes, Error> {

@@ -565,6 +565,10 @@ impl Core {
             Event::Deliver { group, view, from, to, order, reply_to, payload } => {
                 self.metrics.delivered.inc();
                 let now = self.clock.now();
+                if let Some(to) = reply_to.filter(|to| self.hosting.is_own(to.member)) {
+                    // The site's own member has nothing to say. If nobody waits any more, nobody misses it.
+                    let _ = self.node.reply(now, to, stack::ReplyKind::Null, Bytes::new());
+                }
                 let held = self.processes.deliver(now, group, view, from, &to, order, reply_to, &payload);
                 if let Some(name) = held {
                     self.node.hold(self.clock.now(), &name, true);

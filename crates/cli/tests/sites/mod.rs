@@ -173,6 +173,12 @@ impl Drop for Cluster {
     }
 }
 
+/// Whether the site is a member of the cluster's catalog: then it has no view to come of its own.
+pub fn in_catalog(status: &Value) -> bool {
+    let groups = status["durable"].as_array().map_or(&[][..], Vec::as_slice);
+    groups.iter().any(|group| group["group"] == "unanimous.catalog" && group["state"] == "active")
+}
+
 /// The names of the sites that are up, by number.
 pub fn up(status: &Value) -> Vec<&str> {
     let sites = status["sites"].as_array().map_or(&[][..], Vec::as_slice);

@@ -48,9 +48,10 @@ pub(super) struct Place {
     pub(super) empty: Served,
 }
 
-/// A store's thread. It ends when this is dropped, and what waits is done.
+/// A store's thread. When this is dropped, what waits is done, and the folder is let go.
 pub(super) struct Disk {
-    jobs: mpsc::Sender<Job>,
+    jobs: Option<mpsc::Sender<Job>>,
+    thread: Option<thread::JoinHandle<()>>,
 }
 
 impl Disk {
@@ -58,13 +59,23 @@ impl Disk {
     pub(super) fn start(place: Place, say: UnboundedSender<(GroupName, Said)>) -> std::io::Result<Disk> {
         let (jobs, work) = mpsc::channel();
         let name = format!("store {}", place.group).chars().take(15).collect();
-        thread::Builder::new().name(name).spawn(move || run(place, &work, &say))?;
-        Ok(Disk { jobs })
+        let thread = thread::Builder::new().name(name).spawn(move || run(place, &work, &say))?;
+        Ok(Disk { jobs: Some(jobs), thread: Some(thread) })
     }
 
     pub(super) fn ask(&self, job: Job) {
-        // A thread that has ended has said why.
-        let _ = self.jobs.send(job);
+        if let Some(jobs) = &self.jobs {
+            // A thread that has ended has said why.
+            let _ = jobs.send(job);
+        }
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        self.jobs = None;
+        // The site is ending. Whoever starts it again finds the folder free.
+        let _ = self.thread.take().map(thread::JoinHandle::join);
     }
 }
 
@@ -109,11 +120,12 @@ fn run(place: Place, jobs: &mpsc::Receiver<Job>, say: &UnboundedSender<(GroupNam
             }
         }
         done.extend(store.work(ops));
-        if !done.is_empty() && !say(Said::Done(done)) {
+        if let Some(why) = store.failed() {
+            // With what was done nobody can do anything any more: the site stops, and says why.
+            say(Said::Failed(why.to_owned()));
             return;
         }
-        if let Some(why) = store.failed() {
-            say(Said::Failed(why.to_owned()));
+        if !done.is_empty() && !say(Said::Done(done)) {
             return;
         }
     }

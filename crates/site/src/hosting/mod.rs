@@ -196,6 +196,8 @@ pub(crate) struct Hosting {
     sequence: u64,
     process: Option<ProcessId>,
     groups: BTreeMap<GroupName, Hosted>,
+    /// What asks for groups that this site knows nothing of, until it knows all that the catalog's group knows.
+    checking: BTreeMap<ReadId, (Time, Ask)>,
     /// Creations that wait for the catalog's answer.
     creating: BTreeMap<u64, (GroupName, Told<()>)>,
     said: mpsc::UnboundedReceiver<(GroupName, Said)>,
@@ -216,6 +218,7 @@ impl Hosting {
             sequence: 0,
             process: None,
             groups: BTreeMap::new(),
+            checking: BTreeMap::new(),
             creating: BTreeMap::new(),
             said,
             say,
@@ -397,7 +400,10 @@ impl Hosting {
             Event::Mode(mode) => {
                 tracing::info!(group = %name, ?mode, "durable group");
                 hosted.mode = mode;
-                self.retry(node, now, name);
+                match mode {
+                    Mode::Active => self.retry(node, now, name),
+                    Mode::ReadOnly(_) => self.ask_reads_again(node, now, name),
+                }
             }
             Event::Apply { entry, clock } => {
                 let position = entry.number.position;
@@ -436,11 +442,21 @@ impl Hosting {
                     self.created(sequence, answer);
                 }
             }
-            Event::Read(id) => {
-                if let (Some(look), Served::Map(map)) = (hosted.reads.remove(&id), served) {
-                    look(Ok(map));
+            Event::Read(id) => match served {
+                Served::Map(map) => {
+                    if let Some(look) = hosted.reads.remove(&id) {
+                        look(Ok(map));
+                    }
                 }
-            }
+                Served::Catalog(_) => {
+                    if let Some((until, ask)) = self.checking.remove(&id) {
+                        match ask.group().filter(|group| !self.groups.contains_key(*group)).cloned() {
+                            Some(missing) => ask.refuse(HostError::NoSuchGroup(missing)),
+                            None => self.try_now(node, now, until, ask),
+                        }
+                    }
+                }
+            },
             Event::Checkpoint { head, window } => {
                 disk.ask(Job::Take { head, window, state: served.snapshot() });
             }
@@ -489,16 +505,7 @@ impl Hosting {
             Ask::Create { .. } | Ask::Status { .. } => catalog_name(),
             Ask::Write { group, .. } | Ask::Read { group, .. } | Ask::Changes { group, .. } => group.clone(),
         };
-        let Some(hosted) = self.groups.get_mut(&name) else {
-            return match self.groups.get(&catalog_name()) {
-                // What this site has not heard of yet may be there.
-                Some(catalog) if catalog.mode == Mode::Active => ask.refuse(HostError::NoSuchGroup(name)),
-                Some(_) | None => ask.refuse(HostError::NotActive(
-                    "this site does not know yet which durable groups there are; try again, or see `unanimous status`"
-                        .to_owned(),
-                )),
-            };
-        };
+        let Some(hosted) = self.groups.get_mut(&name) else { return self.check(node, now, until, ask) };
         let served = match &mut hosted.stage {
             Stage::Open(_, served) => served,
             Stage::Opening(_) => return hosted.wait(until, ask),
@@ -544,6 +551,22 @@ impl Hosting {
         }
     }
 
+    /// A group that this site knows nothing of may have been made elsewhere a moment ago.
+    fn check(&mut self, node: &mut Node, now: Time, until: Time, ask: Ask) {
+        let name = catalog_name();
+        let read = node.durable(now, &name).map(|mut catalog| catalog.read());
+        match (read, self.groups.get_mut(&name)) {
+            (Some(Ok(id)), _) => drop(self.checking.insert(id, (until, ask))),
+            (Some(Err(ProposeError::NotActive)), Some(catalog)) => catalog.wait(until, ask),
+            (Some(Err(error)), _) => ask.refuse(refusal(error)),
+            (None, Some(catalog)) => catalog.wait(until, ask),
+            (None, None) => ask.refuse(HostError::NotActive(
+                "this site does not know yet which durable groups there are; try again, or see `unanimous status`"
+                    .to_owned(),
+            )),
+        }
+    }
+
     /// Asks the catalog for a map, founded on the stores that count in the catalog now.
     fn create(&mut self, node: &mut Node, now: Time, until: Time, group: GroupName, told: Told<()>) {
         let name = catalog_name();
@@ -574,6 +597,23 @@ impl Hosting {
         for (until, ask) in std::mem::take(&mut hosted.waiting) {
             self.try_now(node, now, until, ask);
         }
+    }
+
+    /// Reads that were asked of a view that is over wait for the next, but not for ever.
+    fn ask_reads_again(&mut self, node: &mut Node, now: Time, name: &GroupName) {
+        let Some(hosted) = self.groups.get_mut(name) else { return };
+        let reads = std::mem::take(&mut hosted.reads);
+        let mut checking = BTreeMap::new();
+        if *name == catalog_name() {
+            std::mem::swap(&mut checking, &mut self.checking);
+        }
+        if let Some(mut group) = node.durable(now, name) {
+            reads.keys().chain(checking.keys()).for_each(|id| group.forget_read(*id));
+        }
+        for look in reads.into_values() {
+            hosted.wait(now + PATIENCE, Ask::Read { group: name.clone(), local: false, look });
+        }
+        checking.into_values().for_each(|(until, ask)| hosted.wait(until, ask));
     }
 
     fn give_up_waiting(&mut self, now: Time, name: &GroupName) {
@@ -679,6 +719,17 @@ impl Watcher {
 }
 
 impl Ask {
+    /// The map that it is about; none if it is about all.
+    fn group(&self) -> Option<&GroupName> {
+        match self {
+            Ask::Create { group, .. }
+            | Ask::Write { group, .. }
+            | Ask::Read { group, .. }
+            | Ask::Changes { group, .. } => Some(group),
+            Ask::Status { .. } => None,
+        }
+    }
+
     fn refuse(self, error: HostError) {
         match self {
             Ask::Create { told, .. } => drop(told.send(Err(error))),

@@ -117,7 +117,7 @@ async fn changes(shared: &Shared, map: GroupName, since: u64, prefix: String) ->
     };
     let Changes { changes, upto } =
         told.map_err(|compacted| failure(ErrorCode::Compacted, compacted.to_string()))?;
-    let mut body = BytesMut::new();
+    let mut values = BytesMut::new();
     let mut headers = Vec::new();
     for Change { revision, what } in &changes {
         let (what, key, value): (_, &[u8], &[u8]) = match what {
@@ -125,7 +125,7 @@ async fn changes(shared: &Shared, map: GroupName, since: u64, prefix: String) ->
             What::Deleted(key) => ("deleted", key, &[]),
             What::Expired(key) => ("expired", key, &[]),
         };
-        body.put_slice(value);
+        values.put_slice(value);
         headers.push(ChangeHeader {
             key: String::from_utf8_lossy(key).into_owned(),
             revision: *revision,
@@ -133,15 +133,26 @@ async fn changes(shared: &Shared, map: GroupName, since: u64, prefix: String) ->
             len: value.len(),
         });
     }
-    Ok((object(json!({"changes": headers, "upto": upto})), body.freeze()))
+    let (head_len, body) = with_head(&headers, &values);
+    Ok((object(json!({"head_len": head_len, "upto": upto})), body))
 }
 
 fn listed(listed: &Listed) -> Answered {
-    let mut body = BytesMut::new();
-    listed.pairs.iter().for_each(|pair| body.put_slice(pair.value()));
-    let pairs: Vec<PairHeader> = listed.pairs.iter().map(header).collect();
+    let mut values = BytesMut::new();
+    listed.pairs.iter().for_each(|pair| values.put_slice(pair.value()));
+    let headers: Vec<PairHeader> = listed.pairs.iter().map(header).collect();
     let after = listed.after.as_ref().map(|key| String::from_utf8_lossy(key).into_owned());
-    Ok((object(json!({"pairs": pairs, "after": after})), body.freeze()))
+    let (head_len, body) = with_head(&headers, &values);
+    Ok((object(json!({"head_len": head_len, "after": after})), body))
+}
+
+/// Headers and values as one body: a header line would not hold that many headers. Gives how long the headers are.
+fn with_head(headers: &impl serde::Serialize, values: &[u8]) -> (usize, Bytes) {
+    // Writing to memory does not fail.
+    let mut body = serde_json::to_vec(headers).unwrap_or_default();
+    let head_len = body.len();
+    body.extend_from_slice(values);
+    (head_len, body.into())
 }
 
 fn header(pair: &Pair) -> PairHeader {

@@ -228,7 +228,7 @@ pub enum Op {
         #[serde(default, skip_serializing_if = "is_false")]
         local: bool,
     },
-    /// Keys of a durable map, in order; the answer's body is their values, one after another.
+    /// Keys of a durable map, in order; the answer's body is their headers, then their values, one after another.
     List {
         /// The map's name.
         map: String,
@@ -245,8 +245,8 @@ pub enum Op {
         #[serde(default, skip_serializing_if = "is_false")]
         local: bool,
     },
-    /// What has changed in a durable map, as soon as there is something; the answer's body is the values that were put,
-    /// one after another.
+    /// What has changed in a durable map, as soon as there is something; the answer's body is the changes' headers, then
+    /// the values that were put, one after another.
     Changes {
         /// The map's name.
         map: String,
@@ -375,7 +375,7 @@ pub enum ErrorCode {
 
 /// What must hold of a key before it is changed. Exactly one of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[serde(rename_all = "kebab-case")]
 pub enum Condition {
     /// There is no such key.
     Absent,

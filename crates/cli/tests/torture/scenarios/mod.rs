@@ -1,5 +1,6 @@
 //! The scenarios, in the order in which they are run.
 
+mod durable;
 mod failover;
 mod flood;
 mod hostile;
@@ -38,6 +39,7 @@ scenarios! {
     "link_cut", "the link between two sites is cut", network::link_cut;
     "partition", "two and three, and together again, under every rule", partition::run;
     "kills", "all sites are killed at random points of view changes", kills::run;
+    "durable", "a durable map, written while all its sites are killed again and again", durable::run;
     "hostile", "strangers, garbage, forged probes, half-open connections", hostile::run;
     "flood", "a member that stopped holds back a flood", flood::run;
     "failover", "the time from a death to the view without it", failover::run;

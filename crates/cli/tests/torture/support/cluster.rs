@@ -64,10 +64,20 @@ impl Cluster {
         Ok(Cluster { sites, folder })
     }
 
-    /// Starts every site and waits for one view of all.
+    /// Starts every site and waits for one view of all, in which all are members of the catalog: what comes then is not
+    /// of the sites' own making.
     pub async fn start(&mut self) -> Verdict {
         for site in &mut self.sites {
             site.start()?;
+        }
+        for site in &self.sites {
+            eventually(&format!("site {} is in the catalog", site.number), async || {
+                let status = site.status().await?;
+                let groups = status.get("durable")?.as_array()?;
+                let active = |group: &serde_json::Value| group["state"] == "active";
+                groups.iter().any(active).then_some(())
+            })
+            .await?;
         }
         self.whole().await.map(drop)
     }
