@@ -268,9 +268,9 @@ impl Socket {
             session.confirmed.store(self.stamp(), Relaxed);
         }
         match payload {
-            [] if first => {
-                // Somebody knocks who has not been heard lately: knock back, so that both know. No answer to the
-                // answer, because from now on the peer has been heard.
+            [] if first || flags & HEARD == 0 => {
+                // Somebody knocks who has not been heard lately, or has not heard this side: knock back, so that both
+                // know. No answer to the answer, because that says that it has heard.
                 session.transmit(self, &[]);
             }
             [] => {}

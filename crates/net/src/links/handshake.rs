@@ -224,14 +224,18 @@ impl Shared {
             queue_bytes_max: self.config.queue_bytes_max,
         };
         let certificate = established.certificate.clone();
-        let Some(running) = peer.establish(established) else { return Err(Failure::Crossed) };
+        // Before the peer is up: the site's loop runs on another thread and knocks at once, and the answer must find the key.
+        if let Some((socket, session)) = &probes {
+            socket.register(session);
+        }
+        let Some(running) = peer.establish(established) else {
+            probes.inspect(|(_, session)| session.close());
+            return Err(Failure::Crossed);
+        };
         // Who it is may have come to be distrusted since the handshake looked, and after the links were gone through.
         if let Err(why) = self.trust.still_trusts(&certificate) {
             peer.down(running.id, Down::Expelled);
             return Err(why.into());
-        }
-        if let Some((socket, session)) = probes {
-            socket.register(&session);
         }
         self.nudge_others(peer.site);
         tracing::info!(peer = %peer.site, incarnation = %made.incarnation, dialed = dialed.is_some(), "connected");
