@@ -9,7 +9,9 @@
 //! the core-set name. Whatever it lists is opened at every site: as a store that counts where the group was founded,
 //! elsewhere as one that follows. One process of the site is a member of all of them.
 
+mod ask;
 mod disk;
+mod requests;
 mod served;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -18,19 +20,21 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use durable::{
-    Answer, Application, Applying, Body, ClientId, Configuration, Event, Fatal, Life, Mode, ProposeError,
-    ReadId, Refused, Request, Status, Why,
+    Answer, Application, Applying, Body, ClientId, Configuration, Event, Fatal, Life, Mode, ReadId, Refused,
+    Request, Why,
 };
 use membership::group::{Create, GroupOptions, GroupView, Lives};
 use membership::step::Peer;
 use stack::store::Who;
 use stack::{JoinOptions, Node};
-use tokio::sync::{mpsc, oneshot};
-use tools::catalog::{self, Catalog, Founding, Kind};
+use tokio::sync::mpsc;
+use tools::catalog::{self, Catalog, Founding};
 use tools::map::{self, Changes, Compacted, Map};
-use wire::session::ErrorCode;
 use wire::{GroupName, MemberId, ProcessId, Time};
 
+pub(crate) use ask::Ask;
+pub use ask::{GroupStatus, HostError, Write};
+use ask::{Look, Told};
 use disk::{Disk, Job, Place, Said};
 use served::Served;
 
@@ -44,107 +48,6 @@ const WATCHERS_MAX: usize = 4_096;
 const JOIN_AGAIN: Duration = Duration::from_millis(500);
 /// How often what is due is looked for.
 const TICK: Duration = Duration::from_millis(200);
-
-/// Why a durable group did not do what it was asked.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum HostError {
-    /// There is none of that name. Nothing has changed.
-    #[error("there is no durable map {0}; create it with `unanimous kv create {0}`")]
-    NoSuchGroup(GroupName),
-    /// It can only be read. Nothing has changed.
-    #[error("{0}")]
-    NotActive(String),
-    /// A bound is reached. Nothing has changed.
-    #[error("too many requests wait here; try again")]
-    Busy,
-    /// Nothing has changed.
-    #[error("the request is too large: keys have at most 1 KiB, values at most 1 MiB")]
-    TooLarge,
-    /// Whether it was done is not known.
-    #[error("nobody can say whether this was done: {0}")]
-    Unknown(&'static str),
-    /// The group's store at this site cannot be used. Nothing has changed.
-    #[error("{0}")]
-    Store(String),
-    /// The catalog has refused it. Nothing has changed.
-    #[error(transparent)]
-    Catalog(#[from] catalog::Answer),
-    /// The site is going down; whether it was done is not known.
-    #[error("the site is going down; connect to another")]
-    Stopped,
-}
-
-impl HostError {
-    /// The code that programs are told.
-    pub fn code(&self) -> ErrorCode {
-        match self {
-            HostError::NoSuchGroup(_) => ErrorCode::NoSuchGroup,
-            HostError::NotActive(_) => ErrorCode::NotPrimary,
-            HostError::Busy | HostError::Catalog(catalog::Answer::Full) => ErrorCode::Busy,
-            HostError::TooLarge => ErrorCode::TooLarge,
-            HostError::Unknown(_) => ErrorCode::Interrupted,
-            HostError::Store(_) => ErrorCode::NotAdmitted,
-            HostError::Catalog(catalog::Answer::Exists) => ErrorCode::Exists,
-            HostError::Catalog(_) => ErrorCode::BadRequest,
-            HostError::Stopped => ErrorCode::Stopping,
-        }
-    }
-}
-
-/// A write, by the name that a repeat of it has too.
-#[derive(Clone, Debug)]
-pub struct Write {
-    /// Who asks.
-    pub client: ClientId,
-    /// The client's number for it, from 1.
-    pub sequence: u64,
-    /// Every write up to this number has been answered.
-    pub answered: u64,
-    /// What: of a map, a [`map::Request`].
-    pub payload: Bytes,
-}
-
-pub(crate) type Told<T> = oneshot::Sender<Result<T, HostError>>;
-type Look = Box<dyn FnOnce(Result<&Map, HostError>) + Send>;
-
-/// What is asked of durable groups.
-pub(crate) enum Ask {
-    /// Let there be a map.
-    Create { group: GroupName, told: Told<()> },
-    /// Write to one.
-    Write { group: GroupName, write: Write, told: Told<Bytes> },
-    /// Look at one: as it is here, or at what was acknowledged anywhere before.
-    Read { group: GroupName, local: bool, look: Look },
-    /// What has changed since, as soon as there is something.
-    Changes { group: GroupName, since: u64, prefix: Bytes, told: Told<Result<Changes, Compacted>> },
-    /// How the groups are.
-    Status { told: oneshot::Sender<Vec<GroupStatus>> },
-}
-
-impl std::fmt::Debug for Ask {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
-            Ask::Create { .. } => "Create",
-            Ask::Write { .. } => "Write",
-            Ask::Read { .. } => "Read",
-            Ask::Changes { .. } => "Changes",
-            Ask::Status { .. } => "Status",
-        })
-    }
-}
-
-/// How a durable group is at this site.
-#[derive(Clone, Debug)]
-pub struct GroupStatus {
-    /// Its name.
-    pub group: GroupName,
-    /// What the machine says; none while the store is not open.
-    pub machine: Option<Status>,
-    /// A digest of the state, which is the same at all sites that have applied as much.
-    pub digest: u64,
-    /// Why the store is not open, if it cannot be.
-    pub refused: Option<String>,
-}
 
 struct Hosted {
     stage: Stage,
@@ -490,139 +393,6 @@ impl Hosting {
         let _ = told.send(result);
     }
 
-    /// Something is asked.
-    pub(crate) fn ask(&mut self, node: &mut Node, now: Time, ask: Ask) {
-        if let Ask::Status { told } = ask {
-            let _ = told.send(self.status(node));
-            return;
-        }
-        self.try_now(node, now, now + PATIENCE, ask);
-    }
-
-    /// Does it, or lets it wait until then for its group to be able to.
-    fn try_now(&mut self, node: &mut Node, now: Time, until: Time, ask: Ask) {
-        let name = match &ask {
-            Ask::Create { .. } | Ask::Status { .. } => catalog_name(),
-            Ask::Write { group, .. } | Ask::Read { group, .. } | Ask::Changes { group, .. } => group.clone(),
-        };
-        let Some(hosted) = self.groups.get_mut(&name) else { return self.check(node, now, until, ask) };
-        let served = match &mut hosted.stage {
-            Stage::Open(_, served) => served,
-            Stage::Opening(_) => return hosted.wait(until, ask),
-            Stage::Refused(why) => return ask.refuse(HostError::Store(why.clone())),
-        };
-        match (ask, served) {
-            (Ask::Read { local: true, look, .. }, Served::Map(map)) => look(Ok(map)),
-            (Ask::Changes { since, prefix, told, .. }, Served::Map(map)) => {
-                if let Some(watcher) = (Watcher { since, prefix, told }).tell(map) {
-                    hosted.watchers.retain(|watcher| !watcher.told.is_closed());
-                    match hosted.watchers.len() < WATCHERS_MAX {
-                        true => hosted.watchers.push(watcher),
-                        false => drop(watcher.told.send(Err(HostError::Busy))),
-                    }
-                }
-            }
-            (ask, _) if hosted.mode != Mode::Active => hosted.wait(until, ask),
-            (Ask::Read { group, local, look }, Served::Map(_)) => {
-                let Some(mut durable) = node.durable(now, &name) else { return };
-                match durable.read() {
-                    Ok(id) => drop(hosted.reads.insert(id, look)),
-                    Err(ProposeError::NotActive) => hosted.wait(until, Ask::Read { group, local, look }),
-                    Err(error) => look(Err(refusal(error))),
-                }
-            }
-            (Ask::Write { group, write, told }, Served::Map(_)) => {
-                let Some(mut durable) = node.durable(now, &name) else { return };
-                let (client, sequence) = (write.client, write.sequence);
-                match durable.propose(unix_ms(), write.clone().into()) {
-                    Ok(()) => hosted.writes.entry((client, sequence)).or_default().push(told),
-                    Err(ProposeError::NotActive) => hosted.wait(until, Ask::Write { group, write, told }),
-                    Err(error) => drop(told.send(Err(refusal(error)))),
-                }
-            }
-            (Ask::Create { group, told }, Served::Catalog(catalog)) => {
-                if catalog.get(&group).is_some() {
-                    return drop(told.send(Err(HostError::Catalog(catalog::Answer::Exists))));
-                }
-                self.create(node, now, until, group, told);
-            }
-            // The catalog is no map.
-            (ask, _) => ask.refuse(HostError::NoSuchGroup(name)),
-        }
-    }
-
-    /// A group that this site knows nothing of may have been made elsewhere a moment ago.
-    fn check(&mut self, node: &mut Node, now: Time, until: Time, ask: Ask) {
-        let name = catalog_name();
-        let read = node.durable(now, &name).map(|mut catalog| catalog.read());
-        match (read, self.groups.get_mut(&name)) {
-            (Some(Ok(id)), _) => drop(self.checking.insert(id, (until, ask))),
-            (Some(Err(ProposeError::NotActive)), Some(catalog)) => catalog.wait(until, ask),
-            (Some(Err(error)), _) => ask.refuse(refusal(error)),
-            (None, Some(catalog)) => catalog.wait(until, ask),
-            (None, None) => ask.refuse(HostError::NotActive(
-                "this site does not know yet which durable groups there are; try again, or see `unanimous status`"
-                    .to_owned(),
-            )),
-        }
-    }
-
-    /// Asks the catalog for a map, founded on the stores that count in the catalog now.
-    fn create(&mut self, node: &mut Node, now: Time, until: Time, group: GroupName, told: Told<()>) {
-        let name = catalog_name();
-        let client = self.client();
-        let Some(mut durable) = node.durable(now, &name) else { return };
-        let stores = durable.status().configuration;
-        let founding = Founding { kind: Kind::Map, stores };
-        let payload = wire::codec::encode(&catalog::Request::Create { name: group.clone(), founding });
-        let sequence = self.sequence + 1;
-        let answered = self.creating.keys().next().map_or(self.sequence, |first| first - 1);
-        match durable.propose(unix_ms(), Request { client, sequence, answered, payload }) {
-            Ok(()) => {
-                self.sequence = sequence;
-                self.creating.insert(sequence, (group, told));
-            }
-            Err(ProposeError::NotActive) => {
-                if let Some(hosted) = self.groups.get_mut(&name) {
-                    hosted.wait(until, Ask::Create { group, told });
-                }
-            }
-            Err(error) => drop(told.send(Err(refusal(error)))),
-        }
-    }
-
-    /// Tries again what waits for a group.
-    fn retry(&mut self, node: &mut Node, now: Time, name: &GroupName) {
-        let Some(hosted) = self.groups.get_mut(name) else { return };
-        for (until, ask) in std::mem::take(&mut hosted.waiting) {
-            self.try_now(node, now, until, ask);
-        }
-    }
-
-    /// Reads that were asked of a view that is over wait for the next, but not for ever.
-    fn ask_reads_again(&mut self, node: &mut Node, now: Time, name: &GroupName) {
-        let Some(hosted) = self.groups.get_mut(name) else { return };
-        let reads = std::mem::take(&mut hosted.reads);
-        let mut checking = BTreeMap::new();
-        if *name == catalog_name() {
-            std::mem::swap(&mut checking, &mut self.checking);
-        }
-        if let Some(mut group) = node.durable(now, name) {
-            reads.keys().chain(checking.keys()).for_each(|id| group.forget_read(*id));
-        }
-        for look in reads.into_values() {
-            hosted.wait(now + PATIENCE, Ask::Read { group: name.clone(), local: false, look });
-        }
-        checking.into_values().for_each(|(until, ask)| hosted.wait(until, ask));
-    }
-
-    fn give_up_waiting(&mut self, now: Time, name: &GroupName) {
-        let Some(hosted) = self.groups.get_mut(name) else { return };
-        while let Some((_, ask)) = hosted.waiting.pop_front_if(|(until, _)| *until <= now) {
-            ask.refuse(HostError::NotActive(why_not(&hosted.mode)));
-        }
-    }
-
     /// Lets time pass in a map with pairs whose time is over, at one site: at whichever comes first.
     fn tick(&mut self, node: &mut Node, now: Time, name: &GroupName) {
         let Some(hosted) = self.groups.get(name) else { return };
@@ -715,61 +485,6 @@ impl Watcher {
                 None
             }
         }
-    }
-}
-
-impl Ask {
-    /// The map that it is about; none if it is about all.
-    fn group(&self) -> Option<&GroupName> {
-        match self {
-            Ask::Create { group, .. }
-            | Ask::Write { group, .. }
-            | Ask::Read { group, .. }
-            | Ask::Changes { group, .. } => Some(group),
-            Ask::Status { .. } => None,
-        }
-    }
-
-    fn refuse(self, error: HostError) {
-        match self {
-            Ask::Create { told, .. } => drop(told.send(Err(error))),
-            Ask::Write { told, .. } => drop(told.send(Err(error))),
-            Ask::Read { look, .. } => look(Err(error)),
-            Ask::Changes { told, .. } => drop(told.send(Err(error))),
-            Ask::Status { told } => drop(told.send(Vec::new())),
-        }
-    }
-}
-
-impl From<Write> for Request {
-    fn from(write: Write) -> Request {
-        let Write { client, sequence, answered, payload } = write;
-        Request { client, sequence, answered, payload }
-    }
-}
-
-fn refusal(error: ProposeError) -> HostError {
-    match error {
-        ProposeError::NotActive => HostError::NotActive(why_not(&Mode::ReadOnly(Why::NoView))),
-        ProposeError::Busy => HostError::Busy,
-        ProposeError::TooLarge => HostError::TooLarge,
-        ProposeError::Stopped => HostError::Stopped,
-    }
-}
-
-/// Why a group can't be written or read up to date, and what to do.
-fn why_not(mode: &Mode) -> String {
-    match mode {
-        Mode::Active => "the group has just become active; try again".to_owned(),
-        Mode::ReadOnly(Why::NoView) => "this site is not in the group yet; try again, or see `unanimous status`".to_owned(),
-        Mode::ReadOnly(Why::NotPrimary) => {
-            "this side of a partition has no majority: read what it has with --local, or ask a site of the other side"
-                .to_owned()
-        }
-        Mode::ReadOnly(Why::Stores { here, needed }) => format!(
-            "{here} of the group's stores are here and {needed} are needed: start more of its sites; what is here can be \
-             read with --local"
-        ),
     }
 }
 

@@ -1,0 +1,166 @@
+//! What programs ask of durable groups, and why they are refused.
+
+use bytes::Bytes;
+use durable::{ClientId, Mode, ProposeError, Request, Status, Why};
+use tokio::sync::oneshot;
+use tools::catalog;
+use tools::map::{Changes, Compacted, Map};
+use wire::GroupName;
+use wire::session::ErrorCode;
+
+/// Why a durable group did not do what it was asked.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum HostError {
+    /// There is none of that name. Nothing has changed.
+    #[error("there is no durable map {0}; create it with `unanimous kv create {0}`")]
+    NoSuchGroup(GroupName),
+    /// It can only be read. Nothing has changed.
+    #[error("{0}")]
+    NotActive(String),
+    /// A bound is reached. Nothing has changed.
+    #[error("too many requests wait here; try again")]
+    Busy,
+    /// Nothing has changed.
+    #[error("the request is too large: keys have at most 1 KiB, values at most 1 MiB")]
+    TooLarge,
+    /// Whether it was done is not known.
+    #[error("nobody can say whether this was done: {0}")]
+    Unknown(&'static str),
+    /// The group's store at this site cannot be used. Nothing has changed.
+    #[error("{0}")]
+    Store(String),
+    /// The catalog has refused it. Nothing has changed.
+    #[error(transparent)]
+    Catalog(#[from] catalog::Answer),
+    /// The site is going down; whether it was done is not known.
+    #[error("the site is going down; connect to another")]
+    Stopped,
+}
+
+impl HostError {
+    /// The code that programs are told.
+    pub fn code(&self) -> ErrorCode {
+        match self {
+            HostError::NoSuchGroup(_) => ErrorCode::NoSuchGroup,
+            HostError::NotActive(_) => ErrorCode::NotPrimary,
+            HostError::Busy | HostError::Catalog(catalog::Answer::Full) => ErrorCode::Busy,
+            HostError::TooLarge => ErrorCode::TooLarge,
+            HostError::Unknown(_) => ErrorCode::Interrupted,
+            HostError::Store(_) => ErrorCode::NotAdmitted,
+            HostError::Catalog(catalog::Answer::Exists) => ErrorCode::Exists,
+            HostError::Catalog(_) => ErrorCode::BadRequest,
+            HostError::Stopped => ErrorCode::Stopping,
+        }
+    }
+}
+
+/// A write, by the name that a repeat of it has too.
+#[derive(Clone, Debug)]
+pub struct Write {
+    /// Who asks.
+    pub client: ClientId,
+    /// The client's number for it, from 1.
+    pub sequence: u64,
+    /// Every write up to this number has been answered.
+    pub answered: u64,
+    /// What: of a map, a [`map::Request`].
+    pub payload: Bytes,
+}
+
+pub(crate) type Told<T> = oneshot::Sender<Result<T, HostError>>;
+
+pub(super) type Look = Box<dyn FnOnce(Result<&Map, HostError>) + Send>;
+
+/// What is asked of durable groups.
+pub(crate) enum Ask {
+    /// Let there be a map.
+    Create { group: GroupName, told: Told<()> },
+    /// Write to one.
+    Write { group: GroupName, write: Write, told: Told<Bytes> },
+    /// Look at one: as it is here, or at what was acknowledged anywhere before.
+    Read { group: GroupName, local: bool, look: Look },
+    /// What has changed since, as soon as there is something.
+    Changes { group: GroupName, since: u64, prefix: Bytes, told: Told<Result<Changes, Compacted>> },
+    /// How the groups are.
+    Status { told: oneshot::Sender<Vec<GroupStatus>> },
+}
+
+impl std::fmt::Debug for Ask {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Ask::Create { .. } => "Create",
+            Ask::Write { .. } => "Write",
+            Ask::Read { .. } => "Read",
+            Ask::Changes { .. } => "Changes",
+            Ask::Status { .. } => "Status",
+        })
+    }
+}
+
+/// How a durable group is at this site.
+#[derive(Clone, Debug)]
+pub struct GroupStatus {
+    /// Its name.
+    pub group: GroupName,
+    /// What the machine says; none while the store is not open.
+    pub machine: Option<Status>,
+    /// A digest of the state, which is the same at all sites that have applied as much.
+    pub digest: u64,
+    /// Why the store is not open, if it cannot be.
+    pub refused: Option<String>,
+}
+
+impl Ask {
+    /// The map that it is about; none if it is about all.
+    pub(super) fn group(&self) -> Option<&GroupName> {
+        match self {
+            Ask::Create { group, .. }
+            | Ask::Write { group, .. }
+            | Ask::Read { group, .. }
+            | Ask::Changes { group, .. } => Some(group),
+            Ask::Status { .. } => None,
+        }
+    }
+
+    pub(super) fn refuse(self, error: HostError) {
+        match self {
+            Ask::Create { told, .. } => drop(told.send(Err(error))),
+            Ask::Write { told, .. } => drop(told.send(Err(error))),
+            Ask::Read { look, .. } => look(Err(error)),
+            Ask::Changes { told, .. } => drop(told.send(Err(error))),
+            Ask::Status { told } => drop(told.send(Vec::new())),
+        }
+    }
+}
+
+impl From<Write> for Request {
+    fn from(write: Write) -> Request {
+        let Write { client, sequence, answered, payload } = write;
+        Request { client, sequence, answered, payload }
+    }
+}
+
+pub(super) fn refusal(error: ProposeError) -> HostError {
+    match error {
+        ProposeError::NotActive => HostError::NotActive(why_not(&Mode::ReadOnly(Why::NoView))),
+        ProposeError::Busy => HostError::Busy,
+        ProposeError::TooLarge => HostError::TooLarge,
+        ProposeError::Stopped => HostError::Stopped,
+    }
+}
+
+/// Why a group can't be written or read up to date, and what to do.
+pub(super) fn why_not(mode: &Mode) -> String {
+    match mode {
+        Mode::Active => "the group has just become active; try again".to_owned(),
+        Mode::ReadOnly(Why::NoView) => "this site is not in the group yet; try again, or see `unanimous status`".to_owned(),
+        Mode::ReadOnly(Why::NotPrimary) => {
+            "this side of a partition has no majority: read what it has with --local, or ask a site of the other side"
+                .to_owned()
+        }
+        Mode::ReadOnly(Why::Stores { here, needed }) => format!(
+            "{here} of the group's stores are here and {needed} are needed: start more of its sites; what is here can be \
+             read with --local"
+        ),
+    }
+}

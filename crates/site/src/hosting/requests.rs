@@ -1,0 +1,147 @@
+//! How what is asked is done: at once, or when the group can take it, or never, with the reason.
+
+use std::collections::BTreeMap;
+
+use durable::{Mode, ProposeError, Request};
+use stack::Node;
+use tools::catalog::{self, Founding, Kind};
+use wire::{GroupName, Time};
+
+use super::ask::{Ask, HostError, Told, refusal, why_not};
+use super::served::Served;
+use super::{Hosting, PATIENCE, Stage, WATCHERS_MAX, Watcher, catalog_name, unix_ms};
+
+impl Hosting {
+    /// Something is asked.
+    pub(crate) fn ask(&mut self, node: &mut Node, now: Time, ask: Ask) {
+        if let Ask::Status { told } = ask {
+            let _ = told.send(self.status(node));
+            return;
+        }
+        self.try_now(node, now, now + PATIENCE, ask);
+    }
+
+    /// Does it, or lets it wait until then for its group to be able to.
+    pub(super) fn try_now(&mut self, node: &mut Node, now: Time, until: Time, ask: Ask) {
+        let name = match &ask {
+            Ask::Create { .. } | Ask::Status { .. } => catalog_name(),
+            Ask::Write { group, .. } | Ask::Read { group, .. } | Ask::Changes { group, .. } => group.clone(),
+        };
+        let Some(hosted) = self.groups.get_mut(&name) else { return self.check(node, now, until, ask) };
+        let served = match &mut hosted.stage {
+            Stage::Open(_, served) => served,
+            Stage::Opening(_) => return hosted.wait(until, ask),
+            Stage::Refused(why) => return ask.refuse(HostError::Store(why.clone())),
+        };
+        match (ask, served) {
+            (Ask::Read { local: true, look, .. }, Served::Map(map)) => look(Ok(map)),
+            (Ask::Changes { since, prefix, told, .. }, Served::Map(map)) => {
+                if let Some(watcher) = (Watcher { since, prefix, told }).tell(map) {
+                    hosted.watchers.retain(|watcher| !watcher.told.is_closed());
+                    match hosted.watchers.len() < WATCHERS_MAX {
+                        true => hosted.watchers.push(watcher),
+                        false => drop(watcher.told.send(Err(HostError::Busy))),
+                    }
+                }
+            }
+            (ask, _) if hosted.mode != Mode::Active => hosted.wait(until, ask),
+            (Ask::Read { group, local, look }, Served::Map(_)) => {
+                let Some(mut durable) = node.durable(now, &name) else { return };
+                match durable.read() {
+                    Ok(id) => drop(hosted.reads.insert(id, look)),
+                    Err(ProposeError::NotActive) => hosted.wait(until, Ask::Read { group, local, look }),
+                    Err(error) => look(Err(refusal(error))),
+                }
+            }
+            (Ask::Write { group, write, told }, Served::Map(_)) => {
+                let Some(mut durable) = node.durable(now, &name) else { return };
+                let (client, sequence) = (write.client, write.sequence);
+                match durable.propose(unix_ms(), write.clone().into()) {
+                    Ok(()) => hosted.writes.entry((client, sequence)).or_default().push(told),
+                    Err(ProposeError::NotActive) => hosted.wait(until, Ask::Write { group, write, told }),
+                    Err(error) => drop(told.send(Err(refusal(error)))),
+                }
+            }
+            (Ask::Create { group, told }, Served::Catalog(catalog)) => {
+                if catalog.get(&group).is_some() {
+                    return drop(told.send(Err(HostError::Catalog(catalog::Answer::Exists))));
+                }
+                self.create(node, now, until, group, told);
+            }
+            // The catalog is no map.
+            (ask, _) => ask.refuse(HostError::NoSuchGroup(name)),
+        }
+    }
+
+    /// A group that this site knows nothing of may have been made elsewhere a moment ago.
+    fn check(&mut self, node: &mut Node, now: Time, until: Time, ask: Ask) {
+        let name = catalog_name();
+        let read = node.durable(now, &name).map(|mut catalog| catalog.read());
+        match (read, self.groups.get_mut(&name)) {
+            (Some(Ok(id)), _) => drop(self.checking.insert(id, (until, ask))),
+            (Some(Err(ProposeError::NotActive)), Some(catalog)) => catalog.wait(until, ask),
+            (Some(Err(error)), _) => ask.refuse(refusal(error)),
+            (None, Some(catalog)) => catalog.wait(until, ask),
+            (None, None) => ask.refuse(HostError::NotActive(
+                "this site does not know yet which durable groups there are; try again, or see `unanimous status`"
+                    .to_owned(),
+            )),
+        }
+    }
+
+    /// Asks the catalog for a map, founded on the stores that count in the catalog now.
+    fn create(&mut self, node: &mut Node, now: Time, until: Time, group: GroupName, told: Told<()>) {
+        let name = catalog_name();
+        let client = self.client();
+        let Some(mut durable) = node.durable(now, &name) else { return };
+        let stores = durable.status().configuration;
+        let founding = Founding { kind: Kind::Map, stores };
+        let payload = wire::codec::encode(&catalog::Request::Create { name: group.clone(), founding });
+        let sequence = self.sequence + 1;
+        let answered = self.creating.keys().next().map_or(self.sequence, |first| first - 1);
+        match durable.propose(unix_ms(), Request { client, sequence, answered, payload }) {
+            Ok(()) => {
+                self.sequence = sequence;
+                self.creating.insert(sequence, (group, told));
+            }
+            Err(ProposeError::NotActive) => {
+                if let Some(hosted) = self.groups.get_mut(&name) {
+                    hosted.wait(until, Ask::Create { group, told });
+                }
+            }
+            Err(error) => drop(told.send(Err(refusal(error)))),
+        }
+    }
+
+    /// Tries again what waits for a group.
+    pub(super) fn retry(&mut self, node: &mut Node, now: Time, name: &GroupName) {
+        let Some(hosted) = self.groups.get_mut(name) else { return };
+        for (until, ask) in std::mem::take(&mut hosted.waiting) {
+            self.try_now(node, now, until, ask);
+        }
+    }
+
+    /// Reads that were asked of a view that is over wait for the next, but not for ever.
+    pub(super) fn ask_reads_again(&mut self, node: &mut Node, now: Time, name: &GroupName) {
+        let Some(hosted) = self.groups.get_mut(name) else { return };
+        let reads = std::mem::take(&mut hosted.reads);
+        let mut checking = BTreeMap::new();
+        if *name == catalog_name() {
+            std::mem::swap(&mut checking, &mut self.checking);
+        }
+        if let Some(mut group) = node.durable(now, name) {
+            reads.keys().chain(checking.keys()).for_each(|id| group.forget_read(*id));
+        }
+        for look in reads.into_values() {
+            hosted.wait(now + PATIENCE, Ask::Read { group: name.clone(), local: false, look });
+        }
+        checking.into_values().for_each(|(until, ask)| hosted.wait(until, ask));
+    }
+
+    pub(super) fn give_up_waiting(&mut self, now: Time, name: &GroupName) {
+        let Some(hosted) = self.groups.get_mut(name) else { return };
+        while let Some((_, ask)) = hosted.waiting.pop_front_if(|(until, _)| *until <= now) {
+            ask.refuse(HostError::NotActive(why_not(&hosted.mode)));
+        }
+    }
+}
