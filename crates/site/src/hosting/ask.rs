@@ -63,7 +63,7 @@ pub struct Write {
     pub sequence: u64,
     /// Every write up to this number has been answered.
     pub answered: u64,
-    /// What: of a map, a [`map::Request`].
+    /// What: of a map, a [`Request`](tools::map::Request).
     pub payload: Bytes,
 }
 
