@@ -3,14 +3,16 @@
 # default. Prints one line of JSON for each load, with what the disk needs to force a write before and after it. Installs
 # nothing:
 #
-#   bench/peers/etcd/run.sh [--quick] [--json FILE] [--dir DIR]
+#   bench/peers/etcd/run.sh [--quick] [--json FILE] [--dir DIR] [--program PROGRAM]
 #
 # --dir: on which disk (a folder is made in it, and removed; default: where this is run). --quick: two seconds each, once.
+# --program: ours, measured after etcd in each row: `unanimous bench kv` (default: the one in target/release, if it is there).
 # Environment: RUNS (3), SECONDS_EACH (5), SIZE (1024), OUTSTANDING ("1 64").
 set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 target=$here/../../../target/etcd-load
+program=$here/../../../target/release/unanimous
 json=
 disk=$PWD
 runs=${RUNS:-3}
@@ -22,7 +24,8 @@ while [ $# -gt 0 ]; do
     --quick) runs=1 seconds=2 ;;
     --json) json=$(realpath -m "$2"); shift ;;
     --dir) disk=$2; shift ;;
-    *) sed -n '2,10s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" >&2; exit 2 ;;
+    --program) program=$2; shift; [ -x "$program" ] || { echo "run.sh: $program is no program" >&2; exit 2; } ;;
+    *) sed -n '2,11s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" >&2; exit 2 ;;
     esac
     shift
 done
@@ -82,6 +85,15 @@ measure() { # CONNECTIONS STREAMS
     result "${run%\}},\"encrypted\":false,\"disk_before_us\":$before,\"disk_after_us\":$(disk)}"
 }
 
+ours() { # OUTSTANDING SESSIONS
+    [ -x "$program" ] || return 0
+    for away in "" --away; do
+        # A folder of the disk that is measured; etcd's nodes have nothing to do meanwhile. The socket's path has to be short.
+        result "{\"system\":\"unanimous\",$("$program" bench kv --json --size "$size" --outstanding "$1" --sessions "$2" \
+            --seconds "$seconds" --dir "$disk" $away | sed 's/^{//')"
+    done
+}
+
 [ -z "$json" ] || : >"$json"
 for run in $(seq "$runs"); do
     for n in $outstanding; do
@@ -89,6 +101,7 @@ for run in $(seq "$runs"); do
         # One connection with all, and as many connections: etcd is given what suits it better.
         measure 1 "$n"
         [ "$n" = 1 ] || measure "$n" 1
-        # Ours, on the same disk, comes here: `unanimous bench kv --json --size $size --outstanding $n --dir $work`.
+        ours "$n" 1
+        [ "$n" = 1 ] || ours "$n" "$((n < 8 ? n : 8))"
     done
 done

@@ -1,10 +1,14 @@
 //! Every flag, defined once: the parser, the man pages and the completions come from here.
 
+mod bench;
+
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::commands::certificates::SITE_DAYS;
+
+pub use bench::{Bench, BenchCast, BenchFailover, BenchKv, BenchMember, BenchSink, BenchStream, Fault};
 
 /// Process groups with agreed views and ordered multicast, for software that has to go on working when
 /// machines do not.
@@ -503,124 +507,6 @@ impl Order {
             Order::Gbcast => "gbcast",
         }
     }
-}
-
-#[derive(Debug, Subcommand)]
-pub enum Bench {
-    /// Totally ordered messages per second, and latency to own delivery, over real site processes
-    Cast(BenchCast),
-    /// From the death of a site to the survivors' view
-    Failover(BenchFailover),
-    /// A bare TCP and TLS stream over loopback: what the machine allows
-    Stream(BenchStream),
-    /// A member of the benched group
-    #[command(hide = true)]
-    Member(BenchMember),
-    /// A receiver of the bare stream
-    #[command(hide = true)]
-    Sink(BenchSink),
-}
-
-#[derive(Debug, Args)]
-#[command(after_help = "Example:
-  unanimous bench cast --size 1024 --senders 3 --window 64 --seconds 5 --json")]
-pub struct BenchCast {
-    /// Bytes of a message
-    #[arg(long, default_value_t = 1024)]
-    pub size: usize,
-    /// How many of the sites send
-    #[arg(long, default_value_t = 1)]
-    pub senders: usize,
-    /// Own messages of a sender that may be undelivered
-    #[arg(long, default_value_t = 64)]
-    pub window: usize,
-    /// How long to measure, after one second of warm-up
-    #[arg(long, default_value_t = 5)]
-    pub seconds: u64,
-    /// In which order
-    #[arg(long, default_value = "abcast")]
-    pub order: Order,
-    /// Deliver only what every member has
-    #[arg(long)]
-    pub safe: bool,
-    /// The first sender is not at the sequencer
-    #[arg(long)]
-    pub away: bool,
-    /// Through the session socket instead of in the site's process
-    #[arg(long)]
-    pub session: bool,
-    /// Casts, one at a time, whose latency is measured afterwards; 0: none
-    #[arg(long, default_value_t = 2000, value_name = "N")]
-    pub latency_casts: usize,
-    /// Measure the bare stream too, as the limit
-    #[arg(long)]
-    pub stream: bool,
-    /// Run each site in one of these network namespaces, which exist
-    #[arg(long, value_delimiter = ',', requires = "addresses", value_name = "NAME,NAME,NAME")]
-    pub netns: Vec<String>,
-    /// The sites' addresses in these
-    #[arg(long, value_delimiter = ',', requires = "netns", value_name = "IP,IP,IP")]
-    pub addresses: Vec<std::net::IpAddr>,
-    /// Worker threads of each process; 0: its only thread does all
-    #[arg(long, default_value_t = crate::commands::site::workers(), value_name = "N")]
-    pub workers: usize,
-}
-
-#[derive(Debug, Args)]
-#[command(after_help = "Example:
-  unanimous bench failover --trials 50 --json
-
-A host is cut off by taking down its network link: as root, with `ip`, in network namespaces that this command makes
-and removes. Otherwise its processes are stopped (SIGSTOP), which looks the same from outside.")]
-pub struct BenchFailover {
-    /// How often, each way
-    #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..))]
-    pub trials: u32,
-    /// Only this way
-    #[arg(long)]
-    pub only: Option<Fault>,
-}
-
-/// What befalls a site.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Fault {
-    /// kill -9
-    Kill,
-    /// Its host is cut off, silently
-    Cut,
-}
-
-#[derive(Debug, Args)]
-pub struct BenchStream {
-    /// Bytes written at once
-    #[arg(long, default_value_t = 65_536, value_parser = clap::value_parser!(u32).range(1..))]
-    pub size: u32,
-    /// How many processes receive, each over a connection of its own
-    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=16))]
-    pub receivers: u32,
-    /// How long
-    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..))]
-    pub seconds: u64,
-}
-
-#[derive(Debug, Args)]
-pub struct BenchMember {
-    /// The site's configuration
-    #[arg(long, value_name = "FILE")]
-    pub config: PathBuf,
-    /// Through the site's session socket
-    #[arg(long)]
-    pub session: bool,
-    /// Worker threads
-    #[arg(long, default_value_t = crate::commands::site::workers())]
-    pub workers: usize,
-}
-
-#[derive(Debug, Args)]
-pub struct BenchSink {
-    /// The receiving site's configuration
-    #[arg(long, value_name = "FILE")]
-    pub config: PathBuf,
 }
 
 #[derive(Debug, Args)]

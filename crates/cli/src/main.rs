@@ -59,6 +59,7 @@ fn run(cli: &Cli) -> Result<(), Failure> {
         Command::Group(args) => in_runtime(group::run(&cli.find, args, cli.json)),
         Command::Bench(Bench::Cast(args)) => in_runtime(bench::cast::run(args, cli.json)),
         Command::Bench(Bench::Failover(args)) => in_runtime(bench::failover::run(args, cli.json)),
+        Command::Bench(Bench::Kv(args)) => in_runtime(bench::kv::run(args, cli.json)),
         Command::Bench(Bench::Stream(args)) => in_runtime(bench::stream::run(args, cli.json)),
         Command::Bench(Bench::Member(args)) => bench::member::run(args),
         Command::Bench(Bench::Sink(args)) => bench::stream::sink(args),

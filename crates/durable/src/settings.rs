@@ -34,9 +34,10 @@ pub struct Settings {
     pub catch_up_bytes_per_second: u64,
     /// A store that lacks more entries than this gets a checkpoint instead of the tail, if that saves half.
     pub far_entries: u64,
-    /// Bytes of applied entries between two checkpoints.
+    /// Bytes of applied entries between two checkpoints; half of the last checkpoint's bytes if that is more.
     pub checkpoint_bytes: u64,
-    /// Entries before a checkpoint that stay in the log, so that who is near gets a tail.
+    /// Entries before a checkpoint that stay in the log, so that who is near gets a tail; none from before the last
+    /// checkpoint but one.
     pub retain_entries: u64,
     /// Clients whose answers are kept (D13). Beyond it the one that was silent for longest is forgotten.
     pub window_clients: usize,

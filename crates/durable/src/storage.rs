@@ -177,8 +177,8 @@ pub enum Done {
     Part(Token, Option<Chunk>),
     /// A received checkpoint is the current one; its domain 0.
     Installed(Token, Bytes),
-    /// The checkpoint of [`Event::Checkpoint`](crate::Event::Checkpoint) is the current one.
-    Taken(Number),
+    /// The checkpoint of [`Event::Checkpoint`](crate::Event::Checkpoint) is the current one, and has so many bytes.
+    Taken(Number, u64),
     /// It is not, for want of room: the one before stays.
     NotTaken(Number),
 }

@@ -30,7 +30,7 @@ const CHUNK: u32 = 1;
 const RELEASED: u32 = 2;
 const SUFFIX: &str = ".ckp";
 /// Written but not synced, at most: so a sync that others wait for is never long.
-const UNSYNCED_BYTES_MAX: u64 = 8 << 20;
+const UNSYNCED_BYTES_MAX: u64 = 2 << 20;
 
 pub fn name(number: u64) -> String {
     format!("{number:016x}{SUFFIX}")
@@ -258,11 +258,13 @@ impl Writing {
         Ok(writing)
     }
 
-    pub fn chunk<D: Disk>(&mut self, disk: &D, bytes: &[u8]) -> Result<(), DiskError> {
+    /// Writes a chunk, and says by which locator it will be found.
+    pub fn chunk<D: Disk>(&mut self, disk: &D, bytes: &[u8]) -> Result<u64, DiskError> {
+        let locator = self.offset;
         self.write(disk, CHUNK, bytes)?;
         self.bytes += bytes.len() as u64;
         self.chunks += 1;
-        Ok(())
+        Ok(locator)
     }
 
     fn write<D: Disk>(&mut self, disk: &D, kind: u32, body: &[u8]) -> Result<(), DiskError> {

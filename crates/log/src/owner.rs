@@ -67,14 +67,14 @@ impl<D: Disk> Log<D> {
         }
     }
 
-    /// Writes the next chunk of the checkpoint, at most [`CHUNK_BYTES_MAX`] bytes. Syncs every 8 MiB, so that no
-    /// single sync is long. [`LogError::Full`] gives the checkpoint up; the one in force stays.
-    pub fn checkpoint_chunk(&mut self, bytes: &[u8]) -> Result<(), LogError> {
+    /// Writes the next chunk of the checkpoint, at most [`CHUNK_BYTES_MAX`] bytes, and returns its locator. Syncs every
+    /// 2 MiB, so that no single sync is long. [`LogError::Full`] gives the checkpoint up; the one in force stays.
+    pub fn checkpoint_chunk(&mut self, bytes: &[u8]) -> Result<u64, LogError> {
         self.alive()?;
         within("a chunk", bytes.len(), CHUNK_BYTES_MAX)?;
         let Some(writing) = &mut self.writing else { return Err(none_begun()) };
         match writing.chunk(&self.disk, bytes) {
-            Ok(()) => Ok(()),
+            Ok(locator) => Ok(locator),
             Err(error) => Err(self.give_up(error)),
         }
     }

@@ -25,7 +25,7 @@ use wal::{Compacted, Disk, Item, Log, LogError};
 pub use checkpoint::PART_BYTES;
 pub use open::{Opened, StoreError, Who};
 
-use checkpoint::Parts;
+use checkpoint::{Parts, Taking};
 use incoming::Incoming;
 
 /// Compaction that one freeing of entries may do at once, in steps of [`COMPACT_BYTES`].
@@ -39,8 +39,9 @@ const COMPACT_BYTES: u64 = 1 << 20;
 ///
 /// 1. everything that [`Node::poll_durable_store`](crate::Node::poll_durable_store) gives goes to
 ///    [`work`](DiskStore::work), in order, and what that returns to [`DurableGroup::done`](crate::DurableGroup::done);
-/// 2. on `durable::Event::Checkpoint` the application's state goes to [`take`](DiskStore::take), and what that returns
-///    to `done` too;
+/// 2. on `durable::Event::Checkpoint` the application's state goes to [`take`](DiskStore::take), and while one
+///    [is being taken](DiskStore::is_taking), [`take_some`](DiskStore::take_some) is called between pieces of other work;
+///    what that returns goes to `done` too;
 /// 3. on `durable::Event::Restore`, and after opening, the application takes its state from
 ///    [`state`](DiskStore::state).
 ///
@@ -54,6 +55,7 @@ pub struct DiskStore<D: Disk> {
     /// What the log has before this position is of no use: a checkpoint that was received stands in its place.
     from: u64,
     incoming: Option<Incoming>,
+    taking: Option<Taking>,
     /// Why it has failed.
     failed: Option<String>,
 }
@@ -89,6 +91,9 @@ impl<D: Disk> DiskStore<D> {
                 StoreOp::Cut { from, .. } => {
                     // The log is durable in the order in which it was asked for.
                     self.sync(&mut waiting, &mut done);
+                    if self.taking.as_ref().is_some_and(|taking| taking.position() >= from) {
+                        done.extend(self.take_no_more());
+                    }
                     let cut = if from < self.log.next() { self.log.truncate(from) } else { Ok(()) };
                     done.push(self.said(token, cut));
                 }
@@ -120,6 +125,7 @@ impl<D: Disk> DiskStore<D> {
                 }
                 StoreOp::InstallCheckpoint { head, .. } => {
                     self.sync(&mut waiting, &mut done);
+                    done.extend(self.take_no_more());
                     done.push(match self.install(head) {
                         Ok(window) => Done::Installed(token, window),
                         Err(LogError::Full(_)) => Done::Full(token),

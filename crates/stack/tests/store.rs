@@ -162,15 +162,22 @@ fn statement_after(had: u64) -> Bytes {
     };
     let done = store.work([part, StoreOp::InstallCheckpoint { token: Token(4), head: at(3) }]);
     assert!(matches!(&done[1], Done::Installed(Token(4), _)), "{done:?}");
+    store.take(at(2), &window, Box::new(std::iter::empty()));
     assert_eq!(
-        store.take(at(2), &window, []),
-        Done::NotTaken(at(2).number),
+        store.take_some(u64::MAX),
+        Some(Done::NotTaken(at(2).number)),
         "one of more was received meanwhile"
     );
     let mark = |position| Entry { number: at(position).number, time: 0, body: Body::Mark }.to_record();
     let records = (4..=5).map(|position| Record { position, bytes: mark(position) }).collect();
     store.work([StoreOp::Append { token: Token(5), records }]);
-    assert_eq!(store.take(at(4), &window, []), Done::Taken(at(4).number));
+    store.take(at(4), &window, Box::new(std::iter::empty()));
+    let done = store.take_some(u64::MAX);
+    assert!(
+        matches!(done, Some(Done::Taken(number, bytes)) if number == at(4).number && bytes > 0),
+        "{done:?}"
+    );
+    assert!(!store.is_taking());
     disk.crash();
     let (mut store, mut machine) = open(&disk);
     let next = ViewId { epoch: 3, ..ViewId::default() };

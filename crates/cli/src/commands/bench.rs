@@ -6,7 +6,9 @@
 pub mod cast;
 mod clock;
 mod cluster;
+mod disk;
 pub mod failover;
+pub mod kv;
 pub mod member;
 mod namespaces;
 mod port;

@@ -24,6 +24,8 @@ pub(super) struct Apply {
     since_mark: u64,
     /// The checkpoint that the application is taking.
     taking: Option<CheckpointHead>,
+    /// Bytes of the last one that it took since the start.
+    taken_bytes: u64,
 }
 
 impl Apply {
@@ -34,7 +36,7 @@ impl Apply {
 
     /// The state was replaced: nothing under way matters.
     pub(super) fn start_anew(&mut self) {
-        *self = Apply { reading: self.reading, ..Apply::default() };
+        *self = Apply { reading: self.reading, taken_bytes: self.taken_bytes, ..Apply::default() };
     }
 }
 
@@ -52,13 +54,16 @@ impl Durable {
         self.settle(now);
     }
 
-    /// The checkpoint of [`Event::Checkpoint`] is durable and the current one: the log before it may go (D19).
-    pub fn handle_checkpoint_taken(&mut self, now: Time, number: crate::Number) {
+    /// The checkpoint of [`Event::Checkpoint`] is durable and the current one, of so many bytes: the log before it may go
+    /// (D19), but for what those need who are a little behind: `retain_entries`, and none from before the last checkpoint.
+    pub fn handle_checkpoint_taken(&mut self, now: Time, number: crate::Number, bytes: u64) {
         if self.stopped || self.apply.taking.as_ref().is_none_or(|head| head.number != number) {
             return;
         }
+        let last = self.checkpoint.as_ref().map_or(0, |head| head.number.position);
         self.checkpoint = self.apply.taking.take();
-        let before = (number.position + 1).saturating_sub(self.settings.retain_entries);
+        self.apply.taken_bytes = bytes;
+        let before = (number.position + 1).saturating_sub(self.settings.retain_entries).max(last + 1);
         if before > self.log.base().position + 1 && self.log.number(before - 1).is_some() {
             self.log.compact(before);
             self.disk.compact(before);
@@ -170,6 +175,10 @@ impl Durable {
         if let Some(active) = self.active_mut() {
             active.marked = false;
         }
+        // A slow disk lets one pass.
+        if self.apply.taking.is_some() {
+            return;
+        }
         let mut configurations = self.meta.configurations.iter().rev();
         let in_force =
             configurations.find(|(of, _)| of.position <= number.position && self.log.may_have(*of));
@@ -182,9 +191,11 @@ impl Durable {
         self.events.push_back(Event::Checkpoint { head, window: self.window.encode() });
     }
 
-    /// The senior site says when it is time for a checkpoint.
+    /// The senior site says when it is time for a checkpoint: when the log has grown by `checkpoint_bytes`, and by half of
+    /// what a checkpoint costs. So a large state is not written again and again, and a restart applies half as much as it reads.
     fn ask_for_mark(&mut self, _now: Time) {
-        let due = self.apply.since_mark >= self.settings.checkpoint_bytes && self.apply.taking.is_none();
+        let interval = self.settings.checkpoint_bytes.max(self.apply.taken_bytes / 2);
+        let due = self.apply.since_mark >= interval && self.apply.taking.is_none();
         let Some(present) = &mut self.present else { return };
         let (view, senior) = (present.view.id, present.view.sites.first() == Some(&self.me));
         if let Some(active) = &mut present.active

@@ -195,7 +195,7 @@ impl Durable {
             Done::Read(token, records) => self.handle_read(now, token, records),
             Done::Part(token, chunk) => self.handle_checkpoint_read(now, token, chunk),
             Done::Installed(token, window) => self.handle_checkpoint_installed(now, token, &window),
-            Done::Taken(number) => self.handle_checkpoint_taken(now, number),
+            Done::Taken(number, bytes) => self.handle_checkpoint_taken(now, number, bytes),
             Done::NotTaken(number) => self.handle_checkpoint_not_taken(number),
         }
     }

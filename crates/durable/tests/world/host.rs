@@ -204,7 +204,7 @@ impl World {
             Done::Read(token, records) => machine.handle_read(now, token, records),
             Done::Part(token, chunk) => machine.handle_checkpoint_read(now, token, chunk),
             Done::Installed(token, window) => machine.handle_checkpoint_installed(now, token, &window),
-            Done::Taken(number) => machine.handle_checkpoint_taken(now, number),
+            Done::Taken(number) => machine.handle_checkpoint_taken(now, number, 0),
         });
         // The site of a store that has failed is restarted; one that says nothing of it goes on.
         if failed && self.hosts[&site].failed {

@@ -391,7 +391,7 @@ impl World {
             let to = (*written + self.dice.between(1, 1500) as usize).min(state.len());
             let chunk = state[*written..to].to_vec();
             *written = to;
-            return log.checkpoint_chunk(&chunk).map_err(|error| {
+            return log.checkpoint_chunk(&chunk).map(drop).map_err(|error| {
                 self.state = None;
                 Stop::Refused(error)
             });
@@ -439,7 +439,7 @@ impl World {
         if begun.is_ok() && log.append(b"", b"x").is_ok() {
             return Err(Stop::Wrong("an entry was taken before the checkpoint it follows".to_owned()));
         }
-        let done = begun.and_then(|()| log.checkpoint_chunk(&state)).and_then(|()| log.checkpoint_finish());
+        let done = begun.and_then(|()| log.checkpoint_chunk(&state)).and_then(|_| log.checkpoint_finish());
         if let Err(error) = done {
             if matches!(error, LogError::Full(_)) {
                 (self.model.next, self.model.checkpoint_maybe) = (log.next(), None);

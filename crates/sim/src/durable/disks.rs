@@ -21,6 +21,9 @@ use super::plan::Plan;
 use crate::dice::{Concern, Dice};
 use crate::world::site_id;
 
+/// What is written of a checkpoint between two pieces of other work.
+const SLICE_BYTES: u64 = 64;
+
 /// Something for a store to do.
 pub enum Job {
     Op(StoreOp),
@@ -223,7 +226,7 @@ impl Disks {
 
     fn begin(&mut self, site: usize) -> Option<Due> {
         let open = self.places[site].open.as_mut()?;
-        if open.working.is_some() || open.waiting.is_empty() {
+        if open.working.is_some() || (open.waiting.is_empty() && !open.store.is_taking()) {
             return None;
         }
         self.serial += 1;
@@ -249,7 +252,7 @@ impl Disks {
                     let stored = entries.iter().filter(|(of, _)| of == token);
                     held.extend(stored.map(|(_, number)| Held::Entry(*number)));
                 }
-                Done::Installed(..) | Done::Taken(_) => {
+                Done::Installed(..) | Done::Taken(..) => {
                     held.extend(open.store.checkpoint().map(|head| Held::UpTo(head.number.position)));
                 }
                 // A failed sync loses a part, and keeps a part.
@@ -422,11 +425,13 @@ fn perform(store: &mut DiskStore<SimDisk>, jobs: Vec<Job>) -> Vec<Done> {
             Job::Op(op) => ops.push(op),
             Job::Take { head, window, state } => {
                 done.extend(store.work(std::mem::take(&mut ops)));
-                done.push(store.take(head, &window, state));
+                store.take(head, &window, Box::new(state.into_iter()));
             }
         }
     }
     done.extend(store.work(ops));
+    // A part or two of a checkpoint between two pieces of other work.
+    done.extend(store.take_some(SLICE_BYTES));
     done
 }
 

@@ -373,14 +373,14 @@ impl Run {
                 Done::Read(..) => "read",
                 Done::Part(..) => "part",
                 Done::Installed(..) => "installed",
-                Done::Taken(_) => "taken",
+                Done::Taken(..) => "taken",
                 Done::NotTaken(_) => "not taken",
             };
             let now = self.world.now();
             let key = [30, site as u64, name.len() as u64];
             self.world.trace().event(now, key, &[], || format!("{} store: {done:?}", site_id(site)));
             match done {
-                Done::Taken(_) => self.reach(Kind::Transition, "durable: checkpoint taken"),
+                Done::Taken(..) => self.reach(Kind::Transition, "durable: checkpoint taken"),
                 Done::NotTaken(_) => self.reach(Kind::Transition, "durable: a checkpoint could not be taken"),
                 Done::Installed(..) => self.reach(Kind::Transition, "durable: caught up by a checkpoint"),
                 _ => {}

@@ -14,6 +14,11 @@ use wire::GroupName;
 
 use super::served::Served;
 
+/// What is written of a checkpoint between two pieces of other work, at least: a fraction of a millisecond's worth.
+const SLICE_BYTES: u64 = 256 << 10;
+/// And at least so many times what was appended: it is done before the next one is due, when the log has grown by half of it.
+const SLICE_SHARE: u64 = 3;
+
 /// Something for a store to do.
 pub(super) enum Job {
     /// What the machine asks.
@@ -94,14 +99,29 @@ fn run(place: Place, jobs: &mpsc::Receiver<Job>, say: &UnboundedSender<(GroupNam
             return;
         }
     };
-    while let Ok(first) = jobs.recv() {
-        let (mut done, mut ops) = (Vec::new(), Vec::new());
-        for job in std::iter::once(first).chain(jobs.try_iter()) {
+    loop {
+        // While a checkpoint is being taken nothing is waited for.
+        let first = match store.is_taking() {
+            true => match jobs.try_recv() {
+                Ok(job) => Some(job),
+                Err(mpsc::TryRecvError::Empty) => None,
+                Err(mpsc::TryRecvError::Disconnected) => return,
+            },
+            false => match jobs.recv() {
+                Ok(job) => Some(job),
+                Err(mpsc::RecvError) => return,
+            },
+        };
+        let (mut done, mut ops, mut appended) = (Vec::new(), Vec::new(), 0);
+        for job in first.into_iter().chain(jobs.try_iter()) {
             match job {
-                Job::Op(op) => ops.push(op),
+                Job::Op(op) => {
+                    appended += appends(&op);
+                    ops.push(op);
+                }
                 Job::Take { head, window, state } => {
                     done.extend(store.work(std::mem::take(&mut ops)));
-                    done.push(store.take(head, &window, state));
+                    store.take(head, &window, state);
                 }
                 Job::Restore(mut state) => {
                     done.extend(store.work(std::mem::take(&mut ops)));
@@ -120,6 +140,7 @@ fn run(place: Place, jobs: &mpsc::Receiver<Job>, say: &UnboundedSender<(GroupNam
             }
         }
         done.extend(store.work(ops));
+        done.extend(store.take_some(SLICE_BYTES.max(SLICE_SHARE * appended)));
         if let Some(why) = store.failed() {
             // With what was done nobody can do anything any more: the site stops, and says why.
             say(Said::Failed(why.to_owned()));
@@ -128,6 +149,14 @@ fn run(place: Place, jobs: &mpsc::Receiver<Job>, say: &UnboundedSender<(GroupNam
         if !done.is_empty() && !say(Said::Done(done)) {
             return;
         }
+    }
+}
+
+/// Bytes that an operation adds to the log.
+fn appends(op: &StoreOp) -> u64 {
+    match op {
+        StoreOp::Append { records, .. } => records.iter().map(|record| record.bytes.len() as u64).sum(),
+        _ => 0,
     }
 }
 

@@ -122,52 +122,116 @@ fn window_parts(window: &Bytes) -> impl Iterator<Item = (Locator, Bytes)> + '_ {
     })
 }
 
+/// A checkpoint that is being taken, some parts at a time.
+pub(super) struct Taking {
+    head: CheckpointHead,
+    /// What is still to be written.
+    rest: durable::Parts,
+    written: Written,
+}
+
+impl Taking {
+    pub(super) fn position(&self) -> u64 {
+        self.head.number.position
+    }
+}
+
+/// What has been written of a checkpoint.
+#[derive(Default)]
+pub(super) struct Written {
+    places: Vec<(Locator, u64)>,
+    bytes: u64,
+}
+
 impl<D: Disk> DiskStore<D> {
-    /// Takes a checkpoint (D19): the machine's window and the application's state, in parts with rising locators from
-    /// domain 1 on, none longer than 4 MiB. Returns what to tell the machine.
+    /// Begins to take a checkpoint (D19): the machine's window and the application's state, in parts with rising locators
+    /// from domain 1 on, none longer than 4 MiB. [`take_some`](DiskStore::take_some) goes on with it, and says when it is
+    /// done; other work may come in between. One that was being taken is given up.
     ///
-    /// The parts must be a function of the state: another store that takes a checkpoint here has the same.
-    pub fn take(
-        &mut self,
-        head: CheckpointHead,
-        window: &Bytes,
-        state: impl IntoIterator<Item = (Locator, Bytes)>,
-    ) -> Done {
-        let number = head.number;
+    /// The parts must be a function of the state as it is now: another store that takes a checkpoint here has the same.
+    pub fn take(&mut self, head: CheckpointHead, window: &Bytes, state: durable::Parts) {
+        let window: Vec<_> = window_parts(window).collect();
+        let rest = Box::new(window.into_iter().chain(state));
+        self.taking = Some(Taking { head, rest, written: Written::default() });
+    }
+
+    /// Whether a checkpoint is being taken.
+    pub fn is_taking(&self) -> bool {
+        self.taking.is_some()
+    }
+
+    /// Writes about so many bytes of the checkpoint that is being taken. When it has ended, returns what to tell the
+    /// machine: with the last part it is in force.
+    pub fn take_some(&mut self, bytes_max: u64) -> Option<Done> {
+        let mut taking = self.taking.take()?;
+        let number = taking.head.number;
         // One that was received meanwhile is of more.
         if self.checkpoint().is_some_and(|newer| newer.number.position > number.position) {
-            return Done::NotTaken(number);
+            return Some(Done::NotTaken(number));
         }
-        let parts = window_parts(window).chain(state);
-        match self.write_parts(&head, self.from, parts).and_then(|()| self.finish()) {
-            Ok(()) => Done::Taken(number),
-            Err(LogError::Full(_)) => Done::NotTaken(number),
+        match self.take_on(&mut taking, bytes_max) {
+            Ok(false) => {
+                self.taking = Some(taking);
+                None
+            }
+            Ok(true) => Some(Done::Taken(number, taking.written.bytes)),
+            Err(LogError::Full(_)) => Some(Done::NotTaken(number)),
             // No operation of the machine's: the failure is the store's.
-            Err(error) => self.fail(Token::default(), &error),
+            Err(error) => Some(self.fail(Token::default(), &error)),
         }
     }
 
-    /// Writes a checkpoint up to its last part: it is not in force yet. When it is, the log is of use from this position
-    /// on.
-    pub(super) fn write_parts(
-        &mut self,
-        head: &CheckpointHead,
-        from: u64,
-        parts: impl Iterator<Item = (Locator, Bytes)>,
-    ) -> Result<(), LogError> {
-        self.log.checkpoint_begin(head.number.position, &from.to_le_bytes())?;
-        self.log.checkpoint_chunk(&wire::codec::encode(head))?;
-        for (at, part) in parts {
-            self.log.checkpoint_chunk(&join(&at, &part))?;
+    /// True when it is in force.
+    fn take_on(&mut self, taking: &mut Taking, bytes_max: u64) -> Result<bool, LogError> {
+        let Taking { head, rest, written } = taking;
+        if written.places.is_empty() {
+            self.begin_parts(head, self.from)?;
         }
+        let enough = written.bytes.saturating_add(bytes_max);
+        for (at, part) in rest {
+            self.write_part(written, at, &part)?;
+            if written.bytes >= enough {
+                return Ok(false);
+            }
+        }
+        self.finish(head.clone(), std::mem::take(&mut written.places))?;
+        Ok(true)
+    }
+
+    /// Another checkpoint, or a cut, comes first: what to tell the machine, if one was being taken.
+    pub(super) fn take_no_more(&mut self) -> Option<Done> {
+        self.taking.take().map(|taking| Done::NotTaken(taking.head.number))
+    }
+
+    /// Begins to write a checkpoint. When it is in force, the log is of use from this position on.
+    pub(super) fn begin_parts(&mut self, head: &CheckpointHead, from: u64) -> Result<(), LogError> {
+        self.log.checkpoint_begin(head.number.position, &from.to_le_bytes())?;
+        self.log.checkpoint_chunk(&wire::codec::encode(head)).map(drop)
+    }
+
+    pub(super) fn write_part(&mut self, to: &mut Written, at: Locator, part: &[u8]) -> Result<(), LogError> {
+        let chunk = join(&at, part);
+        let place = self.log.checkpoint_chunk(&chunk)?;
+        to.places.push((at, place));
+        to.bytes += chunk.len() as u64;
         Ok(())
     }
 
     /// Puts what was written in force.
-    pub(super) fn finish(&mut self) -> Result<(), LogError> {
+    pub(super) fn finish(
+        &mut self,
+        head: CheckpointHead,
+        places: Vec<(Locator, u64)>,
+    ) -> Result<(), LogError> {
         self.log.checkpoint_finish()?;
-        self.parts = Parts::find(&self.log).map_err(|_| LogError::Damaged(0))?;
+        self.parts = Some(Parts { head, places });
         self.from = of_use(&self.log);
         Ok(())
+    }
+}
+
+impl Written {
+    pub(super) fn into_places(self) -> Vec<(Locator, u64)> {
+        self.places
     }
 }

@@ -8,6 +8,7 @@ use durable::{CheckpointHead, Locator, Number};
 use wal::{Disk, DiskError, LogError};
 
 use super::DiskStore;
+use super::checkpoint::Written;
 
 /// The file: parts, one behind the other. Where each begins is in memory: some bytes a part.
 pub(super) const NAME: &str = "incoming";
@@ -50,25 +51,15 @@ impl<D: Disk> DiskStore<D> {
         let Some(incoming) = self.incoming.take().filter(|incoming| incoming.number == head.number) else {
             return Err(LogError::Misplaced { position, why: "no such checkpoint was received" });
         };
-        let disk = self.disk.clone();
-        let mut failed = None;
-        let parts = incoming.parts.iter().map_while(|(at, offset, length)| {
-            let mut bytes = vec![0; *length];
-            match disk.read_at(NAME, *offset, &mut bytes) {
-                Ok(read) if read == *length => Some((at.clone(), Bytes::from(bytes))),
-                Ok(_) => {
-                    failed = Some(DiskError::Unreadable(NAME.to_owned()));
-                    None
-                }
-                Err(error) => {
-                    failed = Some(error);
-                    None
-                }
+        self.begin_parts(&head, position + 1)?;
+        let mut written = Written::default();
+        for (at, offset, length) in incoming.parts {
+            let mut bytes = vec![0; length];
+            match self.disk.read_at(NAME, offset, &mut bytes) {
+                Ok(read) if read == length => self.write_part(&mut written, at, &bytes)?,
+                Ok(_) => return Err(LogError::Read(DiskError::Unreadable(NAME.to_owned()))),
+                Err(error) => return Err(LogError::Read(error)),
             }
-        });
-        self.write_parts(&head, position + 1, parts)?;
-        if let Some(error) = failed {
-            return Err(LogError::Read(error));
         }
         // The last bytes of the checkpoint get the room that the file leaves.
         match self.disk.allocate(NAME, incoming.end + LAST_BYTES) {
@@ -83,7 +74,7 @@ impl<D: Disk> DiskStore<D> {
         if is_cut {
             self.log.truncate(position + 1)?;
         }
-        self.finish().map_err(|error| match error {
+        self.finish(head, written.into_places()).map_err(|error| match error {
             // Its end is gone: the machine is made anew, and knows it from the disk.
             LogError::Full(name) if is_cut => LogError::Fatal(DiskError::Full(name)),
             other => other,

@@ -61,7 +61,7 @@ impl<D: Disk> DiskStore<D> {
         }
         let parts = Parts::find(&log)?;
         let from = of_use(&log);
-        let mut store = DiskStore { disk, log, parts, from, incoming: None, failed: None };
+        let mut store = DiskStore { disk, log, parts, from, incoming: None, taking: None, failed: None };
         store.forget_incoming().map_err(LogError::Fatal)?;
         let meta = store.log.metadata();
         let meta = (!meta.is_empty()).then(|| Bytes::copy_from_slice(meta));

@@ -68,7 +68,10 @@ impl Store {
             while let Some((_, op)) = node.poll_durable_store() {
                 done.extend(self.open.as_mut().expect("it is open").work([op]));
             }
-            let mut busy = !done.is_empty();
+            // One part between two pieces of other work.
+            let store = self.open.as_mut().expect("it is open");
+            let mut busy = !done.is_empty() || store.is_taking();
+            done.extend(store.take_some(1));
             while let Some(event) = node.poll_event() {
                 busy = true;
                 match &event {
@@ -79,12 +82,11 @@ impl Store {
                         group.applied(entry.number.position, request.payload.clone());
                     }
                     Event::Durable { said: Said::Checkpoint { head, window }, .. } => {
-                        let parts = self.state.iter().enumerate().map(|(n, text)| {
+                        let parts = self.state.clone().into_iter().enumerate().map(|(n, text)| {
                             let key = if n == 0 { Vec::new() } else { (n as u32).to_be_bytes().to_vec() };
-                            (durable::Locator { domain: 1, key }, Bytes::copy_from_slice(text.as_bytes()))
+                            (durable::Locator { domain: 1, key }, Bytes::from(text))
                         });
-                        let store = self.open.as_mut().expect("it is open");
-                        done.push(store.take(head.clone(), window, parts));
+                        self.open.as_mut().expect("it is open").take(head.clone(), window, Box::new(parts));
                     }
                     Event::Durable { said: Said::Restore(_), .. } => self.load(),
                     _ => {}

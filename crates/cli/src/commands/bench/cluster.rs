@@ -243,7 +243,7 @@ impl Member {
     }
 }
 
-fn founders(sites: usize, places: &Places) -> Result<Vec<Founder>, Failure> {
+pub fn founders(sites: usize, places: &Places) -> Result<Vec<Founder>, Failure> {
     let founder = |i: usize, listen: SocketAddr| Founder {
         name: format!("site-{}", i + 1),
         address: listen.to_string(),
@@ -268,10 +268,15 @@ fn founders(sites: usize, places: &Places) -> Result<Vec<Founder>, Failure> {
 pub struct Folder(PathBuf);
 
 impl Folder {
-    /// Makes one.
+    /// Makes one among the temporary files.
     pub fn make() -> Result<Folder, Failure> {
+        Folder::make_in(&std::env::temp_dir())
+    }
+
+    /// Makes one in a folder.
+    pub fn make_in(parent: &Path) -> Result<Folder, Failure> {
         let nonce = clock::now().as_nanos();
-        let path = std::env::temp_dir().join(format!("unanimous-bench-{}-{nonce}", std::process::id()));
+        let path = parent.join(format!("unanimous-bench-{}-{nonce}", std::process::id()));
         std::fs::create_dir_all(&path)?;
         Ok(Folder(path))
     }
