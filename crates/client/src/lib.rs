@@ -8,7 +8,7 @@
 
 mod address;
 mod events;
-mod maps;
+pub mod maps;
 mod session;
 
 pub use address::{Address, AddressError, Tls};

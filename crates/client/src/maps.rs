@@ -1,4 +1,4 @@
-//! Durable maps over a session.
+//! Durable maps over a session: the requests, and what their answers say.
 
 use bytes::Bytes;
 use serde_json::{Map, Value};
@@ -44,6 +44,9 @@ pub struct WriteOptions {
     pub once: Option<Once>,
 }
 
+/// What a request of a map is answered: the fields, and the body.
+pub type Answer = (Map<String, Value>, Bytes);
+
 impl Session {
     /// Lets there be a durable map, on the stores that count in the cluster's catalog.
     pub async fn create_map(&self, map: &str) -> Result<(), Error> {
@@ -52,28 +55,18 @@ impl Session {
 
     /// Gives a key a value. Gives the revision, when enough disks have it.
     pub async fn put(&self, map: &str, key: &str, value: Bytes, options: WriteOptions) -> Result<u64, Error> {
-        let WriteOptions { ttl_ms, only_if, once } = options;
-        let op = Op::Put { map: map.to_owned(), key: key.to_owned(), ttl_ms, only_if, once };
-        revision(&self.request(op, value).await?.0)
+        written(&self.request(put(map, key, options), value).await?).map(|(revision, _)| revision)
     }
 
     /// Takes a key away. Gives the revision, and whether there was one.
     pub async fn delete(&self, map: &str, key: &str, options: WriteOptions) -> Result<(u64, bool), Error> {
-        let WriteOptions { ttl_ms: _, only_if, once } = options;
-        let op = Op::Delete { map: map.to_owned(), key: key.to_owned(), only_if, once };
-        let (result, _) = self.request(op, Bytes::new()).await?;
-        Ok((revision(&result)?, result.get("previous").is_some_and(|previous| !previous.is_null())))
+        written(&self.request(delete(map, key, options), Bytes::new()).await?)
     }
 
     /// The value of a key: as of now, or as it is at this site (`local`).
     pub async fn get(&self, map: &str, key: &str, local: bool) -> Result<Option<Pair>, Error> {
         let op = Op::Get { map: map.to_owned(), key: key.to_owned(), local };
-        let (result, value) = self.request(op, Bytes::new()).await?;
-        if result.get("found").and_then(Value::as_bool) != Some(true) {
-            return Ok(None);
-        }
-        let header = serde_json::from_value(Value::Object(result)).map_err(protocol)?;
-        Ok(Some(Pair { header, value }))
+        found(self.request(op, Bytes::new()).await?)
     }
 
     /// Keys that begin with a prefix, in order, behind one if it is given.
@@ -86,13 +79,7 @@ impl Session {
         local: bool,
     ) -> Result<Page, Error> {
         let op = Op::List { map: map.to_owned(), prefix: prefix.to_owned(), after, limit, local };
-        let (mut result, mut body) = self.request(op, Bytes::new()).await?;
-        let headers: Vec<PairHeader> = head(&mut result, &mut body)?;
-        let pairs = headers.into_iter().map(|header| {
-            let value = cut(&mut body, header.len)?;
-            Ok(Pair { header, value })
-        });
-        Ok(Page { pairs: pairs.collect::<Result<_, Error>>()?, after: field(&mut result, "after")? })
+        page(self.request(op, Bytes::new()).await?)
     }
 
     /// What has changed behind a revision (none: from now on), of keys that begin with a prefix, as soon as there is
@@ -104,19 +91,56 @@ impl Session {
         prefix: &str,
     ) -> Result<(Vec<Change>, u64), Error> {
         let op = Op::Changes { map: map.to_owned(), since, prefix: prefix.to_owned() };
-        let (mut result, mut body) = self.request(op, Bytes::new()).await?;
-        let headers: Vec<ChangeHeader> = head(&mut result, &mut body)?;
-        let changes = headers.into_iter().map(|header| {
-            let value = cut(&mut body, header.len)?;
-            Ok(Change { header, value })
-        });
-        Ok((changes.collect::<Result<_, Error>>()?, field(&mut result, "upto")?))
+        changed(self.request(op, Bytes::new()).await?)
     }
 }
 
-fn revision(result: &Map<String, Value>) -> Result<u64, Error> {
+/// The request that gives a key a value: the request's body.
+pub fn put(map: &str, key: &str, options: WriteOptions) -> Op {
+    let WriteOptions { ttl_ms, only_if, once } = options;
+    Op::Put { map: map.to_owned(), key: key.to_owned(), ttl_ms, only_if, once }
+}
+
+/// The request that takes a key away.
+pub fn delete(map: &str, key: &str, options: WriteOptions) -> Op {
+    let WriteOptions { ttl_ms: _, only_if, once } = options;
+    Op::Delete { map: map.to_owned(), key: key.to_owned(), only_if, once }
+}
+
+/// What a write says: the revision, and whether there was such a key.
+pub fn written((result, _): &Answer) -> Result<(u64, bool), Error> {
     let revision = result.get("revision").and_then(Value::as_u64);
-    revision.ok_or_else(|| protocol("an answer without its revision"))
+    let revision = revision.ok_or_else(|| protocol("an answer without its revision"))?;
+    Ok((revision, result.get("previous").is_some_and(|previous| !previous.is_null())))
+}
+
+/// What a read of a key says.
+pub fn found((result, value): Answer) -> Result<Option<Pair>, Error> {
+    if result.get("found").and_then(Value::as_bool) != Some(true) {
+        return Ok(None);
+    }
+    let header = serde_json::from_value(Value::Object(result)).map_err(protocol)?;
+    Ok(Some(Pair { header, value }))
+}
+
+/// What a list says.
+pub fn page((mut result, mut body): Answer) -> Result<Page, Error> {
+    let headers: Vec<PairHeader> = head(&mut result, &mut body)?;
+    let pairs = headers.into_iter().map(|header| {
+        let value = cut(&mut body, header.len)?;
+        Ok(Pair { header, value })
+    });
+    Ok(Page { pairs: pairs.collect::<Result<_, Error>>()?, after: field(&mut result, "after")? })
+}
+
+/// What has changed, and the revision to go on from.
+pub fn changed((mut result, mut body): Answer) -> Result<(Vec<Change>, u64), Error> {
+    let headers: Vec<ChangeHeader> = head(&mut result, &mut body)?;
+    let changes = headers.into_iter().map(|header| {
+        let value = cut(&mut body, header.len)?;
+        Ok(Change { header, value })
+    });
+    Ok((changes.collect::<Result<_, Error>>()?, field(&mut result, "upto")?))
 }
 
 fn field<T: serde::de::DeserializeOwned>(result: &mut Map<String, Value>, name: &str) -> Result<T, Error> {

@@ -4,6 +4,9 @@ use std::time::Duration;
 
 use crate::bugs::Bugs;
 
+/// Answers that are kept of one client, and so the requests that it may have open at once.
+pub(crate) const WINDOW_ANSWERS: usize = 64;
+
 /// Settings of a [`Durable`](crate::Durable). Members of one group must agree on `window_*`: they are part of what a
 /// log means.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -73,7 +76,7 @@ impl Default for Settings {
             checkpoint_bytes: 256 << 20,
             retain_entries: 1 << 16,
             window_clients: 4_096,
-            window_answers: 64,
+            window_answers: WINDOW_ANSWERS,
             window_answer_bytes: 1 << 10,
             window_expiry_ms: 24 * 3_600_000,
             retry: Duration::from_millis(500),

@@ -9,16 +9,18 @@ use std::time::Duration;
 use bytes::Bytes;
 use membership::group::GroupView;
 use multicast::call::Outcome;
+use serde_json::{Map as Object, Value};
 use stack::{
     CallFailed, CastError, CastOptions, Change, ChangeError, JoinError, JoinOptions, ReplyKind, ReplyTo,
     SiteSummary, Status,
 };
 use tokio::sync::{Mutex, mpsc, oneshot, watch};
 use tools::map::{Changes, Compacted, Map};
-use wire::session::ErrorCode;
+use wire::session::{ErrorCode, Failure, Op};
 use wire::{GroupName, MemberId, ProcessId, ViewId};
 
 use crate::hosting::{Ask, GroupStatus, HostError, Write};
+use crate::session;
 
 /// Commands that may wait for the loop; more wait in `send`.
 const COMMANDS_MAX: usize = 1_024;
@@ -415,6 +417,15 @@ impl Handle {
         prefix: Bytes,
     ) -> Result<Result<Changes, Compacted>, HostError> {
         self.host(|told| Ask::Changes { group, since, prefix, told }).await
+    }
+
+    /// Any request of a durable map as sessions make it ([`Op`]), with its body; and its answer, as sessions get it.
+    ///
+    /// # Errors
+    ///
+    /// As a session is told. [`ErrorCode::Interrupted`](wire::session::ErrorCode::Interrupted): it may have been done.
+    pub async fn map_request(&self, op: Op, body: Bytes) -> Result<(Object<String, Value>, Bytes), Failure> {
+        session::maps::run(self, op, body).await
     }
 
     /// How the durable groups of this site are.

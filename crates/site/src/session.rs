@@ -4,7 +4,7 @@ mod casts;
 mod connection;
 mod events;
 mod listen;
-mod maps;
+pub(crate) mod maps;
 mod requests;
 mod translate;
 

@@ -28,6 +28,7 @@
 //!   value, not an error.
 //! * [`Events`]: what a group tells, as a stream. A program that does not take its events holds back its groups
 //!   (nothing is dropped), and is asked to leave in the end: take them while you cast.
+//! * [`DurableMap`]: a replicated map on disks; what it has acknowledged is lost no more.
 //! * [`message`]: messages made of typed fields. [`session`]: the session protocol itself.
 //!
 //! Every future of this library may be dropped: what was asked may still be done, and its answer is forgotten.
@@ -36,6 +37,7 @@
 
 mod cast;
 mod credentials;
+mod durable_map;
 mod error;
 mod event;
 mod forked;
@@ -55,7 +57,10 @@ pub use crate::site::Site;
 pub use ::site::{ConfigError, Running, SiteConfig, StartError, Stopped, config};
 pub use bytes::Bytes;
 pub use cast::{Call, Cast, Order, Outcome, Replies, Reply};
+pub use client::protocol::Condition;
+pub use client::{Change, Page, Pair};
 pub use credentials::{Credentials, CredentialsError};
+pub use durable_map::{DurableMap, Watch, Write};
 pub use error::Error;
 pub use event::{Delivery, Event};
 pub use forked::Forked;

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use client::protocol::Op;
 use membership::group::{GroupOptions, GroupView};
+use serde_json::{Map, Value};
 use site::{Handle, ProcessEvent, RequestError};
 use stack::{CallFailed, CastOptions, Change, ChangeError};
 use tokio::sync::{Mutex, mpsc};
@@ -98,6 +100,11 @@ impl Local {
     pub(crate) async fn view(&self, group: &GroupName) -> Result<View, Error> {
         let found = self.shared.handle.view(group.clone()).await.map_err(error)?;
         Ok(view(&found, None, &[]))
+    }
+
+    pub(crate) async fn request(&self, op: Op, body: Bytes) -> Result<(Map<String, Value>, Bytes), Error> {
+        let answered = self.shared.handle.map_request(op, body).await;
+        answered.map_err(|failure| Error::of_request(client::Error::Refused(failure)))
     }
 
     pub(crate) async fn moved(&self) -> Option<Moved> {

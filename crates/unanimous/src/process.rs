@@ -3,11 +3,14 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use client::protocol::Op;
+use serde_json::{Map, Value};
 use stack::Change;
 use tokio::sync::Semaphore;
 use wire::{GroupName, MemberId};
 
 use crate::cast::{Cast, Outcome, Request};
+use crate::durable_map::DurableMap;
 use crate::error::Error;
 use crate::forked::FORKS_MAX;
 use crate::group::Group;
@@ -89,6 +92,23 @@ impl Process {
             Backend::Local(local) => local.watch(&name, sink).await?,
         }
         Ok(events)
+    }
+
+    /// A durable map, made if it is not there: see [`DurableMap`].
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Refused`] with `NotPrimary`: the cluster's catalog cannot be written now. Nothing was done.
+    pub async fn durable_map(&self, name: &str) -> Result<DurableMap, Error> {
+        DurableMap::open(self, GroupName::parse(name)?).await
+    }
+
+    /// A request of the session protocol that may be made again at another site if this one is lost.
+    pub(crate) async fn request(&self, op: Op, body: Bytes) -> Result<(Map<String, Value>, Bytes), Error> {
+        match &*self.backend {
+            Backend::Remote(remote) => remote.request(op, body).await,
+            Backend::Local(local) => local.request(op, body).await,
+        }
     }
 
     /// A group's view as the site knows it now.

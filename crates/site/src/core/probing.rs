@@ -24,8 +24,8 @@ const AGAIN_AFTER: Duration = Duration::from_secs(5);
 #[derive(Default)]
 pub(super) struct Probing {
     processes: BTreeMap<ProcessId, Probed>,
-    /// Members that were given up, and how long each was waited for; until their processes are told.
-    given_up: BTreeMap<MemberId, Duration>,
+    /// Members that were given up, how long each was waited for, and when; until their processes are told.
+    given_up: BTreeMap<MemberId, (Duration, Time)>,
     last: u64,
 }
 
@@ -91,7 +91,7 @@ impl Probing {
                 self.processes.remove(&member.process);
             }
         }
-        self.given_up.remove(&member)
+        self.given_up.remove(&member).map(|(within, _)| within)
     }
 
     /// A process is over.
@@ -105,11 +105,11 @@ impl Probing {
         let Some(probed) = self.processes.get_mut(&process) else { return };
         if matches!(probed.state, State::Asked { probe, .. } if probe == answers) {
             probed.state = State::Answered { next: now + probed.shortest() / 2 };
-            for asking in probed.groups.values_mut().filter(|asking| asking.given_up.is_some()) {
-                asking.given_up = None;
-                self.given_up.remove(&asking.member);
-            }
+            probed.groups.values_mut().for_each(|asking| asking.given_up = None);
         }
+        // An answer that comes too late takes nothing back: whoever was given up goes, and is told why. If it has not gone
+        // long after, it will go for another reason.
+        self.given_up.retain(|member, (_, at)| member.process != process || now < *at + AGAIN_AFTER);
     }
 
     /// When to look next.
@@ -142,7 +142,7 @@ impl Probing {
                     for (group, asking) in &mut probed.groups {
                         if asking.due(since) <= now {
                             asking.given_up = Some(now);
-                            self.given_up.insert(asking.member, asking.within);
+                            self.given_up.insert(asking.member, (asking.within, now));
                             due.push(Due::GiveUp(group.clone(), asking.member, asking.within));
                         }
                     }
@@ -239,6 +239,26 @@ mod tests {
         let slow = GroupName::parse("slow").expect("a name");
         assert_eq!(probing.left(&slow, member(1)), None, "it left of its own accord");
         assert_eq!(probing.poll_timeout(), None);
+    }
+
+    #[test]
+    fn an_answer_that_comes_too_late_does_not_hide_why_a_member_goes() {
+        let quick = GroupName::parse("quick").expect("a name");
+        let given_up = || {
+            let mut probing = Probing::default();
+            probing.view(ms(0), &view("quick", 100), &[member(1)]);
+            let probe = asked(probing.handle_timeout(ms(50)));
+            assert_eq!(probing.handle_timeout(ms(150)).len(), 1);
+            probing.alive(ms(151), member(1).process, probe);
+            probing
+        };
+        let mut probing = given_up();
+        assert_eq!(probing.left(&quick, member(1)), Some(Duration::from_millis(100)));
+        // It was not taken out: when it leaves, long after, that has nothing to do with it.
+        let mut probing = given_up();
+        let probe = asked(probing.handle_timeout(ms(5_200)));
+        probing.alive(ms(5_201), member(1).process, probe);
+        assert_eq!(probing.left(&quick, member(1)), None);
     }
 
     #[test]

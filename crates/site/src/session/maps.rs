@@ -7,14 +7,15 @@ use tools::map::{self, Answer, Change, Changes, Delete, Listed, Pair, Put, What}
 use wire::GroupName;
 use wire::session::{ChangeHeader, Condition, ErrorCode, Failure, Once, Op, PairHeader, Principal};
 
-use super::connection::{Shared, object};
+use super::connection::object;
 use super::translate::{bad, failure, group_name};
+use crate::handle::Handle;
 use crate::hosting::{GroupStatus, HostError, Write};
 
 /// Keys that are listed if nothing is said.
 const LIST_DEFAULT: usize = 1_000;
 
-type Answered = Result<(Object<String, Value>, Bytes), Failure>;
+pub(crate) type Answered = Result<(Object<String, Value>, Bytes), Failure>;
 
 pub(super) fn is_one(op: &Op) -> bool {
     matches!(
@@ -28,26 +29,31 @@ pub(super) fn is_one(op: &Op) -> bool {
     )
 }
 
+/// What a principal has to be.
+pub(super) fn needs(op: &Op) -> Principal {
+    match op {
+        Op::CreateMap { .. } => Principal::Member,
+        _ => Principal::Client,
+    }
+}
+
 /// Runs one of them.
-pub(super) async fn run(shared: &Shared, op: Op, body: Bytes) -> Answered {
-    let handle = &shared.site.handle;
+pub(crate) async fn run(handle: &Handle, op: Op, body: Bytes) -> Answered {
     match op {
         Op::CreateMap { map } => {
-            shared.may(Principal::Member)?;
             handle.create_map(group_name(&map)?).await.map_err(refused)?;
             Ok((Object::new(), Bytes::new()))
         }
         Op::Put { map, key, ttl_ms, only_if, once } => {
             let only_if = only_if.map(condition);
             let put = Put { key: key.as_bytes(), value: &body, ttl_ms, only_if };
-            write(shared, &map, map::Request::Put(put), once).await
+            write(handle, &map, map::Request::Put(put), once).await
         }
         Op::Delete { map, key, only_if, once } => {
             let delete = Delete { key: key.as_bytes(), only_if: only_if.map(condition) };
-            write(shared, &map, map::Request::Delete(delete), once).await
+            write(handle, &map, map::Request::Delete(delete), once).await
         }
         Op::Get { map, key, local } => {
-            shared.may(Principal::Client)?;
             let look = move |map: &map::Map| map.get(key.as_bytes(), map.clock()).cloned();
             match handle.read_map(group_name(&map)?, local, look).await.map_err(refused)? {
                 Some(pair) => Ok((with_found(header(&pair)), pair.value_bytes())),
@@ -55,7 +61,6 @@ pub(super) async fn run(shared: &Shared, op: Op, body: Bytes) -> Answered {
             }
         }
         Op::List { map, prefix, after, limit, local } => {
-            shared.may(Principal::Client)?;
             let look = move |map: &map::Map| {
                 let after = after.as_deref().map(str::as_bytes);
                 map.list(prefix.as_bytes(), after, limit.unwrap_or(LIST_DEFAULT), map.clock())
@@ -63,27 +68,25 @@ pub(super) async fn run(shared: &Shared, op: Op, body: Bytes) -> Answered {
             listed(&handle.read_map(group_name(&map)?, local, look).await.map_err(refused)?)
         }
         Op::Changes { map, since, prefix } => {
-            shared.may(Principal::Client)?;
             let map = group_name(&map)?;
             let since = match since {
                 Some(since) => since,
                 None => handle.read_map(map.clone(), false, map::Map::revision).await.map_err(refused)?,
             };
-            changes(shared, map, since, prefix).await
+            changes(handle, map, since, prefix).await
         }
         _ => Err(bad("no request of a map")),
     }
 }
 
-async fn write(shared: &Shared, map: &str, request: map::Request<'_>, once: Option<Once>) -> Answered {
-    shared.may(Principal::Client)?;
+async fn write(handle: &Handle, map: &str, request: map::Request<'_>, once: Option<Once>) -> Answered {
     let (client, sequence, answered) = match once {
         Some(Once { client, sequence, answered }) => (client_id(&client)?, sequence, answered),
         // Nobody repeats it: a name of its own does.
         None => (ClientId(net::random().to_be_bytes()), 1, 0),
     };
     let write = Write { client, sequence, answered, payload: request.encode() };
-    let answer = shared.site.handle.write_map(group_name(map)?, write).await.map_err(refused)?;
+    let answer = handle.write_map(group_name(map)?, write).await.map_err(refused)?;
     let unreadable =
         || failure(ErrorCode::Interrupted, "the answer is of a later version; upgrade this site");
     match Answer::decode(&answer).map_err(|_| unreadable())? {
@@ -108,13 +111,9 @@ async fn write(shared: &Shared, map: &str, request: map::Request<'_>, once: Opti
     }
 }
 
-/// Waits for changes. Whoever goes away is waited for no longer.
-async fn changes(shared: &Shared, map: GroupName, since: u64, prefix: String) -> Answered {
-    let wait = shared.site.handle.map_changes(map, since, prefix.into_bytes().into());
-    let told = tokio::select! {
-        told = wait => told.map_err(refused)?,
-        () = shared.out.closed() => return Err(failure(ErrorCode::Stopping, "the session is over")),
-    };
+/// Waits for changes.
+async fn changes(handle: &Handle, map: GroupName, since: u64, prefix: String) -> Answered {
+    let told = handle.map_changes(map, since, prefix.into_bytes().into()).await.map_err(refused)?;
     let Changes { changes, upto } =
         told.map_err(|compacted| failure(ErrorCode::Compacted, compacted.to_string()))?;
     let mut values = BytesMut::new();

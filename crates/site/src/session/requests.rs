@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 use stack::{Change, ReplyKind};
 use tokio::io::AsyncRead;
 use tokio::sync::Semaphore;
-use wire::session::{self, Decoder, Failure, Op, Principal, Request};
+use wire::session::{self, Decoder, ErrorCode, Failure, Op, Principal, Request};
 
 use super::casts::{Cast, Lanes};
 use super::connection::{End, Shared, done, failed, next_item, object};
@@ -60,7 +60,7 @@ pub(super) async fn serve<R: AsyncRead + Unpin>(
                 let shared = Arc::clone(shared);
                 tokio::spawn(async move {
                     let ran = match maps::is_one(&op) {
-                        true => maps::run(&shared, op, item.body).await,
+                        true => of_a_map(&shared, op, item.body).await,
                         false => run(&shared, op, item.body).await.map(|result| (result, Bytes::new())),
                     };
                     let (answer, body) = match ran {
@@ -72,6 +72,15 @@ pub(super) async fn serve<R: AsyncRead + Unpin>(
                 });
             }
         }
+    }
+}
+
+/// Runs a request of a durable map. Whoever goes away is waited for no longer.
+async fn of_a_map(shared: &Shared, op: Op, body: Bytes) -> maps::Answered {
+    shared.may(maps::needs(&op))?;
+    tokio::select! {
+        answered = maps::run(&shared.site.handle, op, body) => answered,
+        () = shared.out.closed() => Err(translate::failure(ErrorCode::Stopping, "the session is over")),
     }
 }
 

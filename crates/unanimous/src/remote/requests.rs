@@ -6,7 +6,7 @@ use bytes::Bytes;
 use client::Session;
 use serde_json::{Map, Value};
 use stack::Change;
-use wire::session::{BODY_BYTES_MAX, Op, Replies as ReplyWords, Reply as ReplyLine};
+use wire::session::{BODY_BYTES_MAX, ErrorCode, Op, Replies as ReplyWords, Reply as ReplyLine};
 use wire::{GroupName, MemberId};
 
 use super::{Line, Remote, ask};
@@ -20,6 +20,8 @@ use crate::view::View;
 
 /// Messages in one request: their lengths must fit into its header line.
 const BATCH_MAX: usize = 4_096;
+/// How often a request is made again whose fate a site cannot say.
+const ASKED_AGAIN_MAX: u32 = 3;
 /// How much later than the call's own time-out a site's answer may come before it is taken for silent.
 const ANSWER_GRACE: Duration = Duration::from_secs(2);
 
@@ -61,6 +63,30 @@ impl Remote {
         let (_, session) = self.up(0).await?;
         let line = session.view(group.as_str()).await.map_err(Error::of_request)?;
         View::from_line(group.clone(), &line).map_err(garbled)
+    }
+
+    /// Asks until a site answers: the request is one that may be made twice.
+    pub(crate) async fn request(&self, op: Op, body: Bytes) -> Result<(Map<String, Value>, Bytes), Error> {
+        let mut after = 0;
+        let mut unknown = 0;
+        loop {
+            let (number, session) = self.up(after).await?;
+            match session.request(op.clone(), body.clone()).await {
+                Ok(answer) => return Ok(answer),
+                Err(client::Error::Ended(_)) => after = number,
+                // The site is going down: the session will end.
+                Err(client::Error::Refused(failure)) if failure.error == ErrorCode::Stopping => {
+                    after = number
+                }
+                // It can't say what became of it: asked again under the same name, it can.
+                Err(client::Error::Refused(failure))
+                    if failure.error == ErrorCode::Interrupted && unknown < ASKED_AGAIN_MAX =>
+                {
+                    unknown += 1;
+                }
+                Err(error) => return Err(Error::of_request(error)),
+            }
+        }
     }
 
     pub(crate) async fn moved(&self) -> Option<Moved> {
