@@ -27,6 +27,7 @@ impl Durable {
         self.casts.clear();
         self.to_cast.clear();
         self.statement = None;
+        self.stand_aside_in_view(now);
         self.change_interrupted();
         // What it has promised before, it has promised to a view that it cannot be in any more.
         let votes = view.primary && view.id > self.meta.promised;
@@ -60,7 +61,10 @@ impl Durable {
     }
 
     /// States, if the promise and all of the log are durable.
-    pub(super) fn open_statement(&mut self) {
+    pub(super) fn open_statement(&mut self, now: Time) {
+        if self.stands_aside(now) {
+            return; // [D21]
+        }
         if let Some(statement) = self.statement.take() {
             match statement.open(self.disk.oldest()) {
                 Ok(_) => self.state(),
