@@ -33,6 +33,7 @@ impl Durable {
         let votes = view.primary && view.id > self.meta.promised;
         if votes {
             self.meta.promised = view.id; // [D5]
+            self.meta.live(self.life);
         }
         let view = View { primary: votes, ..view };
         let id = view.id;
@@ -86,6 +87,7 @@ impl Durable {
             floor: self.meta.floor.filter(|floor| *floor > self.log.last()),
             configuration: self.newest_configuration(),
             seen: self.meta.seen.clone(),
+            lives: self.meta.lives.clone(),
         };
         self.casts.push_back(Cast::Statement(Box::new(statement)));
     }

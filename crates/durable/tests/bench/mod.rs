@@ -100,6 +100,8 @@ pub struct Bench {
     pub deaf: BTreeSet<u32>,
     /// Sites whose disks do nothing.
     pub slow: BTreeSet<u32>,
+    /// A site whose disk does nothing from the first such operation on.
+    pub stalls: Option<(u32, fn(&StoreOp) -> bool)>,
     /// How often another view was asked for and made.
     pub refreshed: u32,
 }
@@ -117,6 +119,7 @@ impl Bench {
             here: Vec::new(),
             deaf: BTreeSet::new(),
             slow: BTreeSet::new(),
+            stalls: None,
             refreshed: 0,
         };
         (1..=stores).for_each(|site| bench.start(site, Disk::default()));
@@ -205,6 +208,10 @@ impl Bench {
             host.machine.handle_timeout(now);
             loop {
                 host.held.extend(std::iter::from_fn(|| host.machine.poll_store()));
+                if self.stalls.is_some_and(|(of, is)| of == *site && host.held.iter().any(is)) {
+                    self.slow.insert(*site);
+                    self.stalls = None;
+                }
                 if self.slow.contains(site) || host.held.is_empty() {
                     break;
                 }
