@@ -58,10 +58,7 @@ pub(super) struct Disk {
 impl Disk {
     /// Starts the thread, which opens the store first. What it has to say comes with the group's name. If there can be no
     /// thread, it says why.
-    pub(super) fn start(
-        place: Place,
-        say: UnboundedSender<(GroupName, Said)>,
-    ) -> (Disk, Option<Trouble>) {
+    pub(super) fn start(place: Place, say: UnboundedSender<(GroupName, Said)>) -> (Disk, Option<Trouble>) {
         let (jobs, work) = mpsc::channel();
         let group = place.group.clone();
         let name = format!("store {group}").chars().take(15).collect();
@@ -230,6 +227,28 @@ fn folder_of(group: &GroupName) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn place(root: &Path) -> Place {
+        let group = GroupName::parse("ledger").expect("a name");
+        let life = durable::Life { incarnation: wire::Incarnation(1), nonce: 1 };
+        let who = Who { site: wire::SiteId(1), store: wire::StoreId(1), life, founders: None };
+        Place { group, root: root.to_owned(), who, empty: Served::new(tools::catalog::Kind::Map) }
+    }
+
+    #[test]
+    fn what_may_pass_is_told_from_a_folder_that_somebody_has_to_put_back() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let root = dir.path().join("groups");
+        let trouble = |root: &Path| open(place(root)).err().map(|trouble| trouble.kind);
+        // A file stands where the stores' folder belongs: when it has gone, the store is made.
+        std::fs::write(&root, b"in the way").expect("a file");
+        assert_eq!(trouble(&root), Some(TroubleKind::System));
+        std::fs::remove_file(&root).expect("it is there");
+        assert_eq!(trouble(&root), None);
+        assert_eq!(trouble(&root), None);
+        std::fs::remove_dir_all(root.join("group-ledger")).expect("it is there");
+        assert_eq!(trouble(&root), Some(TroubleKind::Damaged));
+    }
 
     #[test]
     fn no_two_groups_share_a_folder_and_none_leaves_it() {

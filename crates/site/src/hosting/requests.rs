@@ -177,7 +177,8 @@ impl Hosting {
                     group.forget_read(id);
                 }
                 if let Some((_, ask)) = self.checking.remove(&id) {
-                    let mode = self.groups.get(name).map_or(Mode::ReadOnly(Why::NoView), |hosted| hosted.mode);
+                    let mode =
+                        self.groups.get(name).map_or(Mode::ReadOnly(Why::NoView), |hosted| hosted.mode);
                     ask.refuse(HostError::NotActive(why_not(&mode)));
                 }
             }
