@@ -23,8 +23,10 @@ pub(crate) fn surpassed(statement: &Statement, all: &[Stated], bugs: Bugs) -> Op
             return false;
         }
         let (theirs, own) = (seen.life, statement.life);
-        let copy = theirs.incarnation > own.incarnation
-            || (theirs.incarnation == own.incarnation && theirs.nonce != own.nonce);
+        // Started often enough, a copy has a higher incarnation than was ever seen; but not the lives that were.
+        let oldest = statement.lives.first().map_or(own, |oldest| *oldest);
+        let remembers = theirs == own || statement.lives.contains(&theirs);
+        let copy = theirs.incarnation >= oldest.incarnation && !remembers;
         let held = statement.floor.map_or(0, |floor| floor.position).max(statement.last.position);
         // What it acknowledged after it had stated says nothing about what it stated.
         let forgot = seen.acked.view < statement.view
@@ -124,6 +126,7 @@ mod tests {
             floor: None,
             configuration: (at, Configuration::majority(stores)),
             seen: Vec::new(),
+            lives: Vec::new(),
         };
         Stated { site: SiteId(store), statement }
     }
@@ -131,6 +134,32 @@ mod tests {
     fn winner(all: &[Stated]) -> Option<SiteId> {
         let sites: Vec<SiteId> = all.iter().map(|stated| stated.site).collect();
         decide(all, &sites, Bugs::NONE).map(|place| all[place].site)
+    }
+
+    #[test]
+    fn a_copy_is_recognised_however_often_it_was_started() {
+        let life = |incarnation, nonce| Life { incarnation: wire::Incarnation(incarnation), nonce };
+        let mut witness = stated(1, number(1, 5), (Number::default(), &[1, 2]));
+        let seen = |life| crate::message::Seen { life, ..Default::default() };
+        let lives = |lives: &[Life]| {
+            let mut of = stated(2, number(1, 5), (Number::default(), &[1, 2]));
+            of.statement.lives = lives.to_vec();
+            of.statement.life = *lives.last().expect("a life");
+            of
+        };
+        witness.statement.seen = vec![(StoreId(2), seen(life(5, 55)))];
+        let is_copy = |own: &[Life]| {
+            let own = lives(own);
+            surpassed(&own.statement, &[witness.clone(), own.clone()], Bugs::NONE).is_some()
+        };
+        // Itself, in the life that was seen and in a later one.
+        assert!(!is_copy(&[life(4, 44), life(5, 55)]));
+        assert!(!is_copy(&[life(4, 44), life(5, 55), life(7, 77)]));
+        // As it was copied in its fourth life, and started once, and twice; of which it may have forgotten the first.
+        assert!(is_copy(&[life(4, 44)]) && is_copy(&[life(4, 44), life(5, 51)]));
+        assert!(is_copy(&[life(4, 44), life(5, 51), life(6, 61)]) && is_copy(&[life(4, 44), life(6, 61)]));
+        // What was seen is older than what it remembers.
+        assert!(!is_copy(&[life(6, 66), life(7, 77)]));
     }
 
     #[test]

@@ -2,6 +2,7 @@
 //! them is in the modules below.
 
 mod apply;
+mod aside;
 mod catchup;
 mod change;
 mod commit;
@@ -39,9 +40,10 @@ pub use status::{Absent, Progress, Status};
 /// 1. [`poll_store`](Durable::poll_store) until it has nothing more, and give those to the disk in this order;
 /// 2. [`poll_transmit`](Durable::poll_transmit) until it has nothing more;
 /// 3. while the group's endpoint takes casts, [`poll_cast`](Durable::poll_cast), each to be cast as a plain abcast;
-/// 4. [`poll_event`](Durable::poll_event) until it has nothing more; `Apply` is answered with
+/// 4. ask for another view of the same members if [`poll_refresh`](Durable::poll_refresh) says so;
+/// 5. [`poll_event`](Durable::poll_event) until it has nothing more; `Apply` is answered with
 ///    [`handle_applied`](Durable::handle_applied) before the next is there;
-/// 5. set a timer for [`poll_timeout`](Durable::poll_timeout).
+/// 6. set a timer for [`poll_timeout`](Durable::poll_timeout).
 ///
 /// From the endpoint it takes, in the endpoint's order: every view ([`handle_view`](Durable::handle_view)), that a view
 /// change has begun ([`handle_blocked`](Durable::handle_blocked)), and what was delivered
@@ -77,6 +79,7 @@ pub struct Durable {
     reads: read::Reads,
     serving: serve::Serving,
     fetch: catchup::Fetch,
+    aside: aside::Aside,
     transfer: Option<transfer::Transfer>,
     change: Option<change::Pending>,
     next_ticket: u64,
@@ -178,7 +181,9 @@ impl Durable {
             return None;
         }
         let transfer = self.transfer.as_ref().and_then(|transfer| transfer.timeout());
-        [self.refresh_at, self.disk.full_until(), self.reads.timeout(), self.fetch.timeout(), transfer]
+        let stands_aside = self.aside.timeout().filter(|_| self.statement.is_some());
+        let disk = self.disk.full_until();
+        [self.refresh_at, disk, self.reads.timeout(), self.fetch.timeout(), transfer, stands_aside]
             .into_iter()
             .flatten()
             .min()
@@ -350,6 +355,11 @@ impl Durable {
         None
     }
 
+    /// Whether it wants another view of the same members (D21). One that does not come is asked for again.
+    pub fn poll_refresh(&mut self) -> bool {
+        !self.stopped && self.aside.take_refresh()
+    }
+
     /// The next event.
     pub fn poll_event(&mut self) -> Option<Event> {
         self.events.pop_front()
@@ -368,7 +378,7 @@ impl Durable {
         if self.stopped {
             return;
         }
-        self.open_statement();
+        self.open_statement(now);
         self.fill_log();
         self.acknowledge();
         self.log.shrink(self.durable(), self.settings.recent_bytes_max);
@@ -440,6 +450,7 @@ impl Durable {
             reads: read::Reads::default(),
             serving: serve::Serving::default(),
             fetch: catchup::Fetch::default(),
+            aside: aside::Aside::default(),
             transfer: None,
             change: None,
             next_ticket: 1,

@@ -12,6 +12,8 @@ use crate::storage::{CheckpointHead, Locator};
 pub(crate) const RUNS_MAX: usize = 64;
 /// The most guessed positions that a statement carries: the lowest.
 pub(crate) const HOLES_MAX: usize = 64;
+/// The most lives of its own that a store remembers and states: the newest.
+pub(crate) const LIVES_MAX: usize = 16;
 /// The most stores of which a statement tells what it has seen.
 pub(crate) const SEEN_MAX: usize = 2 * Configuration::STORES_MAX;
 
@@ -96,6 +98,10 @@ pub(crate) struct Statement {
     /// What it has seen of stores.
     #[n(9)]
     pub seen: Vec<(StoreId, Seen)>,
+    /// The newest lives of its own in which it has promised a view, ascending; the last is `life`.
+    #[n(10)]
+    #[cbor(default)]
+    pub lives: Vec<Life>,
 }
 
 impl Statement {
@@ -108,6 +114,7 @@ impl Statement {
         let bounded = self.runs.len() <= RUNS_MAX
             && self.guessed.len() <= HOLES_MAX
             && self.seen.len() <= SEEN_MAX
+            && self.lives.len() <= LIVES_MAX
             && self.configuration.1.stores.len() <= Configuration::STORES_MAX;
         let valid = self.configuration.1.stores.is_empty() || self.configuration.1.check().is_ok();
         // Who states late may follow the view already.

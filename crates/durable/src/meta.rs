@@ -6,7 +6,7 @@ use wire::{StoreId, ViewId};
 
 use crate::configuration::Configuration;
 use crate::entry::Number;
-use crate::message::{Life, Seen};
+use crate::message::{LIVES_MAX, Life, Seen};
 
 /// What a store remembers beside its log. Replaced atomically.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Encode, Decode)]
@@ -28,6 +28,10 @@ pub(crate) struct Meta {
     /// What it has seen of stores (D16).
     #[n(4)]
     pub seen: Vec<(StoreId, Seen)>,
+    /// The newest lives of its own in which it has promised a view, ascending (D16).
+    #[n(5)]
+    #[cbor(default)]
+    pub lives: Vec<Life>,
 }
 
 impl Meta {
@@ -38,6 +42,15 @@ impl Meta {
     /// Reads a record; none if it is not one.
     pub(crate) fn decode(record: &[u8]) -> Option<Meta> {
         wire::codec::decode(record).ok()
+    }
+
+    /// It promises a view in this life.
+    pub(crate) fn live(&mut self, life: Life) {
+        if self.lives.last() != Some(&life) {
+            self.lives.push(life);
+            let old = self.lives.len().saturating_sub(LIVES_MAX);
+            self.lives.drain(..old);
+        }
     }
 
     pub(crate) fn seen_mut(&mut self, store: StoreId) -> &mut Seen {

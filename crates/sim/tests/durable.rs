@@ -34,3 +34,15 @@ fn durable_groups_keep_their_promises() {
     }
     assert!(summary.failures.is_empty(), "{}", summary.failures[0]);
 }
+
+/// The check of the map has to see the difference between a read behind the barrier and one that is not.
+#[test]
+fn local_reads_are_not_linearizable() {
+    let options = Options { local_reads_passed_off: true, ..Options::default() };
+    let caught = (0..60).find(|seed| {
+        let report = run_seed(*seed, &options);
+        report.violations.iter().any(|violation| violation.property == "Linearizable Map")
+    });
+    let seed = caught.expect("a local read that is behind");
+    assert!(run_seed(seed, &Options::default()).passed());
+}

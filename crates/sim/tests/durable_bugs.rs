@@ -11,18 +11,26 @@ use sim::run::{Report, hunt_each};
 
 const SEEDS: u64 = 2_000;
 
-/// Bugs that are not asked of whole nodes. The seeded runs of the part itself catch them, and are named.
+/// Bugs that are not asked of whole nodes by themselves, and why. The seeded runs of the part itself catch them, and are
+/// named.
 const ELSEWHERE: &[(&str, &str)] = &[
-    // On a node the log compares each record before the machine is told of it, and the machine once more.
+    // The log looks at each record, so does the machine that is told of it, and so does who reads it to apply or to send it.
+    // With neither of the first two looking, 400 seeds did not show it: what is torn was never acknowledged, and is found
+    // damaged when it is read.
     ("TornTailAccepted", "durable/tests/bugs.rs"),
     ("log: TornTailAccepted", "log/tests/model.rs"),
-    // What is released lies before a checkpoint, and a node asks for nothing of it: 2,000 seeds did not show it.
+    // A node releases what lies before a checkpoint that is durable already. If it is forgotten that it was released, what
+    // is missing is found damaged below the checkpoint, where recovery needs nothing.
     ("log: ReleaseNotDurable", "log/tests/model.rs"),
-    // Old sectors must show up again just behind the log's end: 600 seeds did not show it.
+    // An old record counts only if it begins where the log's last one ends. What a crash leaves of old sectors begins at a
+    // sector, so one record in 64 could be followed by one, and that only behind a cut: 600 seeds did not show it.
     ("log: StaleRecordAccepted", "log/tests/model.rs"),
 ];
 
-fn hunt(name: &str, options: &Options, missed: &mut Vec<String>) {
+/// A property by which a bug must be caught, if not by any.
+type Only<'a> = Option<&'a str>;
+
+fn hunt(name: &str, options: &Options, only: Only, missed: &mut Vec<String>) {
     if std::env::var("SIM_BUG").is_ok_and(|only| only != name) {
         return;
     }
@@ -33,7 +41,11 @@ fn hunt(name: &str, options: &Options, missed: &mut Vec<String>) {
     let seeds = std::env::var("SIM_SEEDS").ok().and_then(|seeds| seeds.parse().ok()).unwrap_or(SEEDS);
     let threads = std::thread::available_parallelism().map_or(1, Into::into);
     let begin = Instant::now();
-    let with = |seed| -> Report { run_seed(seed, options) };
+    let with = |seed| -> Report {
+        let mut report = run_seed(seed, options);
+        report.violations.retain(|violation| only.is_none_or(|only| violation.property == only));
+        report
+    };
     let without = |seed| -> Report { run_seed(seed, &Options::default()) };
     match hunt_each(0..seeds, threads, &with, &without) {
         Some(report) => {
@@ -50,11 +62,14 @@ fn each_known_bug_is_caught() {
     println!("{:<28} {:>6} {:>8}  CAUGHT BY", "BUG", "SEED", "TIME");
     for bug in durable::Bug::ALL {
         let options = Options { durable: durable::Bugs::only(bug), ..Options::default() };
-        hunt(&format!("{bug:?}"), &options, &mut missed);
+        hunt(&format!("{bug:?}"), &options, None, &mut missed);
     }
     for bug in wal::Bug::ALL {
         let options = Options { log: wal::Bugs::only(bug), ..Options::default() };
-        hunt(&format!("log: {bug:?}"), &options, &mut missed);
+        hunt(&format!("log: {bug:?}"), &options, None, &mut missed);
     }
+    // What a program sees, by itself.
+    let deposed = Options { durable: durable::Bugs::only(durable::Bug::DeposedReader), ..Options::default() };
+    hunt("DeposedReader, by the map", &deposed, Some("Linearizable Map"), &mut missed);
     assert!(missed.is_empty(), "not caught: {missed:?}");
 }

@@ -52,7 +52,8 @@ impl Durable {
             (donors.get(self.fetch.turns % donors.len().max(1)).copied(), &self.present)
         else {
             self.fetch.not_before = Some(now + self.settings.retry);
-            return self.want();
+            self.want();
+            return self.count_vain_round();
         };
         self.fetch.not_before = None;
         self.fetch.asked = Some((donor, after, now + self.settings.retry));

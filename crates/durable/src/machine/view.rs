@@ -27,11 +27,13 @@ impl Durable {
         self.casts.clear();
         self.to_cast.clear();
         self.statement = None;
+        self.stand_aside_in_view(now);
         self.change_interrupted();
         // What it has promised before, it has promised to a view that it cannot be in any more.
         let votes = view.primary && view.id > self.meta.promised;
         if votes {
             self.meta.promised = view.id; // [D5]
+            self.meta.live(self.life);
         }
         let view = View { primary: votes, ..view };
         let id = view.id;
@@ -60,7 +62,10 @@ impl Durable {
     }
 
     /// States, if the promise and all of the log are durable.
-    pub(super) fn open_statement(&mut self) {
+    pub(super) fn open_statement(&mut self, now: Time) {
+        if self.stands_aside(now) {
+            return; // [D21]
+        }
         if let Some(statement) = self.statement.take() {
             match statement.open(self.disk.oldest()) {
                 Ok(_) => self.state(),
@@ -82,6 +87,7 @@ impl Durable {
             floor: self.meta.floor.filter(|floor| *floor > self.log.last()),
             configuration: self.newest_configuration(),
             seen: self.meta.seen.clone(),
+            lives: self.meta.lives.clone(),
         };
         self.casts.push_back(Cast::Statement(Box::new(statement)));
     }

@@ -200,7 +200,8 @@ impl World {
         }
     }
 
-    /// A durable record rots of which another disk has a whole copy.
+    /// A durable record rots of which another disk has a whole copy; or, at one site of a seed, one that no other disk
+    /// has and that is not committed for that, where the others are enough to go on (D21).
     fn rot(&mut self, site: SiteId) {
         if !self.copies_to_spare(site) {
             return;
@@ -218,8 +219,15 @@ impl World {
         let elsewhere = self.hosts.values().filter(|other| {
             other.site != site && other.disk.log.get(&position).is_some_and(|kept| kept.bytes == *record)
         });
-        if whole && elsewhere.count() >= 1 && !self.rotten.contains(&position) {
+        let founding = &self.history.founding;
+        let may_be_alone =
+            founding.elects() < founding.stores.len() && self.alone.is_none_or(|of| of == site);
+        let is_alone = elsewhere.count() == 0;
+        if whole && (!is_alone || may_be_alone) && !self.rotten.contains(&position) {
             self.rotten.insert(position);
+            if is_alone {
+                self.alone = Some(site);
+            }
             self.losses += 1;
             self.hosts.get_mut(&site).expect("a host").disk.rot(position);
             if self.dice.once_in(2) {

@@ -31,6 +31,7 @@ impl World {
                 return;
             }
             self.now = self.now + Duration::from_millis(20);
+            self.refresh();
             for site in &sites {
                 self.round(*site);
             }

@@ -127,6 +127,9 @@ impl World {
                     group.pool.push((site, cast));
                 }
             }
+            if machine.poll_refresh() {
+                self.wanting.insert(site);
+            }
             while let Some(event) = machine.poll_event() {
                 busy = true;
                 match event {

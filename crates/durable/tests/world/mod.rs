@@ -116,6 +116,10 @@ pub struct World {
     pub history: History,
     pub losses: u32,
     pub rotten: std::collections::BTreeSet<u64>,
+    /// The site where entries rotted that no other disk had.
+    pub alone: Option<SiteId>,
+    /// Whose machines have asked for another view.
+    pub wanting: std::collections::BTreeSet<SiteId>,
     /// An old copy of a disk, and whose.
     pub copy: Option<(SiteId, disk::Disk)>,
     pub healing: bool,
@@ -165,6 +169,8 @@ impl World {
             history: History::new(founding),
             losses: 0,
             rotten: Default::default(),
+            alone: None,
+            wanting: Default::default(),
             copy: None,
             healing: false,
         };
@@ -194,6 +200,7 @@ impl World {
 
     fn step(&mut self) {
         self.now = self.now + std::time::Duration::from_micros(self.dice.below(3_000));
+        self.refresh();
         match self.dice.below(200) {
             0..=39 => self.step_disk(),
             40..=84 => self.step_net(),
@@ -204,6 +211,13 @@ impl World {
             194..=195 if !self.plan.eager => self.step_timers(),
             196 if !self.plan.eager => self.step_timers(),
             _ => self.step_fault(),
+        }
+    }
+
+    /// Gives a side another view that somebody there has asked for.
+    pub fn refresh(&mut self) {
+        if let Some(site) = self.wanting.pop_first() {
+            self.change_view(self.side[&site]);
         }
     }
 

@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use durable::{ClientId, Request};
 
-use super::app::KEYS;
+use tools::map::{Condition, Delete, Put, Request as Of};
+
+use super::app::{KEYS, value_of};
 use super::history::RequestId;
 use super::plan::Plan;
 use crate::dice::{Concern, Dice};
@@ -23,6 +25,8 @@ struct Client {
 /// All clients.
 pub struct Clients {
     clients: Vec<Client>,
+    /// The last word that somebody asked each key to have: what others compare with.
+    words: BTreeMap<u8, u64>,
     dice: Dice,
     read_per_mille: u32,
 }
@@ -31,10 +35,10 @@ pub struct Clients {
 pub enum Act {
     /// It asks a site to apply something; for the first time, if so.
     Ask { site: usize, request: Request, fresh: bool },
-    /// Somebody reads at a site, with the barrier.
-    Read { site: usize },
+    /// Somebody reads a key at a site, with the barrier.
+    Read { site: usize, key: u8 },
     /// Somebody reads what the site has.
-    Look { site: usize },
+    Look { site: usize, key: u8 },
 }
 
 impl Clients {
@@ -42,6 +46,7 @@ impl Clients {
         let client = |n: usize| Client { id: ClientId([n as u8 + 1; 16]), next: 1, open: BTreeMap::new() };
         Clients {
             clients: (0..plan.clients).map(client).collect(),
+            words: BTreeMap::new(),
             dice: Dice::new(seed, Concern::Clients),
             read_per_mille: plan.read_per_mille,
         }
@@ -56,7 +61,11 @@ impl Clients {
     pub fn act(&mut self, sites: usize, winding_up: bool) -> Option<Act> {
         let site = self.dice.index(sites);
         if self.dice.chance(self.read_per_mille) {
-            return Some(if self.dice.chance(200) { Act::Look { site } } else { Act::Read { site } });
+            let key = self.key();
+            return Some(match self.dice.chance(200) {
+                true => Act::Look { site, key },
+                false => Act::Read { site, key },
+            });
         }
         let place = self.dice.index(self.clients.len());
         let client = &mut self.clients[place];
@@ -100,18 +109,36 @@ impl Clients {
     }
 
     fn fresh(&mut self, place: usize, site: usize) -> Act {
-        let word = self.dice.number();
-        let key = self.dice.below(u64::from(KEYS)) as u8;
-        let mut payload = vec![key];
-        if !self.dice.chance(150) {
-            payload.extend_from_slice(&word.to_le_bytes());
-            payload.resize(9 + self.dice.below(60) as usize, 7);
-        }
+        let payload = self.payload();
         let client = &mut self.clients[place];
         let sequence = client.next;
         client.next += 1;
-        client.open.insert(sequence, (payload.into(), site));
+        client.open.insert(sequence, (payload, site));
         Act::Ask { site, request: client.request(sequence), fresh: true }
+    }
+
+    /// A key that somebody reads or writes.
+    pub fn key(&mut self) -> u8 {
+        self.dice.below(u64::from(KEYS)) as u8
+    }
+
+    /// A put or a delete, of which some are done only if the key is as somebody thinks.
+    fn payload(&mut self) -> Bytes {
+        let (word, key) = (self.dice.number(), self.key());
+        let known = self.words.get(&key).copied().map(value_of);
+        let only_if = match self.dice.below(10) {
+            0 => Some(Condition::Absent),
+            1 => Some(Condition::Present),
+            2..=3 => known.as_deref().map(Condition::Value),
+            _ => None,
+        };
+        if self.dice.chance(150) {
+            return Of::Delete(Delete { key: &[key], only_if }).encode();
+        }
+        let put = Put { key: &[key], value: &value_of(word), ttl_ms: None, only_if };
+        let payload = Of::Put(put).encode();
+        self.words.insert(key, word);
+        payload
     }
 
     fn repeat(&mut self, place: usize, sequence: u64, site: usize) -> Option<Act> {

@@ -140,11 +140,11 @@ impl Run {
     fn durable(&mut self, life: SiteIncarnation, said: Said) {
         let site = index(life.site);
         match said {
-            Said::Apply { entry, .. } => {
+            Said::Apply { entry, clock } => {
                 let Body::Request(request) = &entry.body else {
                     return self.violated("Own Invariant", format!("{life} is given {entry:?} to apply"));
                 };
-                let answer = self.apps[site].apply(&entry, request);
+                let answer = self.apps[site].apply(&entry, request, clock);
                 let applied = What::Applied {
                     life,
                     number: entry.number,
@@ -163,7 +163,7 @@ impl Run {
                     self.reach(Kind::Workload, "durable: read");
                     // Where the machine is: its own entries, and a checkpoint's, are nothing to the application.
                     let applied = self.status(site).map_or(0, |status| status.applied);
-                    self.see(What::ReadDone(read.number, applied));
+                    self.read_done(read.number, site, read.key, applied);
                 }
             }
             Said::Checkpoint { head, window } => {

@@ -35,7 +35,7 @@ pub enum What {
         number: Number,
         /// The request in it.
         request: RequestId,
-        /// What the application answered: no other history leads to this answer.
+        /// What the application answered: a digest, to which no other history leads, and the map's answer.
         answer: Bytes,
     },
     /// A member took its state from a checkpoint.
@@ -47,14 +47,23 @@ pub enum What {
         /// The digest of all that was applied.
         digest: u64,
     },
-    /// A client asked for the first time.
-    Asked(RequestId),
+    /// A client asked for the first time, for this.
+    Asked(RequestId, Bytes),
     /// A client was answered.
     Answered(RequestId, Bytes),
     /// A client was refused what it had asked for.
     Refused(RequestId, String),
     /// Somebody asked to read what was acknowledged before.
     ReadAsked(u64),
-    /// He may read: this is applied where he asked.
-    ReadDone(u64, u64),
+    /// He may read.
+    ReadDone {
+        /// Which read.
+        number: u64,
+        /// So much is applied where he asked.
+        position: u64,
+        /// The key that he reads.
+        key: u8,
+        /// The word that it has there.
+        word: Option<u64>,
+    },
 }

@@ -16,6 +16,9 @@ mod run;
 
 use std::ops::Range;
 
+#[cfg(test)]
+pub(crate) use app::value_of;
+pub(crate) use app::word_of;
 pub use history::{Observation, What};
 pub use plan::{Loss, Plan};
 
@@ -33,6 +36,8 @@ pub struct Options {
     pub durable: ::durable::Bugs,
     /// Bugs of the log to re-introduce.
     pub log: wal::Bugs,
+    /// Local reads are passed off as linearizable ones, which the check of the map has to see.
+    pub local_reads_passed_off: bool,
     /// How much of the run is kept in words.
     pub keep: Keep,
 }

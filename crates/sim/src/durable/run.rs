@@ -67,6 +67,7 @@ pub(super) enum Wake {
 pub(super) struct Read {
     pub(super) number: u64,
     pub(super) site: SiteIncarnation,
+    pub(super) key: u8,
 }
 
 pub(super) struct Run {
@@ -89,6 +90,7 @@ pub(super) struct Run {
     pub(super) seen: Vec<Observation>,
     pub(super) violations: Vec<Violation>,
     pub(super) requests: u64,
+    local_reads_passed_off: bool,
     /// The site whose store has lost something, and how often.
     pub(super) lost: Option<(usize, u32)>,
     /// All sites were dead at once, and the group has not been active since.
@@ -120,6 +122,7 @@ impl Run {
             seen: Vec::new(),
             violations: Vec::new(),
             requests: 0,
+            local_reads_passed_off: options.local_reads_passed_off,
             lost: None,
             all_died: false,
             healed_at: None,
@@ -276,7 +279,7 @@ impl Run {
                 let id = (request.client, request.sequence);
                 if fresh {
                     self.requests += 1;
-                    self.see(What::Asked(id));
+                    self.see(What::Asked(id, request.payload.clone()));
                 }
                 let time = self.world.now().as_nanos() / 1_000_000;
                 let asked = self.ask(site, Durably::Propose(time, request));
@@ -284,7 +287,7 @@ impl Run {
                     self.reach(Kind::Workload, "durable: not taken");
                 }
             }
-            Act::Read { site } => {
+            Act::Read { site, key } => {
                 let number = self.reads_asked;
                 // Before it is asked for: it may be answered at once.
                 self.see(What::ReadAsked(number));
@@ -292,12 +295,16 @@ impl Run {
                 if let Some(host::Answer::Taken(read)) = self.ask(site, Durably::Read) {
                     self.reads_asked += 1;
                     let read = durable::ReadId(read);
-                    self.reads.insert((site_id(site), read), Read { number, site: life });
+                    self.reads.insert((site_id(site), read), Read { number, site: life, key });
                 }
             }
-            Act::Look { site } => {
-                if self.world.life(site).is_some() {
-                    self.reach(Kind::Workload, "durable: local read");
+            Act::Look { site, key } => {
+                let Some(status) = self.status(site) else { return };
+                self.reach(Kind::Workload, "durable: local read");
+                if self.local_reads_passed_off {
+                    self.see(What::ReadAsked(self.reads_asked));
+                    self.read_done(self.reads_asked, site, key, status.applied);
+                    self.reads_asked += 1;
                 }
             }
         }
@@ -412,7 +419,10 @@ impl Run {
                 let sites = self.world.sites();
                 let last = self.clients.last_words(sites);
                 last.into_iter().for_each(|act| self.act(act));
-                (0..sites).for_each(|site| self.act(Act::Read { site }));
+                for site in 0..sites {
+                    let key = self.clients.key();
+                    self.act(Act::Read { site, key });
+                }
             } else if self.reads.is_empty() {
                 self.ends_at = Some(self.world.now());
                 return;
@@ -458,6 +468,12 @@ impl Run {
 
     fn is_settled(&self) -> bool {
         self.unsettled().is_none()
+    }
+
+    /// A key is read at a site, which has applied so much.
+    pub(super) fn read_done(&mut self, number: u64, site: usize, key: u8, position: u64) {
+        let word = self.apps[site].get(key);
+        self.see(What::ReadDone { number, position, key, word });
     }
 
     pub(super) fn see(&mut self, what: What) {

@@ -8,6 +8,8 @@ use tools::map::{Changes, Compacted, Map};
 use wire::GroupName;
 use wire::session::ErrorCode;
 
+use super::trouble::Trouble;
+
 /// Why a durable group did not do what it was asked.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum HostError {
@@ -107,7 +109,7 @@ pub struct GroupStatus {
     /// A digest of the state, which is the same at all sites that have applied as much.
     pub digest: u64,
     /// Why the store is not open, if it cannot be.
-    pub refused: Option<String>,
+    pub refused: Option<Trouble>,
 }
 
 impl Ask {
@@ -152,7 +154,7 @@ pub(super) fn refusal(error: ProposeError) -> HostError {
 /// Why a group can't be written or read up to date, and what to do.
 pub(super) fn why_not(mode: &Mode) -> String {
     match mode {
-        Mode::Active => "the group has just become active; try again".to_owned(),
+        Mode::Active => "the group is active and does not answer; try again, or see `unanimous status`".to_owned(),
         Mode::ReadOnly(Why::NoView) => "this site is not in the group yet; try again, or see `unanimous status`".to_owned(),
         Mode::ReadOnly(Why::NotPrimary) => {
             "this side of a partition has no majority: read what it has with --local, or ask a site of the other side"

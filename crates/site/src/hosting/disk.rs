@@ -8,11 +8,12 @@ use std::thread;
 use bytes::Bytes;
 use durable::{Application, CheckpointHead, Done, Durable, Parts, Settings, StoreOp};
 use net::FileDisk;
-use stack::store::{DiskStore, Who};
+use stack::store::{DiskStore, StoreError, Who};
 use tokio::sync::mpsc::UnboundedSender;
 use wire::GroupName;
 
 use super::served::Served;
+use super::trouble::{Trouble, TroubleKind};
 
 /// What is written of a checkpoint between two pieces of other work, at least: a fraction of a millisecond's worth.
 const SLICE_BYTES: u64 = 256 << 10;
@@ -33,8 +34,8 @@ pub(super) enum Job {
 pub(crate) enum Said {
     /// It is open, and this was its state.
     Opened(Box<Durable>, Served),
-    /// It cannot be opened; the line says what to do.
-    Refused(String),
+    /// It cannot be opened.
+    Refused(Trouble),
     /// This is done.
     Done(Vec<Done>),
     /// The state of the checkpoint in force.
@@ -60,12 +61,24 @@ pub(super) struct Disk {
 }
 
 impl Disk {
-    /// Starts the thread, which opens the store first. What it has to say comes with the group's name.
-    pub(super) fn start(place: Place, say: UnboundedSender<(GroupName, Said)>) -> std::io::Result<Disk> {
+    /// Starts the thread, which opens the store first. What it has to say comes with the group's name. If there can be no
+    /// thread, it says why.
+    pub(super) fn start(place: Place, say: UnboundedSender<(GroupName, Said)>) -> (Disk, Option<Trouble>) {
         let (jobs, work) = mpsc::channel();
-        let name = format!("store {}", place.group).chars().take(15).collect();
-        let thread = thread::Builder::new().name(name).spawn(move || run(place, &work, &say))?;
-        Ok(Disk { jobs: Some(jobs), thread: Some(thread) })
+        let group = place.group.clone();
+        let name = format!("store {group}").chars().take(15).collect();
+        match thread::Builder::new().name(name).spawn(move || run(place, &work, &say)) {
+            Ok(thread) => (Disk { jobs: Some(jobs), thread: Some(thread) }, None),
+            Err(error) => {
+                let why = format!("no thread for the store of {group}: {error}");
+                (Disk { jobs: None, thread: None }, Some(Trouble { kind: TroubleKind::System, why }))
+            }
+        }
+    }
+
+    /// The thread, taken from where it was.
+    pub(super) fn take(&mut self) -> Disk {
+        Disk { jobs: self.jobs.take(), thread: self.thread.take() }
     }
 
     pub(super) fn ask(&self, job: Job) {
@@ -161,25 +174,38 @@ fn appends(op: &StoreOp) -> u64 {
 }
 
 /// Opens the store, or makes it if there never was one.
-fn open(place: Place) -> Result<(DiskStore<FileDisk>, Box<Durable>, Served), String> {
+fn open(place: Place) -> Result<(DiskStore<FileDisk>, Box<Durable>, Served), Trouble> {
     let Place { group, root, who, mut empty } = place;
     let folder = root.join(folder_of(&group));
     let marker = folder.with_extension("made");
-    let told = |error: std::io::Error| format!("{}: {error}", folder.display());
+    let told = |error: std::io::Error| Trouble {
+        kind: TroubleKind::of_io(&error),
+        why: format!("{}: {error}", folder.display()),
+    };
     std::fs::create_dir_all(&root).map_err(told)?;
     let is_empty = std::fs::read_dir(&folder).map_or(true, |mut files| files.next().is_none());
     if is_empty && marker.exists() {
-        return Err(format!(
-            "{} was emptied: this store has votes that it has forgotten; put the folder back, or give the site a new data \
-             directory",
+        let why = format!(
+            "{} was emptied: this store has votes that it has forgotten; put the folder back and restart the site, or give it a \
+             new data directory",
             folder.display()
-        ));
+        );
+        return Err(Trouble { kind: TroubleKind::Damaged, why });
     }
-    let disk = FileDisk::open(&folder).map_err(|error| error.to_string())?;
+    let disk = FileDisk::open(&folder).map_err(|error| Trouble {
+        kind: match &error {
+            net::DiskError::Io { error, .. } => TroubleKind::of_io(error),
+            _ => TroubleKind::System,
+        },
+        why: error.to_string(),
+    })?;
     let config = wal::Config::new(who.store.0);
-    let failed = |error: &dyn std::fmt::Display| format!("the store in {}: {error}", folder.display());
-    let opened = DiskStore::open(disk, config, Settings::default(), who).map_err(|error| failed(&error))?;
-    load(&opened.store, &mut empty)?;
+    let failed = |error: StoreError| Trouble {
+        kind: TroubleKind::of_store(&error),
+        why: format!("the store in {}: {error}", folder.display()),
+    };
+    let opened = DiskStore::open(disk, config, Settings::default(), who).map_err(failed)?;
+    load(&opened.store, &mut empty).map_err(|why| Trouble { kind: TroubleKind::Damaged, why })?;
     if !marker.exists() {
         mark(&marker).map_err(told)?;
     }
@@ -230,6 +256,28 @@ fn folder_of(group: &GroupName) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn place(root: &Path) -> Place {
+        let group = GroupName::parse("ledger").expect("a name");
+        let life = durable::Life { incarnation: wire::Incarnation(1), nonce: 1 };
+        let who = Who { site: wire::SiteId(1), store: wire::StoreId(1), life, founders: None };
+        Place { group, root: root.to_owned(), who, empty: Served::new(tools::catalog::Kind::Map) }
+    }
+
+    #[test]
+    fn what_may_pass_is_told_from_a_folder_that_somebody_has_to_put_back() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let root = dir.path().join("groups");
+        let trouble = |root: &Path| open(place(root)).err().map(|trouble| trouble.kind);
+        // A file stands where the stores' folder belongs: when it has gone, the store is made.
+        std::fs::write(&root, b"in the way").expect("a file");
+        assert_eq!(trouble(&root), Some(TroubleKind::System));
+        std::fs::remove_file(&root).expect("it is there");
+        assert_eq!(trouble(&root), None);
+        assert_eq!(trouble(&root), None);
+        std::fs::remove_dir_all(root.join("group-ledger")).expect("it is there");
+        assert_eq!(trouble(&root), Some(TroubleKind::Damaged));
+    }
 
     #[test]
     fn no_two_groups_share_a_folder_and_none_leaves_it() {

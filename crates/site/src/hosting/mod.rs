@@ -11,8 +11,10 @@
 
 mod ask;
 mod disk;
+mod open;
 mod requests;
 mod served;
+mod trouble;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::path::PathBuf;
@@ -36,11 +38,17 @@ pub(crate) use ask::Ask;
 pub use ask::{GroupStatus, HostError, Write};
 use ask::{Look, Told};
 use disk::{Disk, Job, Place, Said};
+use open::Open;
 use served::Served;
+use trouble::{Founded, Tries};
+pub use trouble::{Trouble, TroubleKind};
 
 /// How long a request waits for its group to become active, or to be opened.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// Requests of one group that may wait for that.
+/// How long a write or a read that the group has taken may be open. Then whoever waits is told that nobody can say whether
+/// the write was done, or that the read came to nothing.
+const ANSWERED_WITHIN: Duration = Duration::from_secs(30);
+/// Requests of one group that may wait for it to become active, or to be opened.
 const WAITING_MAX: usize = 4_096;
 /// Programs that wait for a group's changes.
 const WATCHERS_MAX: usize = 4_096;
@@ -50,12 +58,14 @@ const JOIN_AGAIN: Duration = Duration::from_millis(500);
 const TICK: Duration = Duration::from_millis(200);
 
 struct Hosted {
+    founded: Founded,
     stage: Stage,
+    tries: Tries,
     mode: Mode,
     member: Joined,
     /// Writes that are proposed, and who waits for them.
-    writes: BTreeMap<(ClientId, u64), Vec<Told<Bytes>>>,
-    reads: BTreeMap<ReadId, Look>,
+    writes: Open<(ClientId, u64), Vec<Told<Bytes>>>,
+    reads: Open<ReadId, Option<Look>>,
     /// What waits until the group can take it, and until when.
     waiting: VecDeque<(Time, Ask)>,
     watchers: Vec<Watcher>,
@@ -66,7 +76,8 @@ enum Stage {
     /// Its disk thread is at it.
     Opening(Disk),
     Open(Disk, Served),
-    Refused(String),
+    /// It cannot be opened. If that may pass, it is tried again.
+    Refused(Trouble),
 }
 
 enum Joined {
@@ -154,8 +165,10 @@ impl Hosting {
         self.open_catalog(node);
         let names: Vec<GroupName> = self.groups.keys().cloned().collect();
         for name in names {
+            self.try_again_to_open(now, &name);
             self.join(node, now, &name);
             self.give_up_waiting(now, &name);
+            self.give_up_open(node, now, &name);
             self.tick(node, now, &name);
         }
     }
@@ -175,26 +188,48 @@ impl Hosting {
     }
 
     fn open(&mut self, group: GroupName, empty: Served, stores: Configuration) {
-        let counted = stores.counts(self.me.store, self.me.site);
-        let life = Life { incarnation: self.me.incarnation, nonce: self.nonce as u64 };
-        let founders = counted.then_some(stores);
-        let who = Who { site: self.me.site, store: self.me.store, life, founders };
-        let place = Place { group: group.clone(), root: self.root.clone(), who, empty };
-        let stage = match Disk::start(place, self.say.clone()) {
-            Ok(disk) => Stage::Opening(disk),
-            Err(error) => Stage::Refused(format!("no thread for the store of {group}: {error}")),
-        };
+        let founded = Founded { empty, stores };
         let hosted = Hosted {
-            stage,
+            stage: self.start(&group, &founded),
+            founded,
+            tries: Tries::default(),
             mode: Mode::ReadOnly(Why::NoView),
             member: Joined::Not,
-            writes: BTreeMap::new(),
-            reads: BTreeMap::new(),
+            writes: Open::default(),
+            reads: Open::default(),
             waiting: VecDeque::new(),
             watchers: Vec::new(),
             changed: false,
         };
         self.groups.insert(group, hosted);
+    }
+
+    /// Starts to open a group's store.
+    fn start(&self, group: &GroupName, founded: &Founded) -> Stage {
+        let counted = founded.stores.counts(self.me.store, self.me.site);
+        let life = Life { incarnation: self.me.incarnation, nonce: self.nonce as u64 };
+        let founders = counted.then(|| founded.stores.clone());
+        let who = Who { site: self.me.site, store: self.me.store, life, founders };
+        let empty = founded.empty.renewed();
+        let place = Place { group: group.clone(), root: self.root.clone(), who, empty };
+        let (disk, refused) = Disk::start(place, self.say.clone());
+        if let Some(trouble) = refused {
+            // It is told like any other refusal, in its turn.
+            let _ = self.say.send((group.clone(), Said::Refused(trouble)));
+        }
+        Stage::Opening(disk)
+    }
+
+    /// A store that could not be opened is opened again when it is time, if what kept it closed may have passed.
+    fn try_again_to_open(&mut self, now: Time, name: &GroupName) {
+        let Some(hosted) = self.groups.get_mut(name) else { return };
+        if matches!(hosted.stage, Stage::Refused(_)) && hosted.tries.take(now) {
+            let Some(hosted) = self.groups.get(name) else { return };
+            let stage = self.start(name, &hosted.founded);
+            if let Some(hosted) = self.groups.get_mut(name) {
+                hosted.stage = stage;
+            }
+        }
     }
 
     /// Opens what the catalog lists and is not open yet, and answers who waits for it.
@@ -242,16 +277,21 @@ impl Hosting {
         let Some(hosted) = self.groups.get_mut(&name) else { return Ok(()) };
         match said {
             Said::Opened(machine, state) => {
-                let stage = std::mem::replace(&mut hosted.stage, Stage::Refused(String::new()));
-                let Stage::Opening(disk) = stage else { return Ok(()) };
-                hosted.stage = Stage::Open(disk, state);
+                let Stage::Opening(disk) = &mut hosted.stage else { return Ok(()) };
+                hosted.stage = Stage::Open(disk.take(), state);
+                hosted.tries = Tries::default();
                 node.open_durable(name.clone(), *machine);
                 self.join(node, now, &name);
                 self.open_listed();
             }
-            Said::Refused(why) => {
-                tracing::error!(group = %name, why, "the store of a durable group cannot be opened");
-                hosted.stage = Stage::Refused(why);
+            Said::Refused(trouble) => {
+                let (why, kind) = (&trouble.why, trouble.kind.name());
+                tracing::error!(group = %name, why, kind, "the store of a durable group cannot be opened");
+                hosted.tries.refused(now, trouble.kind);
+                let waiting = std::mem::take(&mut hosted.waiting);
+                let error = HostError::Store(trouble.why.clone());
+                waiting.into_iter().for_each(|(_, ask)| ask.refuse(error.clone()));
+                hosted.stage = Stage::Refused(trouble);
             }
             Said::Done(done) => {
                 if let Some(mut group) = node.durable(now, &name) {
@@ -347,7 +387,7 @@ impl Hosting {
             }
             Event::Read(id) => match served {
                 Served::Map(map) => {
-                    if let Some(look) = hosted.reads.remove(&id) {
+                    if let Some(look) = hosted.reads.remove(&id).flatten() {
                         look(Ok(map));
                     }
                 }
@@ -453,7 +493,7 @@ impl Hosting {
                 Stage::Opening(_) | Stage::Refused(_) => 0,
             },
             refused: match &hosted.stage {
-                Stage::Refused(why) => Some(why.clone()),
+                Stage::Refused(trouble) => Some(trouble.clone()),
                 Stage::Opening(_) | Stage::Open(..) => None,
             },
         };

@@ -2,14 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use durable::{Mode, ProposeError, Request};
+use durable::{Mode, ProposeError, ReadId, Request, Why};
 use stack::Node;
 use tools::catalog::{self, Founding, Kind};
 use wire::{GroupName, Time};
 
 use super::ask::{Ask, HostError, Told, refusal, why_not};
 use super::served::Served;
-use super::{Hosting, PATIENCE, Stage, WATCHERS_MAX, Watcher, catalog_name, unix_ms};
+use super::{ANSWERED_WITHIN, Hosting, PATIENCE, Stage, WATCHERS_MAX, Watcher, catalog_name, unix_ms};
 
 impl Hosting {
     /// Something is asked.
@@ -31,7 +31,7 @@ impl Hosting {
         let served = match &mut hosted.stage {
             Stage::Open(_, served) => served,
             Stage::Opening(_) => return hosted.wait(until, ask),
-            Stage::Refused(why) => return ask.refuse(HostError::Store(why.clone())),
+            Stage::Refused(trouble) => return ask.refuse(HostError::Store(trouble.why.clone())),
         };
         match (ask, served) {
             (Ask::Read { local: true, look, .. }, Served::Map(map)) => look(Ok(map)),
@@ -48,7 +48,7 @@ impl Hosting {
             (Ask::Read { group, local, look }, Served::Map(_)) => {
                 let Some(mut durable) = node.durable(now, &name) else { return };
                 match durable.read() {
-                    Ok(id) => drop(hosted.reads.insert(id, look)),
+                    Ok(id) => *hosted.reads.ask(id, now + ANSWERED_WITHIN) = Some(look),
                     Err(ProposeError::NotActive) => hosted.wait(until, Ask::Read { group, local, look }),
                     Err(error) => look(Err(refusal(error))),
                 }
@@ -57,7 +57,7 @@ impl Hosting {
                 let Some(mut durable) = node.durable(now, &name) else { return };
                 let (client, sequence) = (write.client, write.sequence);
                 match durable.propose(unix_ms(), write.clone().into()) {
-                    Ok(()) => hosted.writes.entry((client, sequence)).or_default().push(told),
+                    Ok(()) => hosted.writes.ask((client, sequence), now + ANSWERED_WITHIN).push(told),
                     Err(ProposeError::NotActive) => hosted.wait(until, Ask::Write { group, write, told }),
                     Err(error) => drop(told.send(Err(refusal(error)))),
                 }
@@ -103,6 +103,9 @@ impl Hosting {
             Ok(()) => {
                 self.sequence = sequence;
                 self.creating.insert(sequence, (group, told));
+                if let Some(hosted) = self.groups.get_mut(&name) {
+                    hosted.writes.ask((client, sequence), now + ANSWERED_WITHIN);
+                }
             }
             Err(ProposeError::NotActive) => {
                 if let Some(hosted) = self.groups.get_mut(&name) {
@@ -124,7 +127,7 @@ impl Hosting {
     /// Reads that were asked of a view that is over wait for the next, but not for ever.
     pub(super) fn ask_reads_again(&mut self, node: &mut Node, now: Time, name: &GroupName) {
         let Some(hosted) = self.groups.get_mut(name) else { return };
-        let reads = std::mem::take(&mut hosted.reads);
+        let reads = hosted.reads.take();
         let mut checking = BTreeMap::new();
         if *name == catalog_name() {
             std::mem::swap(&mut checking, &mut self.checking);
@@ -132,10 +135,54 @@ impl Hosting {
         if let Some(mut group) = node.durable(now, name) {
             reads.keys().chain(checking.keys()).for_each(|id| group.forget_read(*id));
         }
-        for look in reads.into_values() {
+        for look in reads.into_values().flatten() {
             hosted.wait(now + PATIENCE, Ask::Read { group: name.clone(), local: false, look });
         }
         checking.into_values().for_each(|(until, ask)| hosted.wait(until, ask));
+    }
+
+    /// What the group has taken and not answered in time is answered: whether a write was done, and whether it will be, nobody
+    /// can say. Its client may repeat it under the same number, here or elsewhere (D13).
+    pub(super) fn give_up_open(&mut self, node: &mut Node, now: Time, name: &GroupName) {
+        const UNKNOWN: HostError = HostError::Unknown(
+            "the group has not committed it in half a minute, and may yet; repeat it under the same number",
+        );
+        while let Some(hosted) = self.groups.get_mut(name)
+            && let Some(((client, sequence), told)) = hosted.writes.overdue(now)
+        {
+            told.into_iter().for_each(|told| drop(told.send(Err(UNKNOWN))));
+            if let Some(mut group) = node.durable(now, name) {
+                group.forget(client, sequence);
+            }
+            if client == self.client() {
+                self.created(sequence, Err(UNKNOWN));
+            }
+        }
+        while let Some(hosted) = self.groups.get_mut(name)
+            && let Some((id, look)) = hosted.reads.overdue(now)
+        {
+            let why = why_not(&hosted.mode);
+            if let Some(mut group) = node.durable(now, name) {
+                group.forget_read(id);
+            }
+            if let Some(look) = look {
+                look(Err(HostError::NotActive(why)));
+            }
+        }
+        if *name == catalog_name() {
+            let over = |(_, (until, _)): &(&ReadId, &(Time, Ask))| *until + ANSWERED_WITHIN <= now;
+            let over: Vec<ReadId> = self.checking.iter().filter(over).map(|(id, _)| *id).collect();
+            for id in over {
+                if let Some(mut group) = node.durable(now, name) {
+                    group.forget_read(id);
+                }
+                if let Some((_, ask)) = self.checking.remove(&id) {
+                    let mode =
+                        self.groups.get(name).map_or(Mode::ReadOnly(Why::NoView), |hosted| hosted.mode);
+                    ask.refuse(HostError::NotActive(why_not(&mode)));
+                }
+            }
+        }
     }
 
     pub(super) fn give_up_waiting(&mut self, now: Time, name: &GroupName) {

@@ -174,9 +174,11 @@ fn with_found(header: PairHeader) -> Object<String, Value> {
 /// How a durable group is at this site, as `status --json` shows it.
 pub(super) fn status(group: &GroupStatus) -> Value {
     let mut told = json!({"group": group.group.to_string(), "digest": format!("{:016x}", group.digest)});
-    if let Some(why) = &group.refused {
+    if let Some(trouble) = &group.refused {
         told["state"] = "refused".into();
-        told["why"] = why.clone().into();
+        told["trouble"] = trouble.kind.name().into();
+        told["tried_again"] = trouble.kind.may_pass().into();
+        told["why"] = trouble.why.clone().into();
     }
     let Some(machine) = &group.machine else { return told };
     let (state, why) = match machine.mode {

@@ -21,7 +21,7 @@ use durable::{
     Answer, Change, ChangeError, ClientId, Done, Durable, Event as Said, ProposeError, ReadId, Request,
     Status, StoreOp,
 };
-use membership::group::{Consistency, GroupView};
+use membership::group::{Consistency, GroupRequest, GroupView};
 use multicast::call::{Envelope, Kind};
 use multicast::{Cast, CastError, Order};
 use wire::{GroupId, GroupName, SiteId, Time, ViewId};
@@ -250,6 +250,11 @@ impl Groups {
             && cast_entries(store, group, view, now, &mut notes)
         {
             self.dirty.insert(id);
+        }
+        if store.machine.poll_refresh()
+            && let Some((group, _)) = store.view
+        {
+            self.actions.push_back(Action::Submit(GroupRequest::Refresh { group }));
         }
         while let Some(said) = store.machine.poll_event() {
             if matches!(said, Said::Answer { answer: Answer::Refused(_), .. }) {

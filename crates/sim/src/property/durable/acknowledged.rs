@@ -35,10 +35,10 @@ pub(super) fn check(seen: &[Observation]) -> Result<(), (usize, String)> {
             | What::Held(..)
             | What::HeldUpTo(..)
             | What::Restored { .. }
-            | What::Asked(_)
+            | What::Asked(..)
             | What::Refused(..)
             | What::ReadAsked(_)
-            | What::ReadDone(..) => {}
+            | What::ReadDone { .. } => {}
         }
     }
     Ok(())

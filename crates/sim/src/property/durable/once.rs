@@ -33,9 +33,9 @@ pub(super) fn check(seen: &[Observation]) -> Result<(), (usize, String)> {
             | What::Held(..)
             | What::HeldUpTo(..)
             | What::Restored { .. }
-            | What::Asked(_)
+            | What::Asked(..)
             | What::ReadAsked(_)
-            | What::ReadDone(..) => {}
+            | What::ReadDone { .. } => {}
         }
     }
     Ok(())

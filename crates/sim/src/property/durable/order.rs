@@ -26,7 +26,7 @@ pub(super) fn check(seen: &[Observation]) -> Result<(), (usize, String)> {
             What::Restored { life, position, digest } => {
                 last.insert(*life, *position);
                 let before = places.range(..=*position).next_back();
-                let known = before.and_then(|(_, (_, _, answer))| answer.get(8..16)?.first_chunk().copied());
+                let known = before.and_then(|(_, (_, _, answer))| answer.first_chunk().copied());
                 if known.is_some_and(|known| u64::from_le_bytes(known) != *digest) {
                     return Err((at, format!("{life} is given another state at {position}")));
                 }
@@ -35,11 +35,11 @@ pub(super) fn check(seen: &[Observation]) -> Result<(), (usize, String)> {
             | What::Configured(..)
             | What::Held(..)
             | What::HeldUpTo(..)
-            | What::Asked(_)
+            | What::Asked(..)
             | What::Answered(..)
             | What::Refused(..)
             | What::ReadAsked(_)
-            | What::ReadDone(..) => {}
+            | What::ReadDone { .. } => {}
         }
     }
     Ok(())

@@ -70,11 +70,11 @@ pub(super) fn check(seen: &[Observation]) -> Result<(), (usize, String)> {
                 }
             }
             What::Restored { .. }
-            | What::Asked(_)
+            | What::Asked(..)
             | What::Answered(..)
             | What::Refused(..)
             | What::ReadAsked(_)
-            | What::ReadDone(..) => {}
+            | What::ReadDone { .. } => {}
         }
     }
     Ok(())

@@ -18,14 +18,14 @@ pub(super) fn check(seen: &[Observation]) -> Result<(), (usize, String)> {
             What::ReadAsked(read) => {
                 reads.insert(*read, known);
             }
-            What::ReadDone(read, position) => {
+            What::ReadDone { number: read, position, .. } => {
                 let floor = reads.get(read).copied().unwrap_or(0);
                 if *position < floor {
                     return Err((at, format!("a read is at {position}, and {floor} was known before it")));
                 }
                 known = known.max(*position);
             }
-            What::Asked(request) => {
+            What::Asked(request, _) => {
                 asked.insert(*request, known);
             }
             What::Answered(request, _) => {
@@ -54,7 +54,9 @@ pub(super) fn check(seen: &[Observation]) -> Result<(), (usize, String)> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::script::{answer, applied, history, request};
+    use bytes::Bytes;
+
+    use super::super::script::{answer, applied, history, read_done, request};
     use super::check;
     use crate::durable::What;
 
@@ -62,16 +64,17 @@ mod tests {
     fn a_read_is_not_behind_what_was_known() {
         let told =
             |position: u64| [applied(1, position, position), What::Answered(request(position), answer(0))];
-        let read = |position| [What::ReadAsked(1), What::ReadDone(1, position)];
+        let read = |position| [What::ReadAsked(1), read_done(1, position)];
         assert!(check(&history(told(3).into_iter().chain(read(3)))).is_ok());
         assert!(check(&history(told(3).into_iter().chain(read(2)))).is_err());
-        let early = [What::ReadAsked(1)].into_iter().chain(told(3)).chain([What::ReadDone(1, 1)]);
+        let early = [What::ReadAsked(1)].into_iter().chain(told(3)).chain([read_done(1, 1)]);
         assert!(check(&history(early)).is_ok());
     }
 
     #[test]
     fn what_is_asked_later_comes_later() {
-        let first = [applied(1, 3, 1), What::Answered(request(1), answer(3)), What::Asked(request(2))];
+        let first =
+            [applied(1, 3, 1), What::Answered(request(1), answer(3)), What::Asked(request(2), Bytes::new())];
         assert!(check(&history(first.clone().into_iter().chain([applied(1, 4, 2)]))).is_ok());
         assert!(check(&history(first.into_iter().chain([applied(1, 2, 2)]))).is_err());
     }

@@ -1,0 +1,77 @@
+//! What a store has stated, and what it has been asked for, when a view begins in the middle of something.
+
+mod bench;
+
+use bench::Bench;
+use durable::{Change, ChangeError, CheckpointHead, Event, Number, StoreOp};
+
+const ALL: [u32; 3] = [1, 2, 3];
+
+/// Three stores in an active view, which have applied the client's first request.
+fn active() -> Bench {
+    let mut bench = Bench::new(3);
+    bench.view(&ALL);
+    bench.until("it is active", |bench| bench.status(1).committed > 0 && bench.at_rest(&ALL));
+    bench.ask(1, 1);
+    bench.until("all have it", |bench| ALL.iter().all(|site| bench.hosts[site].applied == [1]));
+    bench
+}
+
+/// The last part of a checkpoint is written when the next view has begun. What this store is about to state is on no other
+/// disk there: it stays.
+#[test]
+fn a_log_that_is_stated_is_not_shortened_by_a_checkpoint_that_comes_late() {
+    let mut bench = active();
+    bench.deaf.insert(3);
+    (2..=3).for_each(|sequence| bench.ask(1, sequence));
+    bench.until("two have them", |bench| {
+        [1, 2].iter().all(|site| bench.hosts[site].applied == [1, 2, 3] && bench.at_rest(&[*site]))
+    });
+    bench.deaf.insert(2);
+    bench.ask(1, 4);
+    let last = bench.status(2).last;
+    bench.until("one has it", |bench| bench.status(1).durable == last.position + 1);
+    bench.deaf.clear();
+    // 1 has a checkpoint in the middle of what 2 has acknowledged; 2 has a record that cannot be read any more, below that.
+    let at = |position| Number { position, ..last };
+    let configuration = (at(2), bench.status(1).configuration);
+    let one = &mut bench.host(1).disk;
+    one.log = one.log.split_off(&last.position);
+    one.checkpoint = Some(CheckpointHead { number: at(last.position - 1), clock: 0, configuration });
+    bench.host(2).disk.rotten.insert(2);
+    ALL.into_iter().for_each(|site| bench.restart(site));
+    bench.stalls = Some((2, |op| matches!(op, StoreOp::WriteCheckpoint { .. })));
+    bench.view(&[1, 2]);
+    bench.until("the checkpoint comes", |bench| bench.slow.contains(&2));
+    bench.view(&[2, 3]);
+    bench.slow.clear();
+    bench.until("they go on", |bench| bench.status(3).committed > last.position && bench.at_rest(&[2, 3]));
+    assert!([2, 3].iter().all(|site| bench.hosts[site].applied == [1, 2, 3]));
+    assert!(bench.hosts[&2].disk.checkpoint.is_none());
+}
+
+/// The place that a change had in the log may be empty for long, so nobody waits for it.
+#[test]
+fn a_change_that_is_not_in_the_base_is_answered_when_the_view_is_active() {
+    let mut bench = active();
+    bench.slow.insert(1);
+    bench.deaf.extend([2, 3]);
+    let now = bench.now;
+    let change = Change::Writes { writes: Some(3) };
+    bench.host(1).machine.change(now, change).expect("it may be changed");
+    let position = bench.status(2).last.position + 1;
+    // It is cast, delivered there alone, and so an entry; its configuration waits to be written.
+    bench.rounds(10);
+    bench.deaf.clear();
+    bench.view(&ALL);
+    // The others are enough. 1 has not written its promise yet, far less anything of the view's log.
+    bench.until("it is answered", |bench| {
+        bench.hosts[&1].events.contains(&Event::Changed(Err(ChangeError::NotActive)))
+    });
+    assert!(bench.slow.contains(&1) && bench.status(1).durable < position);
+    bench.slow.clear();
+    bench.until("all have the view's log", |bench| bench.at_rest(&ALL));
+    let now = bench.now;
+    bench.host(1).machine.change(now, change).expect("nothing is under way");
+    bench.until("it is in force", |bench| bench.status(3).configuration.writes == Some(3));
+}
