@@ -7,11 +7,13 @@
 #![forbid(unsafe_code)]
 
 mod address;
+mod backup;
 mod events;
 mod maps;
 mod session;
 
 pub use address::{Address, AddressError, Tls};
+pub use backup::{Begun, RestorePart, Restored};
 pub use events::{CONTROL_EVENTS_MAX, Event, Events, Probe, Probes};
 pub use maps::{Change, Page, Pair, WriteOptions};
 pub use session::{Error, JoinOptions, Replied, Session, connect};

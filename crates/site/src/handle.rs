@@ -18,7 +18,7 @@ use tools::map::{Changes, Compacted, Map};
 use wire::session::ErrorCode;
 use wire::{GroupName, MemberId, ProcessId, ViewId};
 
-use crate::hosting::{Ask, GroupStatus, HostError, Write};
+use crate::hosting::{Ask, GroupStatus, HostError, Served, Write};
 
 /// Commands that may wait for the loop; more wait in `send`.
 const COMMANDS_MAX: usize = 1_024;
@@ -399,8 +399,23 @@ impl Handle {
         local: bool,
         look: impl FnOnce(&Map) -> T + Send + 'static,
     ) -> Result<T, HostError> {
+        let no_map = HostError::NoSuchGroup(group.clone());
+        let look = move |served: &Served| match served {
+            Served::Map(map) => Ok(look(map)),
+            Served::Catalog(_) => Err(no_map),
+        };
+        self.read_group(group, local, look).await?
+    }
+
+    /// The same of any durable group.
+    pub(crate) async fn read_group<T: Send + 'static>(
+        &self,
+        group: GroupName,
+        local: bool,
+        look: impl FnOnce(&Served) -> T + Send + 'static,
+    ) -> Result<T, HostError> {
         self.host(|told| {
-            let look = Box::new(move |map: Result<&Map, HostError>| drop(told.send(map.map(look))));
+            let look = Box::new(move |served: Result<&Served, HostError>| drop(told.send(served.map(look))));
             Ask::Read { group, local, look }
         })
         .await
@@ -424,7 +439,7 @@ impl Handle {
         wait.await.map_err(|_| HostError::Stopped)
     }
 
-    async fn host<T>(
+    pub(crate) async fn host<T>(
         &self,
         ask: impl FnOnce(oneshot::Sender<Result<T, HostError>>) -> Ask,
     ) -> Result<T, HostError> {

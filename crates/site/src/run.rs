@@ -314,6 +314,7 @@ fn serve_sessions(
         trust: Arc::clone(trust),
         outlook: Arc::clone(&measured.outlook),
         gate: net::Gate::new(session::HALF_OPEN_MAX, u32::MAX),
+        backups: Arc::new(Semaphore::new(session::BACKUPS_MAX)),
     });
     let places = Arc::new(Semaphore::new(config.limits.sessions));
     let path = &config.site.session;

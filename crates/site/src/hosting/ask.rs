@@ -4,9 +4,12 @@ use bytes::Bytes;
 use durable::{ClientId, Mode, ProposeError, Request, Status, Why};
 use tokio::sync::oneshot;
 use tools::catalog;
-use tools::map::{Changes, Compacted, Map};
+use tools::map::{Changes, Compacted};
 use wire::GroupName;
 use wire::session::ErrorCode;
+
+use super::cut::Snapshot;
+use super::served::Served;
 
 /// Why a durable group did not do what it was asked.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -69,7 +72,7 @@ pub struct Write {
 
 pub(crate) type Told<T> = oneshot::Sender<Result<T, HostError>>;
 
-pub(super) type Look = Box<dyn FnOnce(Result<&Map, HostError>) + Send>;
+pub(crate) type Look = Box<dyn FnOnce(Result<&Served, HostError>) + Send>;
 
 /// What is asked of durable groups.
 pub(crate) enum Ask {
@@ -81,6 +84,8 @@ pub(crate) enum Ask {
     Read { group: GroupName, local: bool, look: Look },
     /// What has changed since, as soon as there is something.
     Changes { group: GroupName, since: u64, prefix: Bytes, told: Told<Result<Changes, Compacted>> },
+    /// The states of these, all as they are now.
+    Snapshots { groups: Vec<GroupName>, told: Told<Vec<Snapshot>> },
     /// How the groups are.
     Status { told: oneshot::Sender<Vec<GroupStatus>> },
 }
@@ -92,6 +97,7 @@ impl std::fmt::Debug for Ask {
             Ask::Write { .. } => "Write",
             Ask::Read { .. } => "Read",
             Ask::Changes { .. } => "Changes",
+            Ask::Snapshots { .. } => "Snapshots",
             Ask::Status { .. } => "Status",
         })
     }
@@ -118,7 +124,7 @@ impl Ask {
             | Ask::Write { group, .. }
             | Ask::Read { group, .. }
             | Ask::Changes { group, .. } => Some(group),
-            Ask::Status { .. } => None,
+            Ask::Snapshots { .. } | Ask::Status { .. } => None,
         }
     }
 
@@ -128,6 +134,7 @@ impl Ask {
             Ask::Write { told, .. } => drop(told.send(Err(error))),
             Ask::Read { look, .. } => look(Err(error)),
             Ask::Changes { told, .. } => drop(told.send(Err(error))),
+            Ask::Snapshots { told, .. } => drop(told.send(Err(error))),
             Ask::Status { told } => drop(told.send(Vec::new())),
         }
     }

@@ -10,6 +10,7 @@
 //! elsewhere as one that follows. One process of the site is a member of all of them.
 
 mod ask;
+mod cut;
 mod disk;
 mod requests;
 mod served;
@@ -36,7 +37,7 @@ pub(crate) use ask::Ask;
 pub use ask::{GroupStatus, HostError, Write};
 use ask::{Look, Told};
 use disk::{Disk, Job, Place, Said};
-use served::Served;
+pub(crate) use served::Served;
 
 /// How long a request waits for its group to become active, or to be opened.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -60,6 +61,8 @@ struct Hosted {
     waiting: VecDeque<(Time, Ask)>,
     watchers: Vec<Watcher>,
     changed: bool,
+    /// As whom the site lets time pass, and its last number. Of a group that has forgotten it, another is drawn (D13).
+    ticker: Option<(ClientId, u64)>,
 }
 
 enum Stage {
@@ -94,15 +97,16 @@ pub(crate) enum Failed {
 pub(crate) struct Hosting {
     me: Peer,
     root: PathBuf,
-    /// This start, and the site as a client of the catalog.
+    /// This start.
     nonce: u128,
-    sequence: u64,
+    /// How many names the site has drawn to write under by itself.
+    drawn: u128,
     process: Option<ProcessId>,
     groups: BTreeMap<GroupName, Hosted>,
     /// What asks for groups that this site knows nothing of, until it knows all that the catalog's group knows.
     checking: BTreeMap<ReadId, (Time, Ask)>,
-    /// Creations that wait for the catalog's answer.
-    creating: BTreeMap<u64, (GroupName, Told<()>)>,
+    /// Creations that wait for the catalog's answer, each under a name of its own.
+    creating: BTreeMap<ClientId, Told<()>>,
     said: mpsc::UnboundedReceiver<(GroupName, Said)>,
     say: mpsc::UnboundedSender<(GroupName, Said)>,
     next_look: Time,
@@ -118,7 +122,7 @@ impl Hosting {
             me,
             root,
             nonce,
-            sequence: 0,
+            drawn: 0,
             process: None,
             groups: BTreeMap::new(),
             checking: BTreeMap::new(),
@@ -193,6 +197,7 @@ impl Hosting {
             waiting: VecDeque::new(),
             watchers: Vec::new(),
             changed: false,
+            ticker: None,
         };
         self.groups.insert(group, hosted);
     }
@@ -326,6 +331,7 @@ impl Hosting {
                 }
             }
             Event::Answer { client, sequence, answer } => {
+                let is_refused = matches!(answer, Answer::Refused(_));
                 let answer = match answer {
                     Answer::Applied(answer) => Ok(answer),
                     Answer::AppliedLong => {
@@ -341,25 +347,25 @@ impl Hosting {
                 for told in hosted.writes.remove(&(client, sequence)).unwrap_or_default() {
                     let _ = told.send(answer.clone());
                 }
-                if client == self.client() {
-                    self.created(sequence, answer);
+                if is_refused {
+                    hosted.ticker.take_if(|ticker| ticker.0 == client);
+                }
+                if let Some(told) = self.creating.remove(&client) {
+                    created(told, answer);
                 }
             }
-            Event::Read(id) => match served {
-                Served::Map(map) => {
-                    if let Some(look) = hosted.reads.remove(&id) {
-                        look(Ok(map));
+            Event::Read(id) => {
+                if let Some(look) = hosted.reads.remove(&id) {
+                    look(Ok(served));
+                } else if matches!(served, Served::Catalog(_))
+                    && let Some((until, ask)) = self.checking.remove(&id)
+                {
+                    match ask.group().filter(|group| !self.groups.contains_key(*group)).cloned() {
+                        Some(missing) => ask.refuse(HostError::NoSuchGroup(missing)),
+                        None => self.try_now(node, now, until, ask),
                     }
                 }
-                Served::Catalog(_) => {
-                    if let Some((until, ask)) = self.checking.remove(&id) {
-                        match ask.group().filter(|group| !self.groups.contains_key(*group)).cloned() {
-                            Some(missing) => ask.refuse(HostError::NoSuchGroup(missing)),
-                            None => self.try_now(node, now, until, ask),
-                        }
-                    }
-                }
-            },
+            }
             Event::Checkpoint { head, window } => {
                 disk.ask(Job::Take { head, window, state: served.snapshot() });
             }
@@ -378,19 +384,10 @@ impl Hosting {
         Ok(())
     }
 
-    fn client(&self) -> ClientId {
-        ClientId(self.nonce.to_be_bytes())
-    }
-
-    /// The catalog's answer to a creation.
-    fn created(&mut self, sequence: u64, answer: Result<Bytes, HostError>) {
-        let Some((_, told)) = self.creating.remove(&sequence) else { return };
-        let result = answer.and_then(|answer| match wire::codec::decode(&answer) {
-            Ok(catalog::Answer::Created) => Ok(()),
-            Ok(refused) => Err(HostError::Catalog(refused)),
-            Err(_) => Err(HostError::Catalog(catalog::Answer::Malformed)),
-        });
-        let _ = told.send(result);
+    /// A name to write under that nobody has had.
+    fn draw(&mut self) -> ClientId {
+        self.drawn += 1;
+        ClientId(self.nonce.wrapping_add(self.drawn).to_be_bytes())
     }
 
     /// Lets time pass in a map with pairs whose time is over, at one site: at whichever comes first.
@@ -401,17 +398,17 @@ impl Hosting {
         if hosted.mode != Mode::Active || map.next_expiry().is_none_or(|due| due > time) {
             return;
         }
-        let sequence = self.sequence + 1;
-        let request = Request {
-            client: self.client(),
-            sequence,
-            answered: self.sequence,
-            payload: map::Request::Tick.encode(),
+        let (client, last) = match hosted.ticker {
+            Some(ticker) => ticker,
+            None => (self.draw(), 0),
         };
+        let sequence = last + 1;
+        let request = Request { client, sequence, answered: last, payload: map::Request::Tick.encode() };
         if let Some(mut group) = node.durable(now, name)
             && group.propose(time, request).is_ok()
+            && let Some(hosted) = self.groups.get_mut(name)
         {
-            self.sequence = sequence;
+            hosted.ticker = Some((client, sequence));
         }
     }
 
@@ -459,6 +456,16 @@ impl Hosting {
         };
         self.groups.iter().map(status).collect()
     }
+}
+
+/// Tells who asked for a group what the catalog has answered.
+fn created(told: Told<()>, answer: Result<Bytes, HostError>) {
+    let result = answer.and_then(|answer| match wire::codec::decode(&answer) {
+        Ok(catalog::Answer::Created) => Ok(()),
+        Ok(refused) => Err(HostError::Catalog(refused)),
+        Err(_) => Err(HostError::Catalog(catalog::Answer::Malformed)),
+    });
+    let _ = told.send(result);
 }
 
 impl Hosted {

@@ -14,17 +14,17 @@ use super::{Hosting, PATIENCE, Stage, WATCHERS_MAX, Watcher, catalog_name, unix_
 impl Hosting {
     /// Something is asked.
     pub(crate) fn ask(&mut self, node: &mut Node, now: Time, ask: Ask) {
-        if let Ask::Status { told } = ask {
-            let _ = told.send(self.status(node));
-            return;
+        match ask {
+            Ask::Status { told } => drop(told.send(self.status(node))),
+            Ask::Snapshots { groups, told } => drop(told.send(self.snapshots(&groups))),
+            ask => self.try_now(node, now, now + PATIENCE, ask),
         }
-        self.try_now(node, now, now + PATIENCE, ask);
     }
 
     /// Does it, or lets it wait until then for its group to be able to.
     pub(super) fn try_now(&mut self, node: &mut Node, now: Time, until: Time, ask: Ask) {
         let name = match &ask {
-            Ask::Create { .. } | Ask::Status { .. } => catalog_name(),
+            Ask::Create { .. } | Ask::Snapshots { .. } | Ask::Status { .. } => catalog_name(),
             Ask::Write { group, .. } | Ask::Read { group, .. } | Ask::Changes { group, .. } => group.clone(),
         };
         let Some(hosted) = self.groups.get_mut(&name) else { return self.check(node, now, until, ask) };
@@ -34,7 +34,7 @@ impl Hosting {
             Stage::Refused(why) => return ask.refuse(HostError::Store(why.clone())),
         };
         match (ask, served) {
-            (Ask::Read { local: true, look, .. }, Served::Map(map)) => look(Ok(map)),
+            (Ask::Read { local: true, look, .. }, served) => look(Ok(served)),
             (Ask::Changes { since, prefix, told, .. }, Served::Map(map)) => {
                 if let Some(watcher) = (Watcher { since, prefix, told }).tell(map) {
                     hosted.watchers.retain(|watcher| !watcher.told.is_closed());
@@ -45,7 +45,7 @@ impl Hosting {
                 }
             }
             (ask, _) if hosted.mode != Mode::Active => hosted.wait(until, ask),
-            (Ask::Read { group, local, look }, Served::Map(_)) => {
+            (Ask::Read { group, local, look }, _) => {
                 let Some(mut durable) = node.durable(now, &name) else { return };
                 match durable.read() {
                     Ok(id) => drop(hosted.reads.insert(id, look)),
@@ -92,17 +92,15 @@ impl Hosting {
     /// Asks the catalog for a map, founded on the stores that count in the catalog now.
     fn create(&mut self, node: &mut Node, now: Time, until: Time, group: GroupName, told: Told<()>) {
         let name = catalog_name();
-        let client = self.client();
+        let client = self.draw();
         let Some(mut durable) = node.durable(now, &name) else { return };
         let stores = durable.status().configuration;
         let founding = Founding { kind: Kind::Map, stores };
         let payload = wire::codec::encode(&catalog::Request::Create { name: group.clone(), founding });
-        let sequence = self.sequence + 1;
-        let answered = self.creating.keys().next().map_or(self.sequence, |first| first - 1);
-        match durable.propose(unix_ms(), Request { client, sequence, answered, payload }) {
+        match durable.propose(unix_ms(), Request { client, sequence: 1, answered: 0, payload }) {
             Ok(()) => {
-                self.sequence = sequence;
-                self.creating.insert(sequence, (group, told));
+                self.creating.retain(|_, told| !told.is_closed());
+                self.creating.insert(client, told);
             }
             Err(ProposeError::NotActive) => {
                 if let Some(hosted) = self.groups.get_mut(&name) {

@@ -14,7 +14,7 @@ use crate::hosting::{GroupStatus, HostError, Write};
 /// Keys that are listed if nothing is said.
 const LIST_DEFAULT: usize = 1_000;
 
-type Answered = Result<(Object<String, Value>, Bytes), Failure>;
+pub(super) type Answered = Result<(Object<String, Value>, Bytes), Failure>;
 
 pub(super) fn is_one(op: &Op) -> bool {
     matches!(
@@ -222,6 +222,6 @@ fn client_id(text: &str) -> Result<ClientId, Failure> {
     Ok(ClientId(number.to_be_bytes()))
 }
 
-fn refused(error: HostError) -> Failure {
+pub(super) fn refused(error: HostError) -> Failure {
     failure(error.code(), error.to_string())
 }
