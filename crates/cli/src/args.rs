@@ -88,6 +88,8 @@ pub enum Command {
     Backup(Backup),
     /// Write what is in a backup into a running cluster
     Restore(Restore),
+    /// Which feature levels the sites' programs have, and the raising of the one in force
+    Upgrade(Upgrade),
     /// Force a cluster that has lost a majority for good to go on with the survivors
     Recover(Recover),
     /// Measure
@@ -461,6 +463,22 @@ pub struct Restore {
     /// Restore into the cluster that the backup is of
     #[arg(long)]
     pub same_cluster: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  unanimous upgrade                 which site runs what, and which is to be started with the new release
+  unanimous upgrade --finish        when all have it: the new level is in force from now on
+
+Stop a site, start it with the new release, wait until it is up and has caught up (`unanimous status`), and go to the next. What
+is new for the whole cluster begins with --finish, which cannot be taken back.")]
+pub struct Upgrade {
+    /// Put the highest level in force that a site has, if all have it
+    #[arg(long)]
+    pub finish: bool,
+    /// With --finish: pass over sites that are not there; one whose program lacks the level will not serve
+    #[arg(long, requires = "finish")]
+    pub force: bool,
 }
 
 #[derive(Debug, Args)]

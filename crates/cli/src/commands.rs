@@ -17,4 +17,5 @@ pub mod site;
 pub mod site_add;
 pub mod status;
 pub mod up;
+pub mod upgrade;
 pub mod view;

@@ -16,7 +16,7 @@ use clap::Parser;
 use args::{Bench, Cert, Cli, Command, SiteChange};
 use commands::{
     backup, bench, cast, cert, generate, group, init, join, kv, recover, restore, sim, site, site_add,
-    status, up, view,
+    status, up, upgrade, view,
 };
 use failure::Failure;
 
@@ -52,6 +52,7 @@ fn run(cli: &Cli) -> Result<(), Failure> {
         Command::Backup(args) if args.verify => backup::verify(args, cli.json),
         Command::Backup(args) => in_runtime(backup::run(&cli.find, args, cli.json)),
         Command::Restore(args) => in_runtime(restore::run(&cli.find, args, cli.json)),
+        Command::Upgrade(args) => in_runtime(upgrade::run(&cli.find, args, cli.json)),
         Command::Recover(args) => recover::run(args, cli.json),
         Command::Up(args) => in_runtime(up::run(&cli.find, args, cli.json)),
         Command::Status => in_runtime(status::status(&cli.find, cli.json)),

@@ -386,6 +386,21 @@ impl Handle {
         self.host(|told| Ask::Create { group, told }).await
     }
 
+    /// The feature level in force, as anybody knows it.
+    pub(crate) async fn feature_level(&self) -> Result<u32, HostError> {
+        let catalog = GroupName::parse(tools::catalog::NAME).expect("the catalog has a good name");
+        let level = |served: &Served| match served {
+            Served::Catalog(catalog) => catalog.level(),
+            Served::Map(_) => tools::catalog::LEVEL_FIRST,
+        };
+        self.read_group(catalog, false, level).await
+    }
+
+    /// Lets a feature level be in force. Whether all sites have it is the caller's to see.
+    pub(crate) async fn raise_level(&self, to: u32) -> Result<(), HostError> {
+        self.host(|told| Ask::Raise { to, told }).await
+    }
+
     /// Writes to a durable map. Answers when the write is on as many disks as the group asks for, and applied here. A
     /// repeat under the same name does no harm, at this site or another.
     pub async fn write_map(&self, group: GroupName, write: Write) -> Result<Bytes, HostError> {

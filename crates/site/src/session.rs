@@ -9,6 +9,7 @@ mod maps;
 mod requests;
 mod restore;
 mod translate;
+mod upgrade;
 
 pub(crate) use backup::BACKUPS_MAX;
 pub(crate) use connection::HALF_OPEN_MAX;

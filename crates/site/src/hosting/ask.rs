@@ -78,6 +78,8 @@ pub(crate) type Look = Box<dyn FnOnce(Result<&Served, HostError>) + Send>;
 pub(crate) enum Ask {
     /// Let there be a map.
     Create { group: GroupName, told: Told<()> },
+    /// Let this feature level be in force.
+    Raise { to: u32, told: Told<()> },
     /// Write to one.
     Write { group: GroupName, write: Write, told: Told<Bytes> },
     /// Look at one: as it is here, or at what was acknowledged anywhere before.
@@ -94,6 +96,7 @@ impl std::fmt::Debug for Ask {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
             Ask::Create { .. } => "Create",
+            Ask::Raise { .. } => "Raise",
             Ask::Write { .. } => "Write",
             Ask::Read { .. } => "Read",
             Ask::Changes { .. } => "Changes",
@@ -124,13 +127,13 @@ impl Ask {
             | Ask::Write { group, .. }
             | Ask::Read { group, .. }
             | Ask::Changes { group, .. } => Some(group),
-            Ask::Snapshots { .. } | Ask::Status { .. } => None,
+            Ask::Raise { .. } | Ask::Snapshots { .. } | Ask::Status { .. } => None,
         }
     }
 
     pub(super) fn refuse(self, error: HostError) {
         match self {
-            Ask::Create { told, .. } => drop(told.send(Err(error))),
+            Ask::Create { told, .. } | Ask::Raise { told, .. } => drop(told.send(Err(error))),
             Ask::Write { told, .. } => drop(told.send(Err(error))),
             Ask::Read { look, .. } => look(Err(error)),
             Ask::Changes { told, .. } => drop(told.send(Err(error))),

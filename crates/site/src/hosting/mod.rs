@@ -17,6 +17,7 @@ mod served;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
@@ -38,6 +39,8 @@ pub use ask::{GroupStatus, HostError, Write};
 use ask::{Look, Told};
 use disk::{Disk, Job, Place, Said};
 pub(crate) use served::Served;
+
+use crate::levels::{Levels, Unsupported};
 
 /// How long a request waits for its group to become active, or to be opened.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -91,6 +94,8 @@ pub(crate) enum Failed {
     Disk(String),
     /// Peers have seen a later life of a group's store.
     Surpassed,
+    /// The cluster's feature level is one that this program does not have.
+    Level(Unsupported),
 }
 
 /// All durable groups of a site.
@@ -105,8 +110,9 @@ pub(crate) struct Hosting {
     groups: BTreeMap<GroupName, Hosted>,
     /// What asks for groups that this site knows nothing of, until it knows all that the catalog's group knows.
     checking: BTreeMap<ReadId, (Time, Ask)>,
-    /// Creations that wait for the catalog's answer, each under a name of its own.
+    /// What waits for the catalog's answer, each under a name of its own.
     creating: BTreeMap<ClientId, Told<()>>,
+    levels: Arc<Levels>,
     said: mpsc::UnboundedReceiver<(GroupName, Said)>,
     say: mpsc::UnboundedSender<(GroupName, Said)>,
     next_look: Time,
@@ -116,7 +122,7 @@ pub(crate) type FromDisk = (GroupName, Said);
 
 impl Hosting {
     /// `root`: the folder of the stores. `nonce`: drawn at random at this start.
-    pub(crate) fn new(me: Peer, root: PathBuf, nonce: u128) -> Hosting {
+    pub(crate) fn new(me: Peer, root: PathBuf, nonce: u128, levels: Arc<Levels>) -> Hosting {
         let (say, said) = mpsc::unbounded_channel();
         Hosting {
             me,
@@ -127,6 +133,7 @@ impl Hosting {
             groups: BTreeMap::new(),
             checking: BTreeMap::new(),
             creating: BTreeMap::new(),
+            levels,
             said,
             say,
             next_look: Time::ZERO,
@@ -202,6 +209,16 @@ impl Hosting {
         self.groups.insert(group, hosted);
     }
 
+    /// Whether this site's program has the feature level that the catalog says is in force.
+    fn look_at_level(&self) -> Result<(), Failed> {
+        match self.groups.get(&catalog_name()) {
+            Some(Hosted { stage: Stage::Open(_, Served::Catalog(catalog)), .. }) => {
+                self.levels.met(catalog.level()).map_err(Failed::Level)
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Opens what the catalog lists and is not open yet, and answers who waits for it.
     fn open_listed(&mut self) {
         let Some(Hosted { stage: Stage::Open(_, Served::Catalog(catalog)), .. }) =
@@ -252,6 +269,7 @@ impl Hosting {
                 hosted.stage = Stage::Open(disk, state);
                 node.open_durable(name.clone(), *machine);
                 self.join(node, now, &name);
+                self.look_at_level()?;
                 self.open_listed();
             }
             Said::Refused(why) => {
@@ -268,6 +286,7 @@ impl Hosting {
                     *served = state;
                     hosted.changed = true;
                 }
+                self.look_at_level()?;
                 self.open_listed();
             }
             Said::Failed(why) => return Err(Failed::Disk(format!("the store of {name}: {why}"))),
@@ -327,6 +346,7 @@ impl Hosting {
                     group.applied(position, answer);
                 }
                 if is_catalog {
+                    self.look_at_level()?;
                     self.open_listed();
                 }
             }
@@ -458,10 +478,10 @@ impl Hosting {
     }
 }
 
-/// Tells who asked for a group what the catalog has answered.
+/// Tells who asked for a group, or for a feature level, what the catalog has answered.
 fn created(told: Told<()>, answer: Result<Bytes, HostError>) {
     let result = answer.and_then(|answer| match wire::codec::decode(&answer) {
-        Ok(catalog::Answer::Created) => Ok(()),
+        Ok(catalog::Answer::Created | catalog::Answer::Raised) => Ok(()),
         Ok(refused) => Err(HostError::Catalog(refused)),
         Err(_) => Err(HostError::Catalog(catalog::Answer::Malformed)),
     });

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use bytes::Bytes;
 use durable::{Mode, ProposeError, Request};
 use stack::Node;
 use tools::catalog::{self, Founding, Kind};
@@ -24,7 +25,9 @@ impl Hosting {
     /// Does it, or lets it wait until then for its group to be able to.
     pub(super) fn try_now(&mut self, node: &mut Node, now: Time, until: Time, ask: Ask) {
         let name = match &ask {
-            Ask::Create { .. } | Ask::Snapshots { .. } | Ask::Status { .. } => catalog_name(),
+            Ask::Create { .. } | Ask::Raise { .. } | Ask::Snapshots { .. } | Ask::Status { .. } => {
+                catalog_name()
+            }
             Ask::Write { group, .. } | Ask::Read { group, .. } | Ask::Changes { group, .. } => group.clone(),
         };
         let Some(hosted) = self.groups.get_mut(&name) else { return self.check(node, now, until, ask) };
@@ -68,6 +71,10 @@ impl Hosting {
                 }
                 self.create(node, now, until, group, told);
             }
+            (Ask::Raise { to, told }, Served::Catalog(_)) => {
+                let payload = wire::codec::encode(&catalog::Request::Raise { to });
+                self.ask_catalog(node, now, until, payload, Ask::Raise { to, told });
+            }
             // The catalog is no map.
             (ask, _) => ask.refuse(HostError::NoSuchGroup(name)),
         }
@@ -91,23 +98,30 @@ impl Hosting {
 
     /// Asks the catalog for a map, founded on the stores that count in the catalog now.
     fn create(&mut self, node: &mut Node, now: Time, until: Time, group: GroupName, told: Told<()>) {
+        let Some(durable) = node.durable(now, &catalog_name()) else { return };
+        let founding = Founding { kind: Kind::Map, stores: durable.status().configuration };
+        let payload = wire::codec::encode(&catalog::Request::Create { name: group.clone(), founding });
+        self.ask_catalog(node, now, until, payload, Ask::Create { group, told });
+    }
+
+    /// Proposes an entry of the catalog for who asks.
+    fn ask_catalog(&mut self, node: &mut Node, now: Time, until: Time, payload: Bytes, ask: Ask) {
         let name = catalog_name();
         let client = self.draw();
         let Some(mut durable) = node.durable(now, &name) else { return };
-        let stores = durable.status().configuration;
-        let founding = Founding { kind: Kind::Map, stores };
-        let payload = wire::codec::encode(&catalog::Request::Create { name: group.clone(), founding });
         match durable.propose(unix_ms(), Request { client, sequence: 1, answered: 0, payload }) {
             Ok(()) => {
                 self.creating.retain(|_, told| !told.is_closed());
-                self.creating.insert(client, told);
+                if let Ask::Create { told, .. } | Ask::Raise { told, .. } = ask {
+                    self.creating.insert(client, told);
+                }
             }
             Err(ProposeError::NotActive) => {
                 if let Some(hosted) = self.groups.get_mut(&name) {
-                    hosted.wait(until, Ask::Create { group, told });
+                    hosted.wait(until, ask);
                 }
             }
-            Err(error) => drop(told.send(Err(refusal(error)))),
+            Err(error) => ask.refuse(refusal(error)),
         }
     }
 

@@ -177,7 +177,7 @@ impl Connection {
             versions: (1, 1),
             site: self.site.name.clone(),
             cluster: self.site.cluster.clone(),
-            feature_level: 1,
+            feature_level: self.site.outlook.levels.in_force(),
         });
         let _ = out.send(vec![line(&hello)]).await;
         let mut decoder = Decoder::default();

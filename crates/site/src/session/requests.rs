@@ -13,7 +13,7 @@ use wire::session::{self, Decoder, Failure, Op, Principal, Request};
 use super::casts::{Cast, Lanes};
 use super::connection::{End, Shared, done, failed, next_item, object};
 use super::translate::{self, group_name};
-use super::{backup, maps};
+use super::{backup, maps, upgrade};
 
 /// Requests of one session that may be in work; more wait to be read.
 const REQUESTS_MAX: usize = 256;
@@ -62,6 +62,7 @@ pub(super) async fn serve<R: AsyncRead + Unpin>(
                     let ran = match op {
                         op if maps::is_one(&op) => maps::run(&shared, op, item.body).await,
                         op if backup::is_one(&op) => backup::run(&shared, op, item.body).await,
+                        op if upgrade::is_one(&op) => upgrade::run(&shared, op).await,
                         op => run(&shared, op, item.body).await.map(|result| (result, Bytes::new())),
                     };
                     let (answer, body) = match ran {
@@ -165,7 +166,9 @@ async fn run(shared: &Shared, op: Op, body: Bytes) -> Result<Map<String, Value>,
         | Op::Changes { .. }
         | Op::Backup
         | Op::BackupNext
-        | Op::RestorePart { .. } => Err(translate::bad("handled with the other requests of maps")),
+        | Op::RestorePart { .. }
+        | Op::Levels
+        | Op::RaiseLevel { .. } => Err(translate::bad("handled with the others of its kind")),
         Op::Cast { .. } | Op::Alive { .. } | Op::Credit { .. } | Op::Bye => {
             Err(translate::bad("handled where requests are read"))
         }

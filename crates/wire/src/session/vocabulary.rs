@@ -284,6 +284,16 @@ pub enum Op {
         #[serde(default, skip_serializing_if = "is_false")]
         overwrite: bool,
     },
+    /// Which feature level is in force, and which the sites' programs have.
+    Levels,
+    /// Put a feature level in force, if all sites have it.
+    RaiseLevel {
+        /// Which.
+        to: u32,
+        /// Pass over sites that are not there.
+        #[serde(default, skip_serializing_if = "is_false")]
+        force: bool,
+    },
     /// The site leaves in order and stops.
     Stop,
     /// The session ends in order: its memberships are left, not failed.
