@@ -1,10 +1,11 @@
 //! `restore`: what is in a backup, written into a running cluster through the groups' own logs.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde_json::json;
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 use unanimous::session::protocol::ErrorCode;
 use unanimous::session::{Error, RestorePart, Restored, Session};
 

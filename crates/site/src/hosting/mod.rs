@@ -14,6 +14,8 @@ mod cut;
 mod disk;
 mod requests;
 mod served;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::path::PathBuf;
@@ -66,6 +68,9 @@ struct Hosted {
     changed: bool,
     /// As whom the site lets time pass, and its last number. Of a group that has forgotten it, another is drawn (D13).
     ticker: Option<(ClientId, u64)>,
+    /// While the state of a checkpoint is read from the disk: what is to be done with that state, and not with the one
+    /// before. Nothing else is applied until one entry is, so it is one of these, one checkpoint, and reads.
+    held: Option<VecDeque<Event>>,
 }
 
 enum Stage {
@@ -205,6 +210,7 @@ impl Hosting {
             watchers: Vec::new(),
             changed: false,
             ticker: None,
+            held: None,
         };
         self.groups.insert(group, hosted);
     }
@@ -286,8 +292,12 @@ impl Hosting {
                     *served = state;
                     hosted.changed = true;
                 }
+                let held = hosted.held.take().unwrap_or_default();
                 self.look_at_level()?;
                 self.open_listed();
+                for said in held {
+                    self.handle_event(node, now, &name, said)?;
+                }
             }
             Said::Failed(why) => return Err(Failed::Disk(format!("the store of {name}: {why}"))),
         }
@@ -323,6 +333,14 @@ impl Hosting {
     ) -> Result<(), Failed> {
         let Some(hosted) = self.groups.get_mut(name) else { return Ok(()) };
         let Stage::Open(disk, served) = &mut hosted.stage else { return Ok(()) };
+        let of_the_state = matches!(
+            said,
+            Event::Apply { .. } | Event::Read(_) | Event::Checkpoint { .. } | Event::Restore(_)
+        );
+        if let Some(held) = hosted.held.as_mut().filter(|_| of_the_state) {
+            held.push_back(said);
+            return Ok(());
+        }
         match said {
             Event::Mode(mode) => {
                 tracing::info!(group = %name, ?mode, "durable group");
@@ -389,7 +407,10 @@ impl Hosting {
             Event::Checkpoint { head, window } => {
                 disk.ask(Job::Take { head, window, state: served.snapshot() });
             }
-            Event::Restore(_) => disk.ask(Job::Restore(served.renewed())),
+            Event::Restore(_) => {
+                hosted.held = Some(VecDeque::new());
+                disk.ask(Job::Restore(served.renewed()));
+            }
             Event::Changed(_) => {}
             Event::Surpassed { .. } => return Err(Failed::Surpassed),
             Event::Fatal(Fatal::WriteFailed) => {
