@@ -88,6 +88,12 @@ pub enum Command {
     /// Certificates of sites and programs, and the authority they are of
     #[command(subcommand)]
     Cert(Cert),
+    /// Write all durable groups into a file, as they are at one moment
+    Backup(Backup),
+    /// Write what is in a backup into a running cluster
+    Restore(Restore),
+    /// Which feature levels the sites' programs have, and the raising of the one in force
+    Upgrade(Upgrade),
     /// Force a cluster that has lost a majority for good to go on with the survivors
     Recover(Recover),
     /// Measure
@@ -424,6 +430,58 @@ pub struct Recover {
     pub join: Option<String>,
     /// Do it; without this, only say what would be done and lost
     #[arg(long)]
+    pub force: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  unanimous backup monday.backup
+  unanimous backup - | age -r age1... > monday.age
+  unanimous backup --verify monday.backup
+
+Each group is in the file with whatever was acknowledged anywhere before the command began. Writers go on. The file appears
+under its name when it is whole and on disk. --verify reads a file from end to end, without a cluster.")]
+pub struct Backup {
+    /// The file to write; - is standard output
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
+    /// Check a file, and say what is in it
+    #[arg(long)]
+    pub verify: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Example:
+  unanimous restore monday.backup --site unix:/run/new/session.sock
+
+The cluster must run; its durable groups get the names that they have in the file, and those that are there already must be
+empty, or have nothing that the backup does not have. If the command is interrupted, say it again: what was restored is
+compared and left as it is.")]
+pub struct Restore {
+    /// The backup
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
+    /// Make groups what they are in the backup even if they have something else, which is lost
+    #[arg(long)]
+    pub overwrite: bool,
+    /// Restore into the cluster that the backup is of
+    #[arg(long)]
+    pub same_cluster: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  unanimous upgrade                 which site runs what, and which is to be started with the new release
+  unanimous upgrade --finish        when all have it: the new level is in force from now on
+
+Stop a site, start it with the new release, wait until it is up and has caught up (`unanimous status`), and go to the next. What
+is new for the whole cluster begins with --finish, which cannot be taken back.")]
+pub struct Upgrade {
+    /// Put the highest level in force that a site has, if all have it
+    #[arg(long)]
+    pub finish: bool,
+    /// With --finish: pass over sites that are not there; one whose program lacks the level will not serve
+    #[arg(long, requires = "finish")]
     pub force: bool,
 }
 

@@ -1,5 +1,6 @@
 //! One file a command.
 
+pub mod backup;
 pub mod bench;
 pub mod cast;
 pub mod cert;
@@ -10,9 +11,11 @@ pub mod init;
 pub mod join;
 pub mod kv;
 pub mod recover;
+pub mod restore;
 pub mod sim;
 pub mod site;
 pub mod site_add;
 pub mod status;
 pub mod up;
+pub mod upgrade;
 pub mod view;

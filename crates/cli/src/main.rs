@@ -15,7 +15,8 @@ use clap::Parser;
 
 use args::{Bench, Cert, Cli, Command, SiteChange};
 use commands::{
-    bench, cast, cert, generate, group, init, join, kv, recover, sim, site, site_add, status, up, view,
+    backup, bench, cast, cert, generate, group, init, join, kv, recover, restore, sim, site, site_add,
+    status, up, upgrade, view,
 };
 use failure::Failure;
 
@@ -48,6 +49,10 @@ fn run(cli: &Cli) -> Result<(), Failure> {
         Command::Cert(Cert::Renew(args)) => cert::renew::run(&cli.find, args, cli.json),
         Command::Cert(Cert::Revoke(args)) => cert::revoke::run(&cli.find, args, cli.json),
         Command::Cert(Cert::Root(args)) => in_runtime(cert::root::run(&cli.find, args, cli.json)),
+        Command::Backup(args) if args.verify => backup::verify(args, cli.json),
+        Command::Backup(args) => in_runtime(backup::run(&cli.find, args, cli.json)),
+        Command::Restore(args) => in_runtime(restore::run(&cli.find, args, cli.json)),
+        Command::Upgrade(args) => in_runtime(upgrade::run(&cli.find, args, cli.json)),
         Command::Recover(args) => recover::run(args, cli.json),
         Command::Up(args) => in_runtime(up::run(&cli.find, args, cli.json)),
         Command::Status => in_runtime(status::status(&cli.find, cli.json)),

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use net::disk::Held;
 use serde::{Deserialize, Serialize};
-use wire::version::Hello;
+use wire::version::{FEATURE_LEVEL_MAX, FEATURE_LEVEL_MIN, Hello};
 use wire::{ClusterId, SiteId};
 
 /// The whole file (TOML). Relative paths are relative to the file's folder.
@@ -55,6 +55,10 @@ pub struct ThisSite {
     /// Whether it takes part in agreement; a site that does not attaches to one that does.
     #[serde(default = "yes")]
     pub mserver: bool,
+    /// For tests of a cluster that is being upgraded: the site behaves as one of a release that has no higher feature level.
+    /// It only lowers, so it can't put anything in force that the program does not know.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub feature_level_max: Option<u32>,
     /// Unix users, besides the site's own, and what they may do.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub users: Vec<UserEntry>,
@@ -229,6 +233,10 @@ impl SiteConfig {
         if let Some(founder) = without {
             return Err(format!("founder {founder} must have an mserver"));
         }
+        let levels = FEATURE_LEVEL_MIN..=FEATURE_LEVEL_MAX;
+        if self.site.feature_level_max.is_some_and(|level| !levels.contains(&level)) {
+            return Err(format!("site.feature_level_max is for tests, and one of {levels:?}"));
+        }
         if self.site.name.is_empty() || self.site.name.chars().any(|c| c.is_whitespace() || c.is_control()) {
             return Err(format!("site.name = {:?} must be a word", self.site.name));
         }
@@ -272,6 +280,7 @@ mod tests {
                 remote_session: None,
                 metrics: None,
                 mserver: true,
+                feature_level_max: None,
                 users: Vec::new(),
             },
             peers: vec![PeerEntry {

@@ -23,6 +23,7 @@ use crate::clocks::Clocks;
 use crate::directory::{Directory, Learned};
 use crate::handle::{Answer, Command, Handle, RequestError};
 use crate::hosting::{Failed, FromDisk, Hosting};
+use crate::levels::Unsupported;
 use crate::metrics::Metrics;
 use casts::{Cast, Waiter};
 use probing::{Due, Probing};
@@ -47,6 +48,8 @@ pub enum Ended {
     Store(String),
     /// Peers have seen a later life of this store: it is an old copy.
     Surpassed,
+    /// The cluster's feature level is one that this program does not have.
+    Level(Unsupported),
 }
 
 /// What a site stands on.
@@ -202,6 +205,7 @@ impl Core {
                 self.ended = Some(Ended::Store(why));
             }
             Err(Failed::Surpassed) => self.ended = Some(Ended::Surpassed),
+            Err(Failed::Level(why)) => self.ended = Some(Ended::Level(why)),
         }
     }
 

@@ -18,6 +18,7 @@ use wire::version::Hello;
 use wire::{Incarnation, SiteId};
 
 use crate::config::{PeerEntry, SiteConfig};
+use crate::levels::Levels;
 use crate::roster::{Entry, Roster};
 
 /// The file's name in the data directory.
@@ -264,11 +265,12 @@ impl From<&Entry> for Learned {
 pub(crate) struct Greeting {
     hello: Mutex<Hello>,
     directory: Arc<Directory>,
+    levels: Arc<Levels>,
 }
 
 impl Greeting {
-    pub(crate) fn new(hello: Hello, directory: Arc<Directory>) -> Greeting {
-        Greeting { hello: Mutex::new(hello), directory }
+    pub(crate) fn new(hello: Hello, directory: Arc<Directory>, levels: Arc<Levels>) -> Greeting {
+        Greeting { hello: Mutex::new(hello), directory, levels }
     }
 
     fn hello(&self) -> MutexGuard<'_, Hello> {
@@ -300,6 +302,7 @@ impl net::Hello for Greeting {
         self.directory.check(certified, theirs.site.site).map_err(refused)?;
         self.hello().agree(&theirs).map_err(net::HelloRefused::new)?;
         self.directory.heard(certified, &theirs).map_err(refused)?;
+        self.levels.heard(&theirs);
         Ok((theirs.site.site, theirs.site.incarnation))
     }
 

@@ -19,7 +19,7 @@ use tools::map::{Changes, Compacted, Map};
 use wire::session::{ErrorCode, Failure, Op};
 use wire::{GroupName, MemberId, ProcessId, ViewId};
 
-use crate::hosting::{Ask, GroupStatus, HostError, Write};
+use crate::hosting::{Ask, GroupStatus, HostError, Served, Write};
 use crate::session;
 
 /// Commands that may wait for the loop; more wait in `send`.
@@ -388,6 +388,21 @@ impl Handle {
         self.host(|told| Ask::Create { group, told }).await
     }
 
+    /// The feature level in force, as anybody knows it.
+    pub(crate) async fn feature_level(&self) -> Result<u32, HostError> {
+        let catalog = GroupName::parse(tools::catalog::NAME).expect("the catalog has a good name");
+        let level = |served: &Served| match served {
+            Served::Catalog(catalog) => catalog.level(),
+            Served::Map(_) => tools::catalog::LEVEL_FIRST,
+        };
+        self.read_group(catalog, false, level).await
+    }
+
+    /// Lets a feature level be in force. Whether all sites have it is the caller's to see.
+    pub(crate) async fn raise_level(&self, to: u32) -> Result<(), HostError> {
+        self.host(|told| Ask::Raise { to, told }).await
+    }
+
     /// Writes to a durable map. Answers when the write is on as many disks as the group asks for, and applied here. A
     /// repeat under the same name does no harm, at this site or another.
     pub async fn write_map(&self, group: GroupName, write: Write) -> Result<Bytes, HostError> {
@@ -401,8 +416,23 @@ impl Handle {
         local: bool,
         look: impl FnOnce(&Map) -> T + Send + 'static,
     ) -> Result<T, HostError> {
+        let no_map = HostError::NoSuchGroup(group.clone());
+        let look = move |served: &Served| match served {
+            Served::Map(map) => Ok(look(map)),
+            Served::Catalog(_) => Err(no_map),
+        };
+        self.read_group(group, local, look).await?
+    }
+
+    /// The same of any durable group.
+    pub(crate) async fn read_group<T: Send + 'static>(
+        &self,
+        group: GroupName,
+        local: bool,
+        look: impl FnOnce(&Served) -> T + Send + 'static,
+    ) -> Result<T, HostError> {
         self.host(|told| {
-            let look = Box::new(move |map: Result<&Map, HostError>| drop(told.send(map.map(look))));
+            let look = Box::new(move |served: Result<&Served, HostError>| drop(told.send(served.map(look))));
             Ask::Read { group, local, look }
         })
         .await
@@ -435,7 +465,7 @@ impl Handle {
         wait.await.map_err(|_| HostError::Stopped)
     }
 
-    async fn host<T>(
+    pub(crate) async fn host<T>(
         &self,
         ask: impl FnOnce(oneshot::Sender<Result<T, HostError>>) -> Ask,
     ) -> Result<T, HostError> {

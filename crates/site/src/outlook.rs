@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -14,6 +15,7 @@ use wire::SiteId;
 
 use crate::absences::Absences;
 use crate::clocks::Clocks;
+use crate::levels::Levels;
 
 /// Where a site looks when it is asked about its cluster.
 pub(crate) struct Outlook {
@@ -23,6 +25,7 @@ pub(crate) struct Outlook {
     pub(crate) links: Links,
     pub(crate) clocks: Arc<Clocks>,
     pub(crate) absences: Arc<Absences>,
+    pub(crate) levels: Arc<Levels>,
 }
 
 impl Outlook {
@@ -32,6 +35,16 @@ impl Outlook {
             return Some(self.shown.certificate());
         }
         self.links.certificate(site)
+    }
+
+    /// Whether what is known of a site is of now.
+    pub(crate) fn is_seen(&self, site: SiteId) -> bool {
+        site == self.me || self.links.is_up(site)
+    }
+
+    /// The feature levels that a site's program has, or had when it was linked last.
+    pub(crate) fn levels_of(&self, site: SiteId) -> Option<RangeInclusive<u32>> {
+        if site == self.me { Some(self.levels.supported()) } else { self.levels.of(site) }
     }
 
     /// The trust roots, as `status` names them.

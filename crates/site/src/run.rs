@@ -26,6 +26,7 @@ use crate::core::{Core, Ended, World};
 use crate::directory::{Directory, Greeting, Learned, configured};
 use crate::handle::Handle;
 use crate::hosting::Hosting;
+use crate::levels::{Levels, Unsupported};
 use crate::metrics::{self, Measured, Metrics};
 use crate::notify;
 use crate::outlook::Outlook;
@@ -78,6 +79,9 @@ pub enum StartError {
         /// Why not.
         cause: std::io::Error,
     },
+    /// The cluster's feature level is one that this program does not have.
+    #[error(transparent)]
+    Level(#[from] Unsupported),
     /// The list of revoked certificates can't be read: to go on without it would let them in.
     #[error("{path}: {problem}; it lists serial numbers in hexadecimal, one a line")]
     Revoked {
@@ -129,6 +133,8 @@ pub async fn start(config: SiteConfig) -> Result<RunningSite, StartError> {
     for path in &opened.mended {
         tracing::warn!(path = %path.display(), "a damaged copy of the record was mended from the other");
     }
+    let levels = Arc::new(Levels::open(&config.site.data, config.site.feature_level_max)?);
+    levels.check()?;
     let seed = opened.store.0 ^ opened.incarnation.0.rotate_left(32);
     let site = match config.site.id {
         0 => acquire::number(&config, &Arc::new(files.identity), &trust, seed).await?,
@@ -138,8 +144,12 @@ pub async fn start(config: SiteConfig) -> Result<RunningSite, StartError> {
     let me = Peer { site, incarnation: opened.incarnation, store: opened.store };
     let epoch = opened.recovered.as_ref().map_or(ClusterEpoch(0), |recovered| recovered.epoch);
     let founders = opened.recovered.map_or_else(|| config.founder_ids(), |recovered| recovered.founders);
-    let hello = Hello::new(config.cluster_id(), epoch.0, me.life(), me.store, &config.site.name);
-    let greeting = Arc::new(Greeting::new(hello, Arc::clone(&directory)));
+    let mut hello = Hello::new(config.cluster_id(), epoch.0, me.life(), me.store, &config.site.name);
+    (hello.feature_level_min, hello.feature_level_max) = {
+        let (lowest, highest) = levels.supported().into_inner();
+        (Some(lowest), highest)
+    };
+    let greeting = Arc::new(Greeting::new(hello, Arc::clone(&directory), Arc::clone(&levels)));
     let links = Links::start(
         net::Config::new(config.site.link),
         (site, &shown),
@@ -179,6 +189,7 @@ pub async fn start(config: SiteConfig) -> Result<RunningSite, StartError> {
         links: links.clone(),
         clocks: Arc::clone(&clocks),
         absences: Arc::clone(&absences),
+        levels: Arc::clone(&levels),
     });
     servers.push(tokio::spawn(absences.watch(handle.clone())));
     let measured = Arc::new(Measured {
@@ -199,7 +210,7 @@ pub async fn start(config: SiteConfig) -> Result<RunningSite, StartError> {
         servers.push(links.lobby().spawn(server));
     }
     let slow_member_after = Duration::from_secs(config.limits.slow_member_s);
-    let hosting = Hosting::new(me, config.site.data.join("durable"), net::random());
+    let hosting = Hosting::new(me, config.site.data.join("durable"), net::random(), levels);
     let world = World { clock, links, disk, inputs, directory, refusals: net_metrics, clocks, hosting };
     let core = Core::new(node, world, (&handle, commands), metrics, slow_member_after);
     let core = tokio::spawn(core.run());
@@ -253,6 +264,7 @@ impl RunningSite {
                 "{} is an old copy of this site's data: move it away and start again; the site joins anew",
                 self.data.display()
             )),
+            Ok(Ended::Level(why)) => Stopped::Failed(why.to_string()),
             Err(panic) => Stopped::Failed(format!(
                 "an invariant is violated ({panic}); the site stops rather than go on; its log has the place, and \
                  it recovers from its disk when it is started again"
@@ -314,6 +326,7 @@ fn serve_sessions(
         trust: Arc::clone(trust),
         outlook: Arc::clone(&measured.outlook),
         gate: net::Gate::new(session::HALF_OPEN_MAX, u32::MAX),
+        backups: Arc::new(Semaphore::new(session::BACKUPS_MAX)),
     });
     let places = Arc::new(Semaphore::new(config.limits.sessions));
     let path = &config.site.session;

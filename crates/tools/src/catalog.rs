@@ -17,8 +17,12 @@ use wire::GroupName;
 pub const NAME: &str = "unanimous.catalog";
 /// Groups in a catalog.
 pub const GROUPS_MAX: usize = 4_096;
-/// The only domain of its checkpoints.
+/// The domains of its checkpoints. There is a level in those only that were taken above the first: programs that know no
+/// other read them.
 const ENTRIES: u16 = 1;
+const LEVEL: u16 = 9;
+/// The feature level that is in force when nothing was said.
+pub const LEVEL_FIRST: u32 = 1;
 
 /// What a durable group's application is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode)]
@@ -54,6 +58,13 @@ pub enum Request {
         #[n(1)]
         founding: Founding,
     },
+    /// Let this feature level be in force from now on. It never falls.
+    #[n(8)]
+    Raise {
+        /// Which.
+        #[n(0)]
+        to: u32,
+    },
 }
 
 /// What became of a request.
@@ -76,12 +87,23 @@ pub enum Answer {
     #[error("this means nothing to the sites' version; upgrade them all")]
     #[n(3)]
     Malformed,
+    /// The feature level is in force, or a higher one.
+    #[error("in force")]
+    #[n(8)]
+    Raised,
 }
 
 /// The state.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Catalog {
     groups: BTreeMap<GroupName, Founding>,
+    level: u32,
+}
+
+impl Default for Catalog {
+    fn default() -> Catalog {
+        Catalog { groups: BTreeMap::new(), level: LEVEL_FIRST }
+    }
 }
 
 impl Catalog {
@@ -93,6 +115,11 @@ impl Catalog {
     /// How a group was founded, if there is one.
     pub fn get(&self, name: &GroupName) -> Option<&Founding> {
         self.groups.get(name)
+    }
+
+    /// The feature level that is in force.
+    pub fn level(&self) -> u32 {
+        self.level
     }
 
     fn create(&mut self, name: GroupName, founding: Founding) -> Answer {
@@ -114,6 +141,10 @@ impl Application for Catalog {
     fn apply(&mut self, request: Applying) -> Bytes {
         let answer = match wire::codec::decode(&request.payload) {
             Ok(Request::Create { name, founding }) => self.create(name, founding),
+            Ok(Request::Raise { to }) => {
+                self.level = self.level.max(to);
+                Answer::Raised
+            }
             Err(_) => Answer::Malformed,
         };
         wire::codec::encode(&answer)
@@ -125,11 +156,19 @@ impl Application for Catalog {
             let part = wire::codec::encode(&(name, founding));
             (Locator { domain: ENTRIES, key }, part)
         });
-        Box::new(parts)
+        let level = (self.level > LEVEL_FIRST).then(|| {
+            let at = Locator { domain: LEVEL, key: Vec::new() };
+            (at, wire::codec::encode(&self.level))
+        });
+        Box::new(parts.chain(level))
     }
 
     fn restore(&mut self, at: &Locator, part: Bytes) -> Result<(), NotRestored> {
         let wrong = NotRestored { domain: at.domain };
+        if at.domain == LEVEL && self.level == LEVEL_FIRST {
+            self.level = wire::codec::decode(&part).map_err(|_| wrong)?;
+            return Ok(());
+        }
         let (name, founding) = wire::codec::decode::<(GroupName, Founding)>(&part).map_err(|_| wrong)?;
         if at.domain != ENTRIES || self.groups.insert(name, founding).is_some() {
             return Err(wrong);
@@ -141,6 +180,9 @@ impl Application for Catalog {
         let mut hasher = SipHasher13::new();
         for entry in &self.groups {
             hasher.write(&wire::codec::encode(&entry));
+        }
+        if self.level > LEVEL_FIRST {
+            hasher.write_u32(self.level);
         }
         hasher.finish()
     }
@@ -199,6 +241,12 @@ mod tests {
         for n in 0..20 {
             ask(&mut catalog, create(&format!("g{n}"), 1 + n % 5));
         }
+        let digest = catalog.digest();
+        for to in [2, 1] {
+            assert_eq!(ask(&mut catalog, wire::codec::encode(&Request::Raise { to })), Answer::Raised);
+        }
+        assert_eq!(catalog.level(), 2, "it never falls");
+        assert_ne!(catalog.digest(), digest);
         let mut again = Catalog::default();
         let parts: Vec<_> = catalog.snapshot().collect();
         assert!(parts.windows(2).all(|two| two[0].0 < two[1].0));

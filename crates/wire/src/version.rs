@@ -15,8 +15,10 @@ use crate::id::{ClusterId, SiteId, SiteIncarnation, StoreId};
 pub const VERSION_MIN: u16 = 1;
 /// The newest protocol version that this program speaks.
 pub const VERSION_MAX: u16 = 1;
-/// The highest feature level that this program supports.
-pub const FEATURE_LEVEL_MAX: u32 = 1;
+/// The lowest feature level that this program supports.
+pub const FEATURE_LEVEL_MIN: u32 = 1;
+/// The highest feature level that this program supports; `docs/operating.md` says what each is about.
+pub const FEATURE_LEVEL_MAX: u32 = 2;
 
 /// What a site says first on every connection.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
@@ -52,6 +54,9 @@ pub struct Hello {
     /// Whether it has an mserver, if the others' configurations do not say.
     #[n(9)]
     pub mserver: Option<bool>,
+    /// The lowest feature level it supports; of a site that does not say, 1.
+    #[n(10)]
+    pub feature_level_min: Option<u32>,
 }
 
 /// What two sites have agreed on for a connection.
@@ -130,6 +135,23 @@ pub enum Refusal {
         /// The newest version this site speaks.
         mine_max: u16,
     },
+    /// Their feature levels do not overlap.
+    #[error(
+        "{name} has feature levels {theirs_min} to {theirs_max}, this site {mine_min} to {mine_max}: upgrade the older one \
+         release by release"
+    )]
+    NoCommonLevel {
+        /// The peer's name.
+        name: String,
+        /// The lowest level the peer has.
+        theirs_min: u32,
+        /// The highest level the peer has.
+        theirs_max: u32,
+        /// The lowest level this site has.
+        mine_min: u32,
+        /// The highest level this site has.
+        mine_max: u32,
+    },
     /// The hello contradicts itself or names nobody.
     #[error("a hello that makes no sense: {0}")]
     Senseless(&'static str),
@@ -158,6 +180,7 @@ impl Hello {
             feature_level_max: FEATURE_LEVEL_MAX,
             addresses: None,
             mserver: None,
+            feature_level_min: Some(FEATURE_LEVEL_MIN),
         }
     }
 
@@ -196,7 +219,17 @@ impl Hello {
             });
         }
         let feature_level = self.feature_level_max.min(theirs.feature_level_max);
+        let (mine_min, theirs_min) = (self.lowest_level(), theirs.lowest_level());
+        if feature_level < mine_min.max(theirs_min) {
+            let (mine_max, theirs_max) = (self.feature_level_max, theirs.feature_level_max);
+            return Err(Refusal::NoCommonLevel { name: name(), theirs_min, theirs_max, mine_min, mine_max });
+        }
         Ok(Agreed { version, feature_level })
+    }
+
+    /// The lowest feature level it supports.
+    pub fn lowest_level(&self) -> u32 {
+        self.feature_level_min.unwrap_or(1)
     }
 
     /// Both sides name the same site as the older one.
@@ -227,6 +260,9 @@ impl Hello {
         {
             return Err(Refusal::Senseless("its addresses are too many, too long or unreadable"));
         }
+        if self.lowest_level() > self.feature_level_max {
+            return Err(Refusal::Senseless("the lowest feature level is above the highest"));
+        }
         if self.version_min > self.version_max {
             return Err(Refusal::Senseless("the oldest version is newer than the newest"));
         }
@@ -251,6 +287,7 @@ mod tests {
         longest.site.incarnation = Incarnation(u64::MAX);
         longest.addresses = Some(vec!["x".repeat(Hello::ADDRESS_BYTES_MAX); Hello::ADDRESSES_MAX]);
         longest.mserver = Some(false);
+        longest.feature_level_min = Some(u32::MAX);
         assert_eq!(Hello::decode(&longest.encode()).expect("a good hello"), longest);
     }
 
@@ -265,6 +302,19 @@ mod tests {
         b.version_max = 1;
         assert!(matches!(a.agree(&b), Err(Refusal::NoCommonVersion { .. })));
         assert!(matches!(b.agree(&a), Err(Refusal::NoCommonVersion { .. })));
+    }
+
+    #[test]
+    fn releases_too_far_apart_do_not_talk() {
+        let (mut old, mut new) = (hello(1), hello(2));
+        (old.feature_level_min, old.feature_level_max) = (None, 3);
+        (new.feature_level_min, new.feature_level_max) = (Some(3), 4);
+        assert_eq!(old.agree(&new).map(|agreed| agreed.feature_level), Ok(3));
+        new.feature_level_min = Some(4);
+        assert!(matches!(old.agree(&new), Err(Refusal::NoCommonLevel { theirs_min: 4, .. })));
+        assert!(matches!(new.agree(&old), Err(Refusal::NoCommonLevel { theirs_max: 3, .. })));
+        new.feature_level_min = Some(5);
+        assert!(matches!(old.agree(&new), Err(Refusal::Senseless(_))));
     }
 
     #[test]

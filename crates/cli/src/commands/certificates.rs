@@ -78,6 +78,7 @@ fn config(cluster: &str, sites: &[Founder], mservers: usize, me: usize) -> SiteC
             remote_session: None,
             metrics: sites[me].metrics,
             mserver: me < mservers,
+            feature_level_max: None,
             users: Vec::new(),
         },
         peers: others

@@ -75,6 +75,7 @@ fn configuration(dir: &Path, cluster: &str, new: Founder, mserver: bool) -> Resu
                 None => new.metrics,
             },
             mserver,
+            feature_level_max: None,
             users: Vec::new(),
         },
         peers,

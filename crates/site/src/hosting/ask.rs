@@ -4,10 +4,12 @@ use bytes::Bytes;
 use durable::{ClientId, Mode, ProposeError, Request, Status, Why};
 use tokio::sync::oneshot;
 use tools::catalog;
-use tools::map::{Changes, Compacted, Map};
+use tools::map::{Changes, Compacted};
 use wire::GroupName;
 use wire::session::ErrorCode;
 
+use super::cut::Snapshot;
+use super::served::Served;
 use super::trouble::Trouble;
 
 /// Why a durable group did not do what it was asked.
@@ -71,18 +73,22 @@ pub struct Write {
 
 pub(crate) type Told<T> = oneshot::Sender<Result<T, HostError>>;
 
-pub(super) type Look = Box<dyn FnOnce(Result<&Map, HostError>) + Send>;
+pub(crate) type Look = Box<dyn FnOnce(Result<&Served, HostError>) + Send>;
 
 /// What is asked of durable groups.
 pub(crate) enum Ask {
     /// Let there be a map.
     Create { group: GroupName, told: Told<()> },
+    /// Let this feature level be in force.
+    Raise { to: u32, told: Told<()> },
     /// Write to one.
     Write { group: GroupName, write: Write, told: Told<Bytes> },
     /// Look at one: as it is here, or at what was acknowledged anywhere before.
     Read { group: GroupName, local: bool, look: Look },
     /// What has changed since, as soon as there is something.
     Changes { group: GroupName, since: u64, prefix: Bytes, told: Told<Result<Changes, Compacted>> },
+    /// The states of these, all as they are now.
+    Snapshots { groups: Vec<GroupName>, told: Told<Vec<Snapshot>> },
     /// How the groups are.
     Status { told: oneshot::Sender<Vec<GroupStatus>> },
 }
@@ -91,9 +97,11 @@ impl std::fmt::Debug for Ask {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
             Ask::Create { .. } => "Create",
+            Ask::Raise { .. } => "Raise",
             Ask::Write { .. } => "Write",
             Ask::Read { .. } => "Read",
             Ask::Changes { .. } => "Changes",
+            Ask::Snapshots { .. } => "Snapshots",
             Ask::Status { .. } => "Status",
         })
     }
@@ -120,16 +128,17 @@ impl Ask {
             | Ask::Write { group, .. }
             | Ask::Read { group, .. }
             | Ask::Changes { group, .. } => Some(group),
-            Ask::Status { .. } => None,
+            Ask::Raise { .. } | Ask::Snapshots { .. } | Ask::Status { .. } => None,
         }
     }
 
     pub(super) fn refuse(self, error: HostError) {
         match self {
-            Ask::Create { told, .. } => drop(told.send(Err(error))),
+            Ask::Create { told, .. } | Ask::Raise { told, .. } => drop(told.send(Err(error))),
             Ask::Write { told, .. } => drop(told.send(Err(error))),
             Ask::Read { look, .. } => look(Err(error)),
             Ask::Changes { told, .. } => drop(told.send(Err(error))),
+            Ask::Snapshots { told, .. } => drop(told.send(Err(error))),
             Ask::Status { told } => drop(told.send(Vec::new())),
         }
     }

@@ -10,14 +10,18 @@
 //! elsewhere as one that follows. One process of the site is a member of all of them.
 
 mod ask;
+mod cut;
 mod disk;
 mod open;
 mod requests;
 mod served;
+#[cfg(test)]
+mod tests;
 mod trouble;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
@@ -39,9 +43,11 @@ pub use ask::{GroupStatus, HostError, Write};
 use ask::{Look, Told};
 use disk::{Disk, Job, Place, Said};
 use open::Open;
-use served::Served;
+pub(crate) use served::Served;
 use trouble::{Founded, Tries};
 pub use trouble::{Trouble, TroubleKind};
+
+use crate::levels::{Levels, Unsupported};
 
 /// How long a request waits for its group to become active, or to be opened.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -70,6 +76,11 @@ struct Hosted {
     waiting: VecDeque<(Time, Ask)>,
     watchers: Vec<Watcher>,
     changed: bool,
+    /// As whom the site lets time pass, and its last number. Of a group that has forgotten it, another is drawn (D13).
+    ticker: Option<(ClientId, u64)>,
+    /// While the state of a checkpoint is read from the disk: what is to be done with that state, and not with the one
+    /// before. Nothing else is applied until one entry is, so it is one of these, one checkpoint, and reads.
+    held: Option<VecDeque<Event>>,
 }
 
 enum Stage {
@@ -99,21 +110,25 @@ pub(crate) enum Failed {
     Disk(String),
     /// Peers have seen a later life of a group's store.
     Surpassed,
+    /// The cluster's feature level is one that this program does not have.
+    Level(Unsupported),
 }
 
 /// All durable groups of a site.
 pub(crate) struct Hosting {
     me: Peer,
     root: PathBuf,
-    /// This start, and the site as a client of the catalog.
+    /// This start.
     nonce: u128,
-    sequence: u64,
+    /// How many names the site has drawn to write under by itself.
+    drawn: u128,
     process: Option<ProcessId>,
     groups: BTreeMap<GroupName, Hosted>,
     /// What asks for groups that this site knows nothing of, until it knows all that the catalog's group knows.
     checking: BTreeMap<ReadId, (Time, Ask)>,
-    /// Creations that wait for the catalog's answer.
-    creating: BTreeMap<u64, (GroupName, Told<()>)>,
+    /// What waits for the catalog's answer, each under a name of its own.
+    creating: BTreeMap<ClientId, Told<()>>,
+    levels: Arc<Levels>,
     said: mpsc::UnboundedReceiver<(GroupName, Said)>,
     say: mpsc::UnboundedSender<(GroupName, Said)>,
     next_look: Time,
@@ -123,17 +138,18 @@ pub(crate) type FromDisk = (GroupName, Said);
 
 impl Hosting {
     /// `root`: the folder of the stores. `nonce`: drawn at random at this start.
-    pub(crate) fn new(me: Peer, root: PathBuf, nonce: u128) -> Hosting {
+    pub(crate) fn new(me: Peer, root: PathBuf, nonce: u128, levels: Arc<Levels>) -> Hosting {
         let (say, said) = mpsc::unbounded_channel();
         Hosting {
             me,
             root,
             nonce,
-            sequence: 0,
+            drawn: 0,
             process: None,
             groups: BTreeMap::new(),
             checking: BTreeMap::new(),
             creating: BTreeMap::new(),
+            levels,
             said,
             say,
             next_look: Time::ZERO,
@@ -200,6 +216,8 @@ impl Hosting {
             waiting: VecDeque::new(),
             watchers: Vec::new(),
             changed: false,
+            ticker: None,
+            held: None,
         };
         self.groups.insert(group, hosted);
     }
@@ -229,6 +247,16 @@ impl Hosting {
             if let Some(hosted) = self.groups.get_mut(name) {
                 hosted.stage = stage;
             }
+        }
+    }
+
+    /// Whether this site's program has the feature level that the catalog says is in force.
+    fn look_at_level(&self) -> Result<(), Failed> {
+        match self.groups.get(&catalog_name()) {
+            Some(Hosted { stage: Stage::Open(_, Served::Catalog(catalog)), .. }) => {
+                self.levels.met(catalog.level()).map_err(Failed::Level)
+            }
+            _ => Ok(()),
         }
     }
 
@@ -282,6 +310,7 @@ impl Hosting {
                 hosted.tries = Tries::default();
                 node.open_durable(name.clone(), *machine);
                 self.join(node, now, &name);
+                self.look_at_level()?;
                 self.open_listed();
             }
             Said::Refused(trouble) => {
@@ -303,7 +332,12 @@ impl Hosting {
                     *served = state;
                     hosted.changed = true;
                 }
+                let held = hosted.held.take().unwrap_or_default();
+                self.look_at_level()?;
                 self.open_listed();
+                for said in held {
+                    self.handle_event(node, now, &name, said)?;
+                }
             }
             Said::Failed(why) => return Err(Failed::Disk(format!("the store of {name}: {why}"))),
         }
@@ -339,6 +373,14 @@ impl Hosting {
     ) -> Result<(), Failed> {
         let Some(hosted) = self.groups.get_mut(name) else { return Ok(()) };
         let Stage::Open(disk, served) = &mut hosted.stage else { return Ok(()) };
+        let of_the_state = matches!(
+            said,
+            Event::Apply { .. } | Event::Read(_) | Event::Checkpoint { .. } | Event::Restore(_)
+        );
+        if let Some(held) = hosted.held.as_mut().filter(|_| of_the_state) {
+            held.push_back(said);
+            return Ok(());
+        }
         match said {
             Event::Mode(mode) => {
                 tracing::info!(group = %name, ?mode, "durable group");
@@ -362,10 +404,12 @@ impl Hosting {
                     group.applied(position, answer);
                 }
                 if is_catalog {
+                    self.look_at_level()?;
                     self.open_listed();
                 }
             }
             Event::Answer { client, sequence, answer } => {
+                let is_refused = matches!(answer, Answer::Refused(_));
                 let answer = match answer {
                     Answer::Applied(answer) => Ok(answer),
                     Answer::AppliedLong => {
@@ -381,29 +425,32 @@ impl Hosting {
                 for told in hosted.writes.remove(&(client, sequence)).unwrap_or_default() {
                     let _ = told.send(answer.clone());
                 }
-                if client == self.client() {
-                    self.created(sequence, answer);
+                if is_refused {
+                    hosted.ticker.take_if(|ticker| ticker.0 == client);
+                }
+                if let Some(told) = self.creating.remove(&client) {
+                    created(told, answer);
                 }
             }
-            Event::Read(id) => match served {
-                Served::Map(map) => {
-                    if let Some(look) = hosted.reads.remove(&id).flatten() {
-                        look(Ok(map));
+            Event::Read(id) => {
+                if let Some(look) = hosted.reads.remove(&id).flatten() {
+                    look(Ok(served));
+                } else if matches!(served, Served::Catalog(_))
+                    && let Some((until, ask)) = self.checking.remove(&id)
+                {
+                    match ask.group().filter(|group| !self.groups.contains_key(*group)).cloned() {
+                        Some(missing) => ask.refuse(HostError::NoSuchGroup(missing)),
+                        None => self.try_now(node, now, until, ask),
                     }
                 }
-                Served::Catalog(_) => {
-                    if let Some((until, ask)) = self.checking.remove(&id) {
-                        match ask.group().filter(|group| !self.groups.contains_key(*group)).cloned() {
-                            Some(missing) => ask.refuse(HostError::NoSuchGroup(missing)),
-                            None => self.try_now(node, now, until, ask),
-                        }
-                    }
-                }
-            },
+            }
             Event::Checkpoint { head, window } => {
                 disk.ask(Job::Take { head, window, state: served.snapshot() });
             }
-            Event::Restore(_) => disk.ask(Job::Restore(served.renewed())),
+            Event::Restore(_) => {
+                hosted.held = Some(VecDeque::new());
+                disk.ask(Job::Restore(served.renewed()));
+            }
             Event::Changed(_) => {}
             Event::Surpassed { .. } => return Err(Failed::Surpassed),
             Event::Fatal(Fatal::WriteFailed) => {
@@ -418,19 +465,10 @@ impl Hosting {
         Ok(())
     }
 
-    fn client(&self) -> ClientId {
-        ClientId(self.nonce.to_be_bytes())
-    }
-
-    /// The catalog's answer to a creation.
-    fn created(&mut self, sequence: u64, answer: Result<Bytes, HostError>) {
-        let Some((_, told)) = self.creating.remove(&sequence) else { return };
-        let result = answer.and_then(|answer| match wire::codec::decode(&answer) {
-            Ok(catalog::Answer::Created) => Ok(()),
-            Ok(refused) => Err(HostError::Catalog(refused)),
-            Err(_) => Err(HostError::Catalog(catalog::Answer::Malformed)),
-        });
-        let _ = told.send(result);
+    /// A name to write under that nobody has had.
+    fn draw(&mut self) -> ClientId {
+        self.drawn += 1;
+        ClientId(self.nonce.wrapping_add(self.drawn).to_be_bytes())
     }
 
     /// Lets time pass in a map with pairs whose time is over, at one site: at whichever comes first.
@@ -441,17 +479,17 @@ impl Hosting {
         if hosted.mode != Mode::Active || map.next_expiry().is_none_or(|due| due > time) {
             return;
         }
-        let sequence = self.sequence + 1;
-        let request = Request {
-            client: self.client(),
-            sequence,
-            answered: self.sequence,
-            payload: map::Request::Tick.encode(),
+        let (client, last) = match hosted.ticker {
+            Some(ticker) => ticker,
+            None => (self.draw(), 0),
         };
+        let sequence = last + 1;
+        let request = Request { client, sequence, answered: last, payload: map::Request::Tick.encode() };
         if let Some(mut group) = node.durable(now, name)
             && group.propose(time, request).is_ok()
+            && let Some(hosted) = self.groups.get_mut(name)
         {
-            self.sequence = sequence;
+            hosted.ticker = Some((client, sequence));
         }
     }
 
@@ -499,6 +537,16 @@ impl Hosting {
         };
         self.groups.iter().map(status).collect()
     }
+}
+
+/// Tells who asked for a group, or for a feature level, what the catalog has answered.
+fn created(told: Told<()>, answer: Result<Bytes, HostError>) {
+    let result = answer.and_then(|answer| match wire::codec::decode(&answer) {
+        Ok(catalog::Answer::Created | catalog::Answer::Raised) => Ok(()),
+        Ok(refused) => Err(HostError::Catalog(refused)),
+        Err(_) => Err(HostError::Catalog(catalog::Answer::Malformed)),
+    });
+    let _ = told.send(result);
 }
 
 impl Hosted {

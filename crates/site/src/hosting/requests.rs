@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use bytes::Bytes;
 use durable::{Mode, ProposeError, ReadId, Request, Why};
 use stack::Node;
 use tools::catalog::{self, Founding, Kind};
@@ -9,22 +10,26 @@ use wire::{GroupName, Time};
 
 use super::ask::{Ask, HostError, Told, refusal, why_not};
 use super::served::Served;
-use super::{ANSWERED_WITHIN, Hosting, PATIENCE, Stage, WATCHERS_MAX, Watcher, catalog_name, unix_ms};
+use super::{
+    ANSWERED_WITHIN, Hosting, PATIENCE, Stage, WATCHERS_MAX, Watcher, catalog_name, created, unix_ms,
+};
 
 impl Hosting {
     /// Something is asked.
     pub(crate) fn ask(&mut self, node: &mut Node, now: Time, ask: Ask) {
-        if let Ask::Status { told } = ask {
-            let _ = told.send(self.status(node));
-            return;
+        match ask {
+            Ask::Status { told } => drop(told.send(self.status(node))),
+            Ask::Snapshots { groups, told } => drop(told.send(self.snapshots(&groups))),
+            ask => self.try_now(node, now, now + PATIENCE, ask),
         }
-        self.try_now(node, now, now + PATIENCE, ask);
     }
 
     /// Does it, or lets it wait until then for its group to be able to.
     pub(super) fn try_now(&mut self, node: &mut Node, now: Time, until: Time, ask: Ask) {
         let name = match &ask {
-            Ask::Create { .. } | Ask::Status { .. } => catalog_name(),
+            Ask::Create { .. } | Ask::Raise { .. } | Ask::Snapshots { .. } | Ask::Status { .. } => {
+                catalog_name()
+            }
             Ask::Write { group, .. } | Ask::Read { group, .. } | Ask::Changes { group, .. } => group.clone(),
         };
         let Some(hosted) = self.groups.get_mut(&name) else { return self.check(node, now, until, ask) };
@@ -34,7 +39,7 @@ impl Hosting {
             Stage::Refused(trouble) => return ask.refuse(HostError::Store(trouble.why.clone())),
         };
         match (ask, served) {
-            (Ask::Read { local: true, look, .. }, Served::Map(map)) => look(Ok(map)),
+            (Ask::Read { local: true, look, .. }, served) => look(Ok(served)),
             (Ask::Changes { since, prefix, told, .. }, Served::Map(map)) => {
                 if let Some(watcher) = (Watcher { since, prefix, told }).tell(map) {
                     hosted.watchers.retain(|watcher| !watcher.told.is_closed());
@@ -45,7 +50,7 @@ impl Hosting {
                 }
             }
             (ask, _) if hosted.mode != Mode::Active => hosted.wait(until, ask),
-            (Ask::Read { group, local, look }, Served::Map(_)) => {
+            (Ask::Read { group, local, look }, _) => {
                 let Some(mut durable) = node.durable(now, &name) else { return };
                 match durable.read() {
                     Ok(id) => *hosted.reads.ask(id, now + ANSWERED_WITHIN) = Some(look),
@@ -67,6 +72,10 @@ impl Hosting {
                     return drop(told.send(Err(HostError::Catalog(catalog::Answer::Exists))));
                 }
                 self.create(node, now, until, group, told);
+            }
+            (Ask::Raise { to, told }, Served::Catalog(_)) => {
+                let payload = wire::codec::encode(&catalog::Request::Raise { to });
+                self.ask_catalog(node, now, until, payload, Ask::Raise { to, told });
             }
             // The catalog is no map.
             (ask, _) => ask.refuse(HostError::NoSuchGroup(name)),
@@ -91,28 +100,33 @@ impl Hosting {
 
     /// Asks the catalog for a map, founded on the stores that count in the catalog now.
     fn create(&mut self, node: &mut Node, now: Time, until: Time, group: GroupName, told: Told<()>) {
-        let name = catalog_name();
-        let client = self.client();
-        let Some(mut durable) = node.durable(now, &name) else { return };
-        let stores = durable.status().configuration;
-        let founding = Founding { kind: Kind::Map, stores };
+        let Some(durable) = node.durable(now, &catalog_name()) else { return };
+        let founding = Founding { kind: Kind::Map, stores: durable.status().configuration };
         let payload = wire::codec::encode(&catalog::Request::Create { name: group.clone(), founding });
-        let sequence = self.sequence + 1;
-        let answered = self.creating.keys().next().map_or(self.sequence, |first| first - 1);
-        match durable.propose(unix_ms(), Request { client, sequence, answered, payload }) {
+        self.ask_catalog(node, now, until, payload, Ask::Create { group, told });
+    }
+
+    /// Proposes an entry of the catalog for who asks.
+    fn ask_catalog(&mut self, node: &mut Node, now: Time, until: Time, payload: Bytes, ask: Ask) {
+        let name = catalog_name();
+        let client = self.draw();
+        let Some(mut durable) = node.durable(now, &name) else { return };
+        match durable.propose(unix_ms(), Request { client, sequence: 1, answered: 0, payload }) {
             Ok(()) => {
-                self.sequence = sequence;
-                self.creating.insert(sequence, (group, told));
+                self.creating.retain(|_, told| !told.is_closed());
+                if let Ask::Create { told, .. } | Ask::Raise { told, .. } = ask {
+                    self.creating.insert(client, told);
+                }
                 if let Some(hosted) = self.groups.get_mut(&name) {
-                    hosted.writes.ask((client, sequence), now + ANSWERED_WITHIN);
+                    hosted.writes.ask((client, 1), now + ANSWERED_WITHIN);
                 }
             }
             Err(ProposeError::NotActive) => {
                 if let Some(hosted) = self.groups.get_mut(&name) {
-                    hosted.wait(until, Ask::Create { group, told });
+                    hosted.wait(until, ask);
                 }
             }
-            Err(error) => drop(told.send(Err(refusal(error)))),
+            Err(error) => ask.refuse(refusal(error)),
         }
     }
 
@@ -154,8 +168,8 @@ impl Hosting {
             if let Some(mut group) = node.durable(now, name) {
                 group.forget(client, sequence);
             }
-            if client == self.client() {
-                self.created(sequence, Err(UNKNOWN));
+            if let Some(told) = self.creating.remove(&client) {
+                created(told, Err(UNKNOWN));
             }
         }
         while let Some(hosted) = self.groups.get_mut(name)

@@ -13,13 +13,13 @@ use serde_json::{Map, Value};
 use stack::ReplyTo;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::{Notify, Semaphore, mpsc};
 use wire::ProcessId;
 use wire::session::{
     self, Answer, Decoder, ErrorCode, Event, Failure, Hello, Op, Principal, Request, encode,
 };
 
-use super::{events, requests, translate};
+use super::{backup, events, requests, translate};
 use crate::handle::{Events, Handle};
 use crate::metrics::Metrics;
 use crate::outlook::Outlook;
@@ -59,6 +59,8 @@ pub struct Site {
     pub(crate) outlook: Arc<Outlook>,
     /// Remote connections that have not introduced themselves.
     pub(crate) gate: Gate,
+    /// Places for backups that are being fetched.
+    pub(crate) backups: Arc<Semaphore>,
 }
 
 impl Site {
@@ -131,6 +133,7 @@ pub(super) struct Shared {
     pub(super) out: mpsc::Sender<Vec<Bytes>>,
     pub(super) credit: Credit,
     pub(super) tickets: Mutex<Tickets>,
+    pub(super) backup: backup::Slot,
 }
 
 /// Messages that may still be sent.
@@ -174,7 +177,7 @@ impl Connection {
             versions: (1, 1),
             site: self.site.name.clone(),
             cluster: self.site.cluster.clone(),
-            feature_level: 1,
+            feature_level: self.site.outlook.levels.in_force(),
         });
         let _ = out.send(vec![line(&hello)]).await;
         let mut decoder = Decoder::default();
@@ -186,8 +189,9 @@ impl Connection {
         if let Ok(Some((process, mut events, principal))) = greeted {
             let credit = Credit::default();
             credit.grant(CREDIT_BYTES);
-            let (site, tickets) = (Arc::clone(&self.site), Mutex::default());
-            let shared = Arc::new(Shared { site, principal, process, out: out.clone(), credit, tickets });
+            let (site, tickets, backup) = (Arc::clone(&self.site), Mutex::default(), backup::Slot::default());
+            let shared =
+                Arc::new(Shared { site, principal, process, out: out.clone(), credit, tickets, backup });
             let asking =
                 events.take_probes().map(|probes| tokio::spawn(events::ask(Arc::clone(&shared), probes)));
             let passing_on = tokio::spawn(events::pass_on(Arc::clone(&shared), events));

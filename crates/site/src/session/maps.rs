@@ -223,6 +223,6 @@ fn client_id(text: &str) -> Result<ClientId, Failure> {
     Ok(ClientId(number.to_be_bytes()))
 }
 
-fn refused(error: HostError) -> Failure {
+pub(super) fn refused(error: HostError) -> Failure {
     failure(error.code(), error.to_string())
 }

@@ -12,8 +12,8 @@ use wire::session::{self, Decoder, ErrorCode, Failure, Op, Principal, Request};
 
 use super::casts::{Cast, Lanes};
 use super::connection::{End, Shared, done, failed, next_item, object};
-use super::maps;
 use super::translate::{self, group_name};
+use super::{backup, maps, upgrade};
 
 /// Requests of one session that may be in work; more wait to be read.
 const REQUESTS_MAX: usize = 256;
@@ -59,9 +59,11 @@ pub(super) async fn serve<R: AsyncRead + Unpin>(
                 let Ok(place) = Arc::clone(&places).acquire_owned().await else { return End::Broken(None) };
                 let shared = Arc::clone(shared);
                 tokio::spawn(async move {
-                    let ran = match maps::is_one(&op) {
-                        true => of_a_map(&shared, op, item.body).await,
-                        false => run(&shared, op, item.body).await.map(|result| (result, Bytes::new())),
+                    let ran = match op {
+                        op if maps::is_one(&op) => of_a_map(&shared, op, item.body).await,
+                        op if backup::is_one(&op) => backup::run(&shared, op, item.body).await,
+                        op if upgrade::is_one(&op) => upgrade::run(&shared, op).await,
+                        op => run(&shared, op, item.body).await.map(|result| (result, Bytes::new())),
                     };
                     let (answer, body) = match ran {
                         Ok((result, body)) => (done(id, result, body.len()), body),
@@ -170,7 +172,12 @@ async fn run(shared: &Shared, op: Op, body: Bytes) -> Result<Map<String, Value>,
         | Op::Delete { .. }
         | Op::Get { .. }
         | Op::List { .. }
-        | Op::Changes { .. } => Err(translate::bad("handled with the other requests of maps")),
+        | Op::Changes { .. }
+        | Op::Backup
+        | Op::BackupNext
+        | Op::RestorePart { .. }
+        | Op::Levels
+        | Op::RaiseLevel { .. } => Err(translate::bad("handled with the others of its kind")),
         Op::Cast { .. } | Op::Alive { .. } | Op::Credit { .. } | Op::Bye => {
             Err(translate::bad("handled where requests are read"))
         }

@@ -9,7 +9,7 @@
 use std::ops::Bound;
 
 use bytes::Bytes;
-use durable::{Application as _, Locator};
+use durable::{Application as _, Locator, NotRestored};
 use minicbor::{Decode, Encode};
 
 use super::Map;
@@ -142,27 +142,23 @@ impl Iterator for PairParts {
 /// Takes in one part, in its order and once.
 pub(super) fn restore(map: &mut Map, at: &Locator, part: &[u8]) -> Result<(), Bad> {
     match (at.domain, &map.stage) {
-        (HEAD, Stage::New) if at.key.is_empty() => {
-            let head: Head = wire::codec::decode(part).map_err(|_| Bad)?;
-            if head.format != FORMAT {
-                return Err(Bad);
-            }
+        (HEAD, Stage::New) => {
+            let head = read_head(at, part)?;
             (map.revision, map.clock, map.quota) = (head.revision, head.clock, head.quota);
             map.history.begin_at(head.revision);
             map.stage = Stage::Pairs(None);
             Ok(())
         }
         (PAIRS, Stage::Pairs(last)) => {
-            let last = last.clone();
-            let last = take_pairs(map, at, part, last)?;
-            map.stage = Stage::Pairs(Some(last));
+            let pairs = read_pairs(at, part, last.as_deref(), map.revision)?;
+            let last = pairs.last().map(|pair| Bytes::copy_from_slice(pair.key()));
+            pairs.into_iter().for_each(|pair| map.insert(pair));
+            map.stage = Stage::Pairs(last);
             Ok(())
         }
-        (END, Stage::Pairs(_)) if at.key.is_empty() => {
-            let end: End = wire::codec::decode(part).map_err(|_| Bad)?;
-            if end.pairs != map.tree.len() as u64 || end.digest != map.digest() {
-                return Err(Bad);
-            }
+        (END, Stage::Pairs(_)) => {
+            let end = read_end(at, part)?;
+            check(end.pairs == map.tree.len() as u64 && end.digest == map.digest())?;
             map.stage = Stage::Whole;
             Ok(())
         }
@@ -170,31 +166,136 @@ pub(super) fn restore(map: &mut Map, at: &Locator, part: &[u8]) -> Result<(), Ba
     }
 }
 
-/// Takes in pairs behind a key, and says which is the last now.
-fn take_pairs(map: &mut Map, at: &Locator, part: &[u8], last: Option<Bytes>) -> Result<Bytes, Bad> {
-    if part.is_empty() || part.len() > PART_BYTES_MAX {
-        return Err(Bad);
-    }
+fn read_head(at: &Locator, part: &[u8]) -> Result<Head, Bad> {
+    let head: Head = wire::codec::decode(part).map_err(|_| Bad)?;
+    check(at.key.is_empty() && head.format == FORMAT)?;
+    Ok(head)
+}
+
+fn read_end(at: &Locator, part: &[u8]) -> Result<End, Bad> {
+    check(at.key.is_empty())?;
+    wire::codec::decode(part).map_err(|_| Bad)
+}
+
+/// The pairs of a part, behind the last key of the part before it.
+fn read_pairs(at: &Locator, part: &[u8], last: Option<&[u8]>, revision: u64) -> Result<Vec<Pair>, Bad> {
+    let pairs = pairs_of(part, revision)?;
+    let first = pairs.first().ok_or(Bad)?.key();
+    check(at.key == last.map_or(&[][..], |_| first))?;
+    check(last.is_none_or(|last| last < first))?;
+    Ok(pairs)
+}
+
+/// The pairs of a part, at least one, with rising keys; none is of a revision above this one.
+fn pairs_of(part: &[u8], revision: u64) -> Result<Vec<Pair>, Bad> {
+    check(!part.is_empty() && part.len() <= PART_BYTES_MAX)?;
     let mut decoder = minicbor::Decoder::new(part);
-    let (mut before, mut count) = (last, 0);
+    let mut pairs: Vec<Pair> = Vec::new();
     while decoder.position() < part.len() {
         let item: Item = decoder.decode().map_err(|_| Bad)?;
-        if count == 0 {
-            let expected: &[u8] = if before.is_none() { &[] } else { item.key };
-            check(at.key == expected)?;
-        }
         check((1..=KEY_BYTES_MAX).contains(&item.key.len()) && item.value.len() <= VALUE_BYTES_MAX)?;
-        check(before.is_none_or(|before| &before[..] < item.key))?;
-        check(item.versions > 0 && item.created <= item.modified && item.modified <= map.revision)?;
+        check(pairs.last().is_none_or(|before| before.key() < item.key))?;
+        check(item.versions > 0 && item.created <= item.modified && item.modified <= revision)?;
         check(item.expires != Some(u64::MAX))?;
         let lineage = Lineage { created: item.created, modified: item.modified, versions: item.versions };
-        map.insert(Pair::new(item.key, item.value, lineage, item.expires));
-        before = Some(Bytes::copy_from_slice(item.key));
-        count += 1;
+        pairs.push(Pair::new(item.key, item.value, lineage, item.expires));
     }
-    before.ok_or(Bad)
+    Ok(pairs)
 }
 
 fn check(holds: bool) -> Result<(), Bad> {
     if holds { Ok(()) } else { Err(Bad) }
+}
+
+/// What a part of a snapshot says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Piece {
+    /// The first part.
+    Head {
+        /// The position of the last request that was applied.
+        revision: u64,
+        /// The time of the state, in milliseconds since 1970.
+        clock: u64,
+        /// What the pairs may count together, in bytes.
+        quota: u64,
+    },
+    /// Pairs, with rising keys also from part to part.
+    Pairs(Vec<Pair>),
+    /// The last part: all that came before is what the map wrote.
+    End,
+}
+
+/// Reads the parts of a snapshot one after another and keeps none of them. It checks what a map checks that is restored
+/// from them, the digest too.
+#[derive(Clone, Debug, Default)]
+pub struct Reader {
+    stage: Reading,
+    revision: u64,
+    clock: u64,
+    quota: u64,
+    pairs: u64,
+    bytes: u64,
+    sum: u64,
+}
+
+#[derive(Clone, Debug, Default)]
+enum Reading {
+    #[default]
+    New,
+    Pairs(Option<Bytes>),
+    Whole,
+}
+
+impl Reader {
+    /// Reads the next part.
+    ///
+    /// # Errors
+    ///
+    /// It is none of a map's, or not the one that comes next. The reader is of no use any more.
+    pub fn take(&mut self, at: &Locator, part: &[u8]) -> Result<Piece, NotRestored> {
+        self.read(at, part).map_err(|Bad| NotRestored { domain: at.domain })
+    }
+
+    /// Whether the last part was read.
+    pub fn is_whole(&self) -> bool {
+        matches!(self.stage, Reading::Whole)
+    }
+
+    fn read(&mut self, at: &Locator, part: &[u8]) -> Result<Piece, Bad> {
+        match (at.domain, &self.stage) {
+            (HEAD, Reading::New) => {
+                let Head { revision, clock, quota, .. } = read_head(at, part)?;
+                (self.revision, self.clock, self.quota) = (revision, clock, quota);
+                self.stage = Reading::Pairs(None);
+                Ok(Piece::Head { revision, clock, quota })
+            }
+            (PAIRS, Reading::Pairs(last)) => {
+                let pairs = read_pairs(at, part, last.as_deref(), self.revision)?;
+                self.stage = Reading::Pairs(pairs.last().map(|pair| Bytes::copy_from_slice(pair.key())));
+                for pair in &pairs {
+                    self.pairs += 1;
+                    self.bytes += pair.bytes();
+                    self.sum = self.sum.wrapping_add(pair.hash());
+                }
+                Ok(Piece::Pairs(pairs))
+            }
+            (END, Reading::Pairs(_)) => {
+                let end = read_end(at, part)?;
+                let numbers = [self.revision, self.clock, self.quota, self.pairs, self.bytes, self.sum];
+                check(end.pairs == self.pairs && end.digest == super::digest_of(numbers))?;
+                self.stage = Reading::Whole;
+                Ok(Piece::End)
+            }
+            _ => Err(Bad),
+        }
+    }
+
+    /// The pairs of one part, for who was sent it alone.
+    ///
+    /// # Errors
+    ///
+    /// These bytes are no such part.
+    pub fn pairs_of(part: &[u8]) -> Result<Vec<Pair>, NotRestored> {
+        pairs_of(part, u64::MAX).map_err(|Bad| NotRestored { domain: PAIRS })
+    }
 }

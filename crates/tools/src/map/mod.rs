@@ -3,6 +3,7 @@
 
 mod answer;
 mod checkpoint;
+mod difference;
 mod due;
 mod history;
 pub mod limits;
@@ -19,6 +20,8 @@ use durable::{Application, Applying, Locator, NotRestored, Parts};
 use siphasher::sip::SipHasher13;
 
 pub use answer::{Answer, Found};
+pub use checkpoint::{Piece, Reader};
+pub use difference::Difference;
 pub use history::{Change, Changes, Compacted, HistoryLimits, What};
 pub use pair::Pair;
 pub use request::{Batch, Condition, Delete, Fault, Operation, Put, Quota, Request};
@@ -255,11 +258,14 @@ impl Application for Map {
     }
 
     fn digest(&self) -> u64 {
-        let mut hasher = SipHasher13::new();
         let pairs = self.tree.len() as u64;
-        for number in [self.revision, self.clock, self.quota, pairs, self.bytes, self.sum] {
-            hasher.write_u64(number);
-        }
-        hasher.finish()
+        digest_of([self.revision, self.clock, self.quota, pairs, self.bytes, self.sum])
     }
+}
+
+/// The digest of a map with this revision, clock, quota, number of pairs, bytes, and sum of the pairs' hashes.
+fn digest_of(numbers: [u64; 6]) -> u64 {
+    let mut hasher = SipHasher13::new();
+    numbers.into_iter().for_each(|number| hasher.write_u64(number));
+    hasher.finish()
 }

@@ -257,6 +257,43 @@ pub enum Op {
         #[serde(default)]
         prefix: String,
     },
+    /// Take all durable groups as they are now, to be fetched with [`Op::BackupNext`].
+    Backup,
+    /// The next piece of the backup that this session has begun: the answer's body; none behind the last.
+    BackupNext,
+    /// Compare a range of a durable map's keys with what a backup has there, and make it so. The body is two keys, if
+    /// they are given, and the part of the backup, a list of pairs that may be empty.
+    RestorePart {
+        /// The map's name.
+        map: String,
+        /// Bytes of the key behind which the range begins; 0: it begins with the first.
+        #[serde(default, skip_serializing_if = "is_zero")]
+        after_len: usize,
+        /// Bytes of the key up to which it goes; 0: to the last.
+        #[serde(default, skip_serializing_if = "is_zero")]
+        upto_len: usize,
+        /// The time of the backup, in milliseconds since 1970: pairs with an end get the time that they had left then.
+        clock_ms: u64,
+        /// What the pairs may count together from now on.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        quota: Option<u64>,
+        /// Say how it differs, and change nothing.
+        #[serde(default, skip_serializing_if = "is_false")]
+        compare: bool,
+        /// Also where the map has something else: that is lost.
+        #[serde(default, skip_serializing_if = "is_false")]
+        overwrite: bool,
+    },
+    /// Which feature level is in force, and which the sites' programs have.
+    Levels,
+    /// Put a feature level in force, if all sites have it.
+    RaiseLevel {
+        /// Which.
+        to: u32,
+        /// Pass over sites that are not there.
+        #[serde(default, skip_serializing_if = "is_false")]
+        force: bool,
+    },
     /// The site leaves in order and stops.
     Stop,
     /// The session ends in order: its memberships are left, not failed.
