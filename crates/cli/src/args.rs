@@ -1,8 +1,12 @@
 //! Every flag, defined once: the parser, the man pages and the completions come from here.
 
+mod site;
+
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+
+pub use site::{Site, SiteAdd, SiteChange, SiteRemove, SiteReplace};
 
 use crate::commands::certificates::SITE_DAYS;
 
@@ -136,41 +140,6 @@ pub struct Init {
     /// The sites, in order of seniority: NAME=HOST:PORT
     #[arg(required = true, value_name = "NAME=HOST:PORT")]
     pub founders: Vec<String>,
-}
-
-#[derive(Debug, Args)]
-#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
-pub struct Site {
-    #[command(subcommand)]
-    pub change: Option<SiteChange>,
-    /// Its configuration, as `unanimous init` or `unanimous site add` wrote it
-    #[arg(long, value_name = "FILE", required = true)]
-    pub config: Option<PathBuf>,
-    /// Stop when standard input ends (set by `up`, whose death must stop its sites)
-    #[arg(long, hide = true)]
-    pub with_stdin: bool,
-}
-
-#[derive(Debug, Subcommand)]
-pub enum SiteChange {
-    /// Write configuration and certificate for a new site of a cluster that may be running; nothing else changes
-    Add(SiteAdd),
-}
-
-#[derive(Debug, Args)]
-#[command(after_help = "Example:
-  unanimous site add d=10.0.0.4:7000 --dir cluster
-  unanimous site --config d/site.toml               on its machine, where cluster/d was copied to
-
---dir names the folder that `init` wrote, with the cluster's authority in it. The site gets its number from its peers
-when it first starts, which takes more than half of the founders, and keeps it for good.")]
-pub struct SiteAdd {
-    /// The site: NAME=HOST:PORT, where the others reach it
-    #[arg(value_name = "NAME=HOST:PORT")]
-    pub site: String,
-    /// Give it an mserver, so that it takes part in deciding who is in; without, it attaches to a site that has one
-    #[arg(long)]
-    pub mserver: bool,
 }
 
 #[derive(Clone, Debug, Subcommand)]

@@ -13,6 +13,6 @@ mod session;
 
 pub use address::{Address, AddressError, Tls};
 pub use events::{CONTROL_EVENTS_MAX, Event, Events, Probe, Probes};
-pub use maps::{Change, Page, Pair, WriteOptions};
+pub use maps::{Change, Page, Pair, Placed, WriteOptions};
 pub use session::{Error, JoinOptions, Replied, Session, connect};
 pub use wire::session as protocol;

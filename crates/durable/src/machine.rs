@@ -29,7 +29,7 @@ use crate::settings::Settings;
 use crate::storage::{AfterWrite, CheckpointHead, StoreOp, Token};
 use crate::window::Window;
 
-pub use status::{Absent, Progress, Status};
+pub use status::{Absent, Here, Progress, Status};
 
 /// One durable group at one store: its log, what it knows of the other stores, what waits.
 ///

@@ -18,7 +18,7 @@ use tools::map::{Changes, Compacted, Map};
 use wire::session::ErrorCode;
 use wire::{GroupName, MemberId, ProcessId, ViewId};
 
-use crate::hosting::{Ask, GroupStatus, HostError, Write};
+use crate::hosting::{Ask, GroupStatus, HostError, Placed, Wish, Write};
 
 /// Commands that may wait for the loop; more wait in `send`.
 const COMMANDS_MAX: usize = 1_024;
@@ -415,6 +415,12 @@ impl Handle {
         prefix: Bytes,
     ) -> Result<Result<Changes, Compacted>, HostError> {
         self.host(|told| Ask::Changes { group, since, prefix, told }).await
+    }
+
+    /// Takes the next step in every durable group towards the stores that it is wished to have, and says how far each is.
+    /// Ask again, here or at another site, until all say that it is done; what was begun goes on by itself meanwhile.
+    pub async fn place_stores(&self, wish: Wish) -> Result<Vec<Placed>, HostError> {
+        self.host(|told| Ask::Place { wish, told }).await
     }
 
     /// How the durable groups of this site are.

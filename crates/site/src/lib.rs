@@ -26,6 +26,6 @@ pub mod session;
 
 pub use config::{ConfigError, SiteConfig};
 pub use handle::{Events, Handle, Probe, Probes, ProcessEvent, RequestError};
-pub use hosting::{GroupStatus, HostError, Write};
+pub use hosting::{GroupStatus, HostError, Placed, Step, Wish, Write};
 pub use run::{RunningSite, StartError, Stopped, start};
 pub use running::Running;

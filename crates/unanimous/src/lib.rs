@@ -75,7 +75,7 @@ pub mod message {
 /// The session protocol, for programs that want to speak it themselves (`docs/sessions.md`).
 pub mod session {
     pub use client::{
-        Address, AddressError, Change, Error, Event, Events, JoinOptions, Page, Pair, Replied, Session, Tls,
-        WriteOptions, connect, protocol,
+        Address, AddressError, Change, Error, Event, Events, JoinOptions, Page, Pair, Placed, Replied,
+        Session, Tls, WriteOptions, connect, protocol,
     };
 }

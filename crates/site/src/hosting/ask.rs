@@ -5,8 +5,10 @@ use durable::{ClientId, Mode, ProposeError, Request, Status, Why};
 use tokio::sync::oneshot;
 use tools::catalog;
 use tools::map::{Changes, Compacted, Map};
-use wire::GroupName;
 use wire::session::ErrorCode;
+use wire::{GroupName, SiteId};
+
+use super::placing::{Step, Wish};
 
 /// Why a durable group did not do what it was asked.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -81,6 +83,8 @@ pub(crate) enum Ask {
     Read { group: GroupName, local: bool, look: Look },
     /// What has changed since, as soon as there is something.
     Changes { group: GroupName, since: u64, prefix: Bytes, told: Told<Result<Changes, Compacted>> },
+    /// Let the stores that count be where they should: the next step in every group.
+    Place { wish: Wish, told: Told<Vec<Placed>> },
     /// How the groups are.
     Status { told: oneshot::Sender<Vec<GroupStatus>> },
 }
@@ -92,9 +96,21 @@ impl std::fmt::Debug for Ask {
             Ask::Write { .. } => "Write",
             Ask::Read { .. } => "Read",
             Ask::Changes { .. } => "Changes",
+            Ask::Place { .. } => "Place",
             Ask::Status { .. } => "Status",
         })
     }
+}
+
+/// How far a durable group is on its way to the stores that it was wished to have.
+#[derive(Clone, Debug)]
+pub struct Placed {
+    /// Its name.
+    pub group: GroupName,
+    /// What it needs, or what was just begun.
+    pub step: Step,
+    /// The sites of the stores that count now, as far as this site knows.
+    pub sites: Vec<SiteId>,
 }
 
 /// How a durable group is at this site.
@@ -111,14 +127,14 @@ pub struct GroupStatus {
 }
 
 impl Ask {
-    /// The map that it is about; none if it is about all.
+    /// The map that it is about; none if it is about all groups.
     pub(super) fn group(&self) -> Option<&GroupName> {
         match self {
             Ask::Create { group, .. }
             | Ask::Write { group, .. }
             | Ask::Read { group, .. }
             | Ask::Changes { group, .. } => Some(group),
-            Ask::Status { .. } => None,
+            Ask::Place { .. } | Ask::Status { .. } => None,
         }
     }
 
@@ -128,6 +144,7 @@ impl Ask {
             Ask::Write { told, .. } => drop(told.send(Err(error))),
             Ask::Read { look, .. } => look(Err(error)),
             Ask::Changes { told, .. } => drop(told.send(Err(error))),
+            Ask::Place { told, .. } => drop(told.send(Err(error))),
             Ask::Status { told } => drop(told.send(Vec::new())),
         }
     }

@@ -11,6 +11,8 @@
 
 mod ask;
 mod disk;
+mod place;
+mod placing;
 mod requests;
 mod served;
 
@@ -33,9 +35,10 @@ use tools::map::{self, Changes, Compacted, Map};
 use wire::{GroupName, MemberId, ProcessId, Time};
 
 pub(crate) use ask::Ask;
-pub use ask::{GroupStatus, HostError, Write};
+pub use ask::{GroupStatus, HostError, Placed, Write};
 use ask::{Look, Told};
 use disk::{Disk, Job, Place, Said};
+pub use placing::{Step, Wish};
 use served::Served;
 
 /// How long a request waits for its group to become active, or to be opened.
@@ -60,6 +63,8 @@ struct Hosted {
     waiting: VecDeque<(Time, Ask)>,
     watchers: Vec<Watcher>,
     changed: bool,
+    /// What was committed when the stores were last asked to move, and when that was.
+    noted: Option<(Time, u64)>,
 }
 
 enum Stage {
@@ -193,6 +198,7 @@ impl Hosting {
             waiting: VecDeque::new(),
             watchers: Vec::new(),
             changed: false,
+            noted: None,
         };
         self.groups.insert(group, hosted);
     }
@@ -353,6 +359,10 @@ impl Hosting {
                 }
                 Served::Catalog(_) => {
                     if let Some((until, ask)) = self.checking.remove(&id) {
+                        if let Ask::Place { wish, told } = ask {
+                            let _ = told.send(Ok(self.place(node, now, wish)));
+                            return Ok(());
+                        }
                         match ask.group().filter(|group| !self.groups.contains_key(*group)).cloned() {
                             Some(missing) => ask.refuse(HostError::NoSuchGroup(missing)),
                             None => self.try_now(node, now, until, ask),
@@ -364,7 +374,11 @@ impl Hosting {
                 disk.ask(Job::Take { head, window, state: served.snapshot() });
             }
             Event::Restore(_) => disk.ask(Job::Restore(served.renewed())),
-            Event::Changed(_) => {}
+            Event::Changed(Ok(number)) => {
+                tracing::info!(group = %name, position = number.position, "its stores have changed");
+            }
+            // Whoever asks for it looks again, and asks again.
+            Event::Changed(Err(why)) => tracing::debug!(group = %name, %why, "its stores have not changed"),
             Event::Surpassed { .. } => return Err(Failed::Surpassed),
             Event::Fatal(Fatal::WriteFailed) => {
                 return Err(Failed::Disk(format!("a write to the store of {name} failed")));

@@ -8,12 +8,14 @@ use serde_json::{Map, Value, json};
 use stack::{Change, ReplyKind};
 use tokio::io::AsyncRead;
 use tokio::sync::Semaphore;
+use wire::SiteId;
 use wire::session::{self, Decoder, Failure, Op, Principal, Request};
 
 use super::casts::{Cast, Lanes};
 use super::connection::{End, Shared, done, failed, next_item, object};
 use super::maps;
 use super::translate::{self, group_name};
+use crate::hosting::{Step, Wish};
 
 /// Requests of one session that may be in work; more wait to be read.
 const REQUESTS_MAX: usize = 256;
@@ -150,6 +152,7 @@ async fn run(shared: &Shared, op: Op, body: Bytes) -> Result<Map<String, Value>,
             handle.change(Change::Merge { from, into }).await.map_err(refused)?;
             Ok(Map::new())
         }
+        Op::PlaceStores { from, to } => place_stores(shared, from.as_deref(), to.as_deref()).await,
         Op::Stop => {
             shared.may(Principal::Administer)?;
             handle.stop().await.map_err(refused)?;
@@ -166,6 +169,36 @@ async fn run(shared: &Shared, op: Op, body: Bytes) -> Result<Map<String, Value>,
             Err(translate::bad("handled where requests are read"))
         }
     }
+}
+
+/// Takes the next step in every durable group towards the stores that it should have.
+async fn place_stores(
+    shared: &Shared,
+    from: Option<&str>,
+    to: Option<&str>,
+) -> Result<Map<String, Value>, Failure> {
+    shared.may(Principal::Administer)?;
+    let handle = &shared.site.handle;
+    let sites = handle.sites().await.map_err(|error| translate::refused(&error))?;
+    let site = |name: &str| {
+        let found = sites.iter().find(|site| site.name == name).map(|site| site.site);
+        found.ok_or_else(|| {
+            translate::bad(format!("no site is called {name}; `unanimous status` lists those that are known"))
+        })
+    };
+    let wish = Wish { from: from.map(site).transpose()?, to: to.map(site).transpose()? };
+    if wish == (Wish { from: None, to: None }) {
+        return Err(translate::bad("from, to: name at least one of them"));
+    }
+    let placed = handle.place_stores(wish).await;
+    let placed = placed.map_err(|error| translate::failure(error.code(), error.to_string()))?;
+    let name = |site: SiteId| {
+        let known = sites.iter().find(|known| known.site == site).map(|known| known.name.clone());
+        known.unwrap_or_else(|| site.to_string())
+    };
+    let done = placed.iter().all(|group| group.step == Step::Done);
+    let groups: Vec<_> = placed.into_iter().map(|placed| translate::placed(placed, name)).collect();
+    Ok(object(json!({"done": done, "groups": groups})))
 }
 
 async fn watch(shared: &Shared, group: &str, on: bool) -> Result<Map<String, Value>, Failure> {
