@@ -38,7 +38,11 @@ pub struct Change {
 pub struct Placed {
     /// All of them are there.
     pub done: bool,
-    /// Each of them; while the catalog of groups is under way, that alone.
+    /// How many there are: one, while the catalog of groups is under way itself.
+    pub total: usize,
+    /// How many of them are there.
+    pub there: usize,
+    /// Some of them, those that are not there yet first.
     pub groups: Vec<PlacedGroup>,
 }
 
@@ -64,7 +68,12 @@ impl Session {
     pub async fn place_stores(&self, from: Option<&str>, to: Option<&str>) -> Result<Placed, Error> {
         let op = Op::PlaceStores { from: from.map(str::to_owned), to: to.map(str::to_owned) };
         let (mut result, _) = self.request(op, Bytes::new()).await?;
-        Ok(Placed { done: field(&mut result, "done")?, groups: field(&mut result, "groups")? })
+        Ok(Placed {
+            done: field(&mut result, "done")?,
+            total: field(&mut result, "total")?,
+            there: field(&mut result, "there")?,
+            groups: field(&mut result, "groups")?,
+        })
     }
 
     /// Gives a key a value. Gives the revision, when enough disks have it.

@@ -17,7 +17,7 @@ use net::{Disk, Down, Input, Inputs, Links, SendError};
 use stack::{CallId, CastError, ChangeId, Channel, Connection, Event, Looked, Node, Ticket};
 use tokio::sync::mpsc;
 use wire::frame::{self, Kind};
-use wire::{GroupName, ProcessId, SiteId};
+use wire::{GroupName, Incarnation, ProcessId, SiteId, StoreId};
 
 use crate::clocks::Clocks;
 use crate::directory::{Directory, Learned};
@@ -47,6 +47,8 @@ pub enum Ended {
     Store(String),
     /// Peers have seen a later life of this store: it is an old copy.
     Surpassed,
+    /// The site had another store before, whose lives went up to this one; this store is new and has no past.
+    Outlived(Incarnation),
 }
 
 /// What a site stands on.
@@ -59,6 +61,8 @@ pub(crate) struct World {
     pub(crate) refusals: Arc<net::Metrics>,
     pub(crate) hosting: Hosting,
     pub(crate) clocks: Arc<Clocks>,
+    /// This site's store, and whether it was in a view in an earlier life.
+    pub(crate) store: (StoreId, bool),
 }
 
 pub(crate) struct Core {
@@ -89,6 +93,9 @@ pub(crate) struct Core {
     /// Who waits to be told of a group that an attached site has asked its mserver for.
     looking: BTreeMap<GroupName, Vec<Answer<Arc<GroupView>>>>,
     stopping: Option<tokio::time::Instant>,
+    store: StoreId,
+    /// The store was in a view, or may have been: it has given votes.
+    has_past: bool,
     ended: Option<Ended>,
 }
 
@@ -100,7 +107,7 @@ impl Core {
         metrics: Arc<Metrics>,
         slow_member_after: Duration,
     ) -> Core {
-        let World { clock, links, disk, inputs, directory, refusals, hosting, clocks } = world;
+        let World { clock, links, disk, inputs, directory, refusals, hosting, clocks, store } = world;
         Core {
             node,
             clock,
@@ -124,6 +131,8 @@ impl Core {
             changes: BTreeMap::new(),
             looking: BTreeMap::new(),
             stopping: None,
+            store: store.0,
+            has_past: store.1,
             ended: None,
         }
     }
@@ -508,6 +517,7 @@ impl Core {
     fn event(&mut self, event: Event) {
         match event {
             Event::Admitted { view, primary, position, members } => {
+                self.has_past = true;
                 self.metrics.view_changes.inc();
                 self.metrics.core_members.set(members.len() as i64);
                 self.metrics.primary.set(i64::from(primary));
@@ -590,9 +600,14 @@ impl Core {
             }
             Event::Reconnect(site) => self.links.reconnect(site),
             Event::Disconnect(life) => self.links.disconnect(life.site, life.incarnation),
-            Event::Surpassed(incarnation) => {
+            // A store without a past has forgotten nothing: that life was an earlier store's of this site.
+            Event::Surpassed(newest) if newest.store != self.store && !self.has_past => {
+                tracing::info!(later = newest.incarnation.0, "this site had another store before");
+                self.ended = Some(Ended::Outlived(newest.incarnation));
+            }
+            Event::Surpassed(newest) => {
                 tracing::error!(
-                    later = incarnation.0,
+                    later = newest.incarnation.0,
                     "peers have seen a later life of this store: it is an old copy"
                 );
                 self.ended = Some(Ended::Surpassed);

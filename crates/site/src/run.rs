@@ -7,7 +7,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use membership::kernel::Record;
 use membership::step::Peer;
+use membership::tables::GroupTables;
+use net::disk::Held;
 use net::{Disk, Expect, Links, Lobby, Shown, Trust};
 use stack::Node;
 use tokio::net::TcpListener;
@@ -15,7 +18,7 @@ use tokio::runtime;
 use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 use wire::version::Hello;
-use wire::{Bugs, ClusterEpoch, SiteId};
+use wire::{Bugs, ClusterEpoch, SiteId, StoreId};
 
 use crate::absences::Absences;
 use crate::acquire;
@@ -101,6 +104,9 @@ pub enum StartError {
 pub enum Stopped {
     /// In order.
     InOrder,
+    /// It found that this site had another store before, whose lives were above its own. Its data directory says so now;
+    /// started again at once, it joins.
+    StartAgain,
     /// It had to; the line says why and what to do.
     Failed(String),
 }
@@ -154,6 +160,8 @@ pub async fn start(config: SiteConfig) -> Result<RunningSite, StartError> {
         greeting.set_addresses(addresses.clone(), config.site.mserver);
     }
     let clock = net::Clock::start();
+    let has_past = opened.record.as_deref().is_some_and(|record| has_voted(record, me.store));
+    let store = (me.store, has_past);
     let record = opened.record.map(Bytes::from);
     let node = Node::start(
         node_config(&config, me, (epoch, founders), (addresses, &directory.learned())),
@@ -200,7 +208,8 @@ pub async fn start(config: SiteConfig) -> Result<RunningSite, StartError> {
     }
     let slow_member_after = Duration::from_secs(config.limits.slow_member_s);
     let hosting = Hosting::new(me, config.site.data.join("durable"), net::random());
-    let world = World { clock, links, disk, inputs, directory, refusals: net_metrics, clocks, hosting };
+    let world =
+        World { clock, links, disk, inputs, directory, refusals: net_metrics, clocks, hosting, store };
     let core = Core::new(node, world, (&handle, commands), metrics, slow_member_after);
     let core = tokio::spawn(core.run());
     let data = config.site.data.clone();
@@ -249,6 +258,10 @@ impl RunningSite {
             Ok(Ended::Store(why)) => {
                 Stopped::Failed(format!("{why}; start the site again: it recovers from its disk"))
             }
+            Ok(Ended::Outlived(life)) => match Held::open(&self.data).and_then(|held| held.outlive(life)) {
+                Ok(()) => Stopped::StartAgain,
+                Err(error) => Stopped::Failed(error.to_string()),
+            },
             Ok(Ended::Surpassed) => Stopped::Failed(format!(
                 "{} is an old copy of this site's data: move it away and start again; the site joins anew",
                 self.data.display()
@@ -286,6 +299,12 @@ fn node_config(
         bugs: Bugs::NONE,
         trace: false,
     }
+}
+
+/// Whether a store was in a view of the line, by the record in it. One that can't be read here is another's to refuse.
+fn has_voted(record: &[u8], store: StoreId) -> bool {
+    let record = minicbor::decode::<Record<GroupTables>>(record);
+    record.map_or(true, |record| record.line.step.members.iter().any(|member| member.peer.store == store))
 }
 
 /// Where others reach this site.

@@ -68,7 +68,7 @@ pub async fn remove(find: &Find, args: &SiteRemove, json: bool) -> Result<(), Fa
 }
 
 /// Asks for step after step until every group is as wished.
-async fn place(find: &Find, wish: &Wish<'_>) -> Result<Vec<PlacedGroup>, Failure> {
+async fn place(find: &Find, wish: &Wish<'_>) -> Result<Placed, Failure> {
     let mut line = Line::default();
     let mut moved = Moved::now();
     let mut session: Option<Session> = None;
@@ -81,25 +81,19 @@ async fn place(find: &Find, wish: &Wish<'_>) -> Result<Vec<PlacedGroup>, Failure
             }
         };
         match asked {
-            Ok(Placed { done: true, groups }) => {
+            Ok(placed) if placed.done => {
                 line.end();
-                return Ok(groups);
+                return Ok(placed);
             }
-            Ok(Placed { done: false, groups }) => {
-                line.show(&groups);
-                let open = |group: &&PlacedGroup| group.state != PlacedState::Done;
-                let mut refused =
-                    groups.iter().filter(open).filter(|group| group.state == PlacedState::Refused);
-                if let Some(group) = refused
-                    .next()
-                    .filter(|_| groups.iter().filter(open).all(|group| group.state == PlacedState::Refused))
-                {
+            Ok(placed) => {
+                line.show(&placed);
+                if let Some(why) = refused(&placed.groups) {
                     line.end();
-                    return Err(Failure::refused(reason(group)));
+                    return Err(Failure::refused(why));
                 }
-                if moved.not_for(wish.patience, &groups) {
+                if moved.not_for(wish.patience, &placed.groups) {
                     line.end();
-                    let why = groups.iter().find(open).map(reason).unwrap_or_default();
+                    let why = placed.groups.first().map(reason).unwrap_or_default();
                     return Err(Failure::refused(format!(
                         "{why}; gave up after {} s; what was done stays, and asking again goes on",
                         wish.patience.as_secs()
@@ -120,6 +114,13 @@ async fn place(find: &Find, wish: &Wish<'_>) -> Result<Vec<PlacedGroup>, Failure
         }
         tokio::time::sleep(AGAIN_AFTER).await;
     }
+}
+
+/// Why nothing will move any more, if no group can.
+fn refused(groups: &[PlacedGroup]) -> Option<String> {
+    let mut open = groups.iter().filter(|group| group.state != PlacedState::Done).peekable();
+    let why = open.peek().map(|group| reason(group));
+    why.filter(|_| open.all(|group| group.state == PlacedState::Refused))
 }
 
 /// When something was last seen to move.
@@ -151,16 +152,15 @@ struct Line {
 }
 
 impl Line {
-    fn show(&mut self, groups: &[PlacedGroup]) {
-        let states: Vec<PlacedState> = groups.iter().map(|group| group.state).collect();
+    fn show(&mut self, placed: &Placed) {
+        let states: Vec<PlacedState> = placed.groups.iter().map(|group| group.state).collect();
         let terminal = std::io::stderr().is_terminal();
         if !terminal && states == self.states {
             return;
         }
         self.states = states;
-        let done = groups.iter().filter(|group| group.state == PlacedState::Done).count();
-        let next = groups.iter().find(|group| group.state != PlacedState::Done);
-        let text = format!("{done} of {} groups; {}", groups.len(), next.map(reason).unwrap_or_default());
+        let next = placed.groups.first().map(reason).unwrap_or_default();
+        let text = format!("{} of {} groups; {next}", placed.there, placed.total);
         let mut out = std::io::stderr().lock();
         // Who can't be shown how it goes may still be told how it ended.
         let _ = match terminal {
@@ -191,12 +191,12 @@ fn reason(group: &PlacedGroup) -> String {
     }
 }
 
-fn told(groups: &[PlacedGroup], json: bool, lines: &[String]) -> Result<(), Failure> {
+fn told(placed: &Placed, json: bool, lines: &[String]) -> Result<(), Failure> {
     if json {
-        return say_json(&json!({"done": true, "groups": groups}));
+        return say_json(&json!({"done": true, "total": placed.total, "groups": placed.groups}));
     }
     lines.iter().try_for_each(|line| say(line))?;
-    for group in groups {
+    for group in &placed.groups {
         let stores = group.stores.len();
         // As long as W is a majority.
         let spare = (stores - 1) / 2;
@@ -207,5 +207,8 @@ fn told(groups: &[PlacedGroup], json: bool, lines: &[String]) -> Result<(), Fail
         };
         say(&format!("  {}: {} ({may})", group.group, group.stores.join(", ")))?;
     }
-    Ok(())
+    match placed.total - placed.groups.len() {
+        0 => Ok(()),
+        more => say(&format!("  and {more} more")),
+    }
 }

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use ring::digest::{SHA256, SHA256_OUTPUT_LEN, digest};
 use wire::{ClusterEpoch, Incarnation, SiteId, StoreId};
 
-use super::{DiskError, Replaced, io_error, lock, parse_identity};
+use super::{DiskError, Replaced, identity_bytes, io_error, lock, parse_identity};
 
 /// What a recovery by force has decided for a site.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,6 +33,7 @@ pub struct Held {
     dir: PathBuf,
     stored: Option<Vec<u8>>,
     recovery: Replaced,
+    identity: Replaced,
     _lock: File,
 }
 
@@ -42,7 +43,7 @@ impl Held {
     pub fn open(dir: &Path) -> Result<Held, DiskError> {
         fs::create_dir_all(dir).map_err(|error| io_error(dir, error))?;
         let lock = lock(dir)?;
-        let (_, identity, _) = Replaced::open(dir, "identity")?;
+        let (file, identity, _) = Replaced::open(dir, "identity")?;
         let (_, stored, _) = Replaced::open(dir, "record")?;
         let (recovery, bytes, _) = open(dir)?;
         let identity = match identity {
@@ -60,6 +61,7 @@ impl Held {
             dir: dir.to_owned(),
             stored,
             recovery,
+            identity: file,
             _lock: lock,
         })
     }
@@ -71,6 +73,14 @@ impl Held {
         bytes.extend_from_slice(void.as_ref().map_or(&[0; SHA256_OUTPUT_LEN], |sum| sum.as_ref()));
         recovered.founders.iter().for_each(|site| bytes.extend_from_slice(&site.0.to_le_bytes()));
         self.recovery.replace(&bytes)
+    }
+
+    /// The site's next life is above this one, which an earlier store of the site has had. Durable when it returns.
+    pub fn outlive(mut self, life: Incarnation) -> Result<(), DiskError> {
+        match self.store {
+            Some(store) if self.incarnation < life => self.identity.replace(&identity_bytes(store, life)),
+            Some(_) | None => Ok(()),
+        }
     }
 
     /// Which directory it is.
@@ -140,6 +150,18 @@ mod tests {
         assert_eq!((second.store, second.incarnation), (first.store, Incarnation(2)));
         let third = run(dir.path(), None);
         assert_eq!((third.record.as_deref(), third.recovered), (Some(&b"the new line"[..]), Some(recovered)));
+    }
+
+    #[test]
+    fn a_new_store_outlives_an_earlier_one_and_keeps_its_name() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let first = run(dir.path(), Some(b"promises"));
+        let outlive = |life| Held::open(dir.path()).expect("nobody uses it").outlive(Incarnation(life));
+        outlive(7).expect("durable");
+        outlive(3).expect("nothing to do");
+        let second = run(dir.path(), None);
+        assert_eq!((second.store, second.incarnation), (first.store, Incarnation(8)));
+        assert_eq!(second.record.as_deref(), Some(&b"promises"[..]));
     }
 
     #[test]

@@ -19,6 +19,8 @@ use crate::hosting::{Step, Wish};
 
 /// Requests of one session that may be in work; more wait to be read.
 const REQUESTS_MAX: usize = 256;
+/// Groups of which an answer says how they move.
+const PLACED_MAX: usize = 32;
 
 pub(super) async fn serve<R: AsyncRead + Unpin>(
     shared: &Arc<Shared>,
@@ -196,9 +198,13 @@ async fn place_stores(
         let known = sites.iter().find(|known| known.site == site).map(|known| known.name.clone());
         known.unwrap_or_else(|| site.to_string())
     };
-    let done = placed.iter().all(|group| group.step == Step::Done);
-    let groups: Vec<_> = placed.into_iter().map(|placed| translate::placed(placed, name)).collect();
-    Ok(object(json!({"done": done, "groups": groups})))
+    let total = placed.len();
+    // The header line has a bound: those that are not there yet come first.
+    let (there, open): (Vec<_>, Vec<_>) = placed.into_iter().partition(|group| group.step == Step::Done);
+    let (done, there_already) = (open.is_empty(), there.len());
+    let told = open.into_iter().chain(there).take(PLACED_MAX).map(|placed| translate::placed(placed, name));
+    let groups: Vec<_> = told.collect();
+    Ok(object(json!({"done": done, "total": total, "there": there_already, "groups": groups})))
 }
 
 async fn watch(shared: &Shared, group: &str, on: bool) -> Result<Map<String, Value>, Failure> {

@@ -221,6 +221,20 @@ pub(super) fn placed(placed: Placed, name: impl Fn(SiteId) -> String) -> PlacedG
         Step::Change(_) => (PlacedState::Changing, None, None),
         Step::CatchUp { at, of } => (PlacedState::CatchingUp, None, Some((at, of))),
         Step::Wait(why) => (PlacedState::Waiting, Some(why), None),
+        Step::Absent(site) => {
+            let of = name(site);
+            let why = format!("the store of {of} is not here: start the site, or see what its log says");
+            (PlacedState::Waiting, Some(why), None)
+        }
+        Step::TooFew { count, needed, missing } => {
+            let missing: Vec<String> = missing.into_iter().map(&name).collect();
+            let why = format!(
+                "{count} stores would count then and {needed} of them be needed, but those of {} are not here: start them \
+                 first, or replace them",
+                missing.join(", ")
+            );
+            (PlacedState::Refused, Some(why), None)
+        }
         Step::Refused(why) => (PlacedState::Refused, Some(why), None),
     };
     PlacedGroup {
