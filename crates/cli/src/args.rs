@@ -373,9 +373,10 @@ pub enum CertRole {
   unanimous recover --config a/site.toml --survivors a,c            says what would be lost
   unanimous recover --config a/site.toml --survivors a,c --force    on a's machine, and the same on c's
   unanimous recover --config b/site.toml --join 1.3f2a --force      should b come back after all
+  unanimous recover --config a/site.toml --survivors a,d --groups   the cluster goes on, its durable groups do not
 
 The site must be stopped. Name the same survivors on each of their machines; all of them must start before the
-cluster goes on. Whoever is not named is shut out for good, with what it alone knew."
+cluster, or the durable group, goes on. Whoever is not named is shut out for good, with what it alone knew."
 )]
 pub struct Recover {
     /// The stopped site's configuration
@@ -384,6 +385,9 @@ pub struct Recover {
     /// All sites that are left, by name or number, this one among them
     #[arg(long, value_delimiter = ',', value_name = "SITE,SITE", group = "what")]
     pub survivors: Vec<String>,
+    /// Only durable groups have lost too many of their stores: leave the cluster's own line alone
+    #[arg(long, requires = "survivors")]
+    pub groups: bool,
     /// Give up this site's data and join the cluster that was recovered to this epoch
     #[arg(long, value_name = "EPOCH", group = "what")]
     pub join: Option<String>,

@@ -119,6 +119,8 @@ fn five_become_three_and_three_become_five() {
     for (name, args) in [("d", &["--mserver"][..]), ("e", &[])] {
         let site = cluster.add(name, args);
         cluster.start(site);
+        // Numbers are given in the order in which they are asked for.
+        cluster.until(0, "it is in", |status| sites::up(status).contains(&name));
     }
     cluster.until_up(0, &["a", "b", "c", "d", "e"]);
     let why = cluster.run(0, &["site", "add", "d=10.0.0.4:7000", "--stores"]);

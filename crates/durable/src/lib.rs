@@ -26,7 +26,7 @@ pub use bugs::{Bug, Bugs};
 pub use configuration::{Change, ChangeError, Configuration};
 pub use entry::{Body, ClientId, Entry, Number, RecordError, Request};
 pub use event::{Answer, Event, Fatal, Mode, ProposeError, ReadId, Refused, Transmit, View, Why};
-pub use machine::{Absent, Durable, Here, Progress, Status};
+pub use machine::{Absent, Durable, Forcing, Here, Progress, Status};
 pub use message::{Life, MessageError};
 pub use meta::Remembered;
 pub use recovery::{Recovery, RecoveryError};

@@ -270,6 +270,7 @@ mod tests {
             floor: None,
             configuration: (Number::default(), crate::Configuration::default()),
             seen: Vec::new(),
+            forced: false,
         }
     }
 

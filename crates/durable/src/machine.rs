@@ -6,6 +6,7 @@ mod catchup;
 mod change;
 mod commit;
 mod disk;
+mod force;
 mod order;
 mod read;
 mod serve;
@@ -29,6 +30,7 @@ use crate::settings::Settings;
 use crate::storage::{AfterWrite, CheckpointHead, StoreOp, Token};
 use crate::window::Window;
 
+pub use force::Forcing;
 pub use status::{Absent, Here, Progress, Status};
 
 /// One durable group at one store: its log, what it knows of the other stores, what waits.

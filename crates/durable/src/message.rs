@@ -96,6 +96,10 @@ pub(crate) struct Statement {
     /// What it has seen of stores.
     #[n(9)]
     pub seen: Vec<(StoreId, Seen)>,
+    /// An operator has put that configuration in the place of the one in the log (D21).
+    #[n(10)]
+    #[cbor(default)]
+    pub forced: bool,
 }
 
 impl Statement {

@@ -28,6 +28,10 @@ pub(crate) struct Meta {
     /// What it has seen of stores (D16).
     #[n(4)]
     pub seen: Vec<(StoreId, Seen)>,
+    /// What stands in the place of the configuration of this entry, for as long as that is the newest: an operator has said
+    /// which stores are left (D21).
+    #[n(5)]
+    pub forced: Option<(Number, Configuration)>,
 }
 
 impl Meta {

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use rand_chacha::ChaCha8Rng;
 use rand_core::{Rng, SeedableRng};
-use wire::{SiteId, SiteIncarnation, Time, ViewId};
+use wire::{Incarnation, SiteId, SiteIncarnation, Time, ViewId};
 
 use crate::group::Outcome;
 use crate::kernel::{
@@ -73,9 +73,8 @@ pub enum Event<V> {
     Suspect(SiteIncarnation),
     /// This site has left the core-set.
     Left,
-    /// This life of the site was seen: take one above it, and if it is of this very store, which is an old copy then, a new
-    /// store; then join.
-    Surpassed(Peer),
+    /// The disk is an old copy: take a new store and a life above this one, then join.
+    Surpassed(Incarnation),
     /// The tables differ from the coordinator's; they are asked for in whole.
     Diverged(ViewId),
     /// For coverage.

@@ -17,7 +17,7 @@ use net::{Disk, Down, Input, Inputs, Links, SendError};
 use stack::{CallId, CastError, ChangeId, Channel, Connection, Event, Looked, Node, Ticket};
 use tokio::sync::mpsc;
 use wire::frame::{self, Kind};
-use wire::{GroupName, Incarnation, ProcessId, SiteId, StoreId};
+use wire::{GroupName, Incarnation, ProcessId, SiteId};
 
 use crate::clocks::Clocks;
 use crate::directory::{Directory, Learned};
@@ -47,7 +47,7 @@ pub enum Ended {
     Store(String),
     /// Peers have seen a later life of this store: it is an old copy.
     Surpassed,
-    /// The site had another store before, whose lives went up to this one; this store is new and has no past.
+    /// The site had another store before, whose lives went up to this one; this one was just made.
     Outlived(Incarnation),
 }
 
@@ -61,8 +61,8 @@ pub(crate) struct World {
     pub(crate) refusals: Arc<net::Metrics>,
     pub(crate) hosting: Hosting,
     pub(crate) clocks: Arc<Clocks>,
-    /// This site's store, and whether it was in a view in an earlier life.
-    pub(crate) store: (StoreId, bool),
+    /// The store was just made.
+    pub(crate) fresh: bool,
 }
 
 pub(crate) struct Core {
@@ -93,9 +93,8 @@ pub(crate) struct Core {
     /// Who waits to be told of a group that an attached site has asked its mserver for.
     looking: BTreeMap<GroupName, Vec<Answer<Arc<GroupView>>>>,
     stopping: Option<tokio::time::Instant>,
-    store: StoreId,
-    /// The store was in a view, or may have been: it has given votes.
-    has_past: bool,
+    /// The store was just made, and was in no view.
+    fresh: bool,
     ended: Option<Ended>,
 }
 
@@ -107,7 +106,7 @@ impl Core {
         metrics: Arc<Metrics>,
         slow_member_after: Duration,
     ) -> Core {
-        let World { clock, links, disk, inputs, directory, refusals, hosting, clocks, store } = world;
+        let World { clock, links, disk, inputs, directory, refusals, hosting, clocks, fresh } = world;
         Core {
             node,
             clock,
@@ -131,8 +130,7 @@ impl Core {
             changes: BTreeMap::new(),
             looking: BTreeMap::new(),
             stopping: None,
-            store: store.0,
-            has_past: store.1,
+            fresh,
             ended: None,
         }
     }
@@ -190,6 +188,12 @@ impl Core {
             self.ride_due(now);
             self.hosting.handle_timeout(&mut self.node, now);
         }
+    }
+
+    /// A store that was just made is an old copy of none: that life was an earlier store's of this site.
+    fn outlived(&mut self, later: Incarnation) {
+        tracing::info!(later = later.0, "this site had another store before");
+        self.ended = Some(Ended::Outlived(later));
     }
 
     /// A durable group's disk says something; others may have, too.
@@ -301,6 +305,9 @@ impl Core {
                 }
             }
             Input::Probe(site, probe) => self.packet(site, probe),
+            Input::Stale { newest } if self.fresh => self.outlived(newest),
+            // The links have said so, and go on trying: the peer may be wrong, and forget it.
+            Input::Stale { newest: _ } => {}
             Input::Writable(site) => self.node.handle_choked(site, false),
             Input::Stored(ticket) => self.node.handle_stored(now, Ticket(ticket)),
             Input::Disk(error) if error.is_fatal() => {
@@ -517,7 +524,7 @@ impl Core {
     fn event(&mut self, event: Event) {
         match event {
             Event::Admitted { view, primary, position, members } => {
-                self.has_past = true;
+                self.fresh = false;
                 self.metrics.view_changes.inc();
                 self.metrics.core_members.set(members.len() as i64);
                 self.metrics.primary.set(i64::from(primary));
@@ -600,14 +607,10 @@ impl Core {
             }
             Event::Reconnect(site) => self.links.reconnect(site),
             Event::Disconnect(life) => self.links.disconnect(life.site, life.incarnation),
-            // A store without a past has forgotten nothing: that life was an earlier store's of this site.
-            Event::Surpassed(newest) if newest.store != self.store && !self.has_past => {
-                tracing::info!(later = newest.incarnation.0, "this site had another store before");
-                self.ended = Some(Ended::Outlived(newest.incarnation));
-            }
-            Event::Surpassed(newest) => {
+            Event::Surpassed(later) if self.fresh => self.outlived(later),
+            Event::Surpassed(later) => {
                 tracing::error!(
-                    later = newest.incarnation.0,
+                    later = later.0,
                     "peers have seen a later life of this store: it is an old copy"
                 );
                 self.ended = Some(Ended::Surpassed);

@@ -7,9 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use membership::kernel::Record;
 use membership::step::Peer;
-use membership::tables::GroupTables;
 use net::disk::Held;
 use net::{Disk, Expect, Links, Lobby, Shown, Trust};
 use stack::Node;
@@ -18,7 +16,7 @@ use tokio::runtime;
 use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 use wire::version::Hello;
-use wire::{Bugs, ClusterEpoch, SiteId, StoreId};
+use wire::{Bugs, ClusterEpoch, SiteId};
 
 use crate::absences::Absences;
 use crate::acquire;
@@ -160,8 +158,6 @@ pub async fn start(config: SiteConfig) -> Result<RunningSite, StartError> {
         greeting.set_addresses(addresses.clone(), config.site.mserver);
     }
     let clock = net::Clock::start();
-    let has_past = opened.record.as_deref().is_some_and(|record| has_voted(record, me.store));
-    let store = (me.store, has_past);
     let record = opened.record.map(Bytes::from);
     let node = Node::start(
         node_config(&config, me, (epoch, founders), (addresses, &directory.learned())),
@@ -208,8 +204,17 @@ pub async fn start(config: SiteConfig) -> Result<RunningSite, StartError> {
     }
     let slow_member_after = Duration::from_secs(config.limits.slow_member_s);
     let hosting = Hosting::new(me, config.site.data.join("durable"), net::random());
-    let world =
-        World { clock, links, disk, inputs, directory, refusals: net_metrics, clocks, hosting, store };
+    let world = World {
+        clock,
+        links,
+        disk,
+        inputs,
+        directory,
+        refusals: net_metrics,
+        clocks,
+        hosting,
+        fresh: opened.fresh,
+    };
     let core = Core::new(node, world, (&handle, commands), metrics, slow_member_after);
     let core = tokio::spawn(core.run());
     let data = config.site.data.clone();
@@ -299,12 +304,6 @@ fn node_config(
         bugs: Bugs::NONE,
         trace: false,
     }
-}
-
-/// Whether a store was in a view of the line, by the record in it. One that can't be read here is another's to refuse.
-fn has_voted(record: &[u8], store: StoreId) -> bool {
-    let record = minicbor::decode::<Record<GroupTables>>(record);
-    record.map_or(true, |record| record.line.step.members.iter().any(|member| member.peer.store == store))
 }
 
 /// Where others reach this site.

@@ -360,9 +360,9 @@ pub enum Event {
     /// This life was removed because it was not heard: what is left of a connection with it is to be broken and made
     /// anew. A broken path that is whole again would revive the old one only when its end repeats what was lost.
     Disconnect(SiteIncarnation),
-    /// Peers have seen this later life of the site. The driver starts again in a life above it; in a new store if this one
-    /// may have given votes that it has forgotten: if the later life is of the same store, this is an old copy.
-    Surpassed(Peer),
+    /// Peers have seen a later life of this store: it is an old copy. The driver takes a new store and starts
+    /// again in a life above this one.
+    Surpassed(Incarnation),
     /// For the log: something an operator may want to know.
     Note(String),
     /// The site has left the core-set and may stop.

@@ -39,7 +39,7 @@ when it first starts, which takes more than half of the founders, and keeps it f
 have, but what is acknowledged does not wait for it until its store counts: `--stores` asks a site that runs for that.")]
 pub struct SiteAdd {
     /// The site: NAME=HOST:PORT, where the others reach it; with --stores its name alone
-    #[arg(value_name = "NAME=HOST:PORT")]
+    #[arg(id = "new", value_name = "NAME=HOST:PORT")]
     pub site: String,
     /// Give it an mserver, so that it takes part in deciding who is in; without, it attaches to a site that has one
     #[arg(long, conflicts_with = "stores")]

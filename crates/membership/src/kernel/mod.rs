@@ -485,7 +485,7 @@ impl<T: Tables> Kernel<T> {
             self.role = Role::Idle;
             self.owed = None;
             self.backoff = false;
-            self.outputs.0.push_back(Output::Surpassed(newest));
+            self.outputs.0.push_back(Output::Surpassed(newest.incarnation));
         }
     }
 

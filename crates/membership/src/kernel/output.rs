@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use wire::{SiteId, SiteIncarnation, ViewId};
+use wire::{Incarnation, SiteId, SiteIncarnation, ViewId};
 
 use crate::group::Outcome;
 use crate::kernel::message::Message;
 use crate::kernel::record::{Record, Ticket};
 use crate::kernel::tables::Tables;
-use crate::step::{Peer, RequestId, Step};
+use crate::step::{RequestId, Step};
 
 /// A timer. Each names the attempt it is about; the kernel drops one that is over. At most one of each kind
 /// runs: arming a kind again replaces it.
@@ -101,9 +101,8 @@ pub enum Output<T: Tables> {
     Suspect(SiteIncarnation),
     /// This site has left the core-set and may stop.
     Left,
-    /// This life was seen of the site, and is above this one. If it is of this store, the disk is an old copy: the site must
-    /// take a new store. In any case it must take a life above that one, and join (C13).
-    Surpassed(Peer),
+    /// This site's disk is an old copy: it must take a new store and a life above this one, and join (C13).
+    Surpassed(Incarnation),
     /// A step's tables do not have the digest that its coordinator computed; the line is asked for in whole.
     Diverged(ViewId),
     /// For coverage: a transition of the protocol.

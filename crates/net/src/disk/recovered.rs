@@ -4,12 +4,16 @@
 //! digest, so a crash between the two cannot leave an old record in a new epoch.
 
 use std::fs::{self, File};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use ring::digest::{SHA256, SHA256_OUTPUT_LEN, digest};
 use wire::{ClusterEpoch, Incarnation, SiteId, StoreId};
 
 use super::{DiskError, Replaced, identity_bytes, io_error, lock, parse_identity};
+
+/// Names the life that a fresh directory was told to outlive.
+const OUTLIVED: &str = "outlived";
 
 /// What a recovery by force has decided for a site.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -75,18 +79,29 @@ impl Held {
         self.recovery.replace(&bytes)
     }
 
-    /// The site's next life is above this one, which an earlier store of the site has had. Durable when it returns.
+    /// The site's next life is above this one, which an earlier store of the site has had. For a directory that was opened
+    /// `fresh`, and has been in no view since: it is as fresh then as it was. Durable when it returns.
     pub fn outlive(mut self, life: Incarnation) -> Result<(), DiskError> {
-        match self.store {
-            Some(store) if self.incarnation < life => self.identity.replace(&identity_bytes(store, life)),
-            Some(_) | None => Ok(()),
-        }
+        let Some(store) = self.store.filter(|_| self.incarnation < life) else { return Ok(()) };
+        let path = self.dir.join(OUTLIVED);
+        let noted = File::create(&path).and_then(|mut file| {
+            file.write_all(&life.0.to_le_bytes())?;
+            file.sync_all()
+        });
+        noted.map_err(|error| io_error(&path, error))?;
+        self.identity.replace(&identity_bytes(store, life))
     }
 
     /// Which directory it is.
     pub fn dir(&self) -> &Path {
         &self.dir
     }
+}
+
+/// Which life the directory was told to outlive, when it was fresh. Of no use once it has started again.
+pub(super) fn outlived(dir: &Path) -> Option<Incarnation> {
+    let bytes = fs::read(dir.join(OUTLIVED)).ok()?;
+    Some(Incarnation(u64::from_le_bytes(bytes.try_into().ok()?)))
 }
 
 /// The file, in its two copies.
@@ -156,12 +171,15 @@ mod tests {
     fn a_new_store_outlives_an_earlier_one_and_keeps_its_name() {
         let dir = tempfile::tempdir().expect("a directory");
         let first = run(dir.path(), Some(b"promises"));
+        assert!(first.fresh);
         let outlive = |life| Held::open(dir.path()).expect("nobody uses it").outlive(Incarnation(life));
         outlive(7).expect("durable");
         outlive(3).expect("nothing to do");
         let second = run(dir.path(), None);
-        assert_eq!((second.store, second.incarnation), (first.store, Incarnation(8)));
+        assert_eq!((second.store, second.incarnation, second.fresh), (first.store, Incarnation(8), true));
         assert_eq!(second.record.as_deref(), Some(&b"promises"[..]));
+        assert!(!run(dir.path(), None).fresh, "somebody may have copied it");
+        assert!(!run(dir.path(), None).fresh);
     }
 
     #[test]
