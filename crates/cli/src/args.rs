@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-pub use site::{Site, SiteAdd, SiteChange, SiteRemove, SiteReplace};
+pub use site::{Site, SiteAdd, SiteChange, SiteMove, SiteRemove, SiteReplace};
 
 use crate::commands::certificates::SITE_DAYS;
 

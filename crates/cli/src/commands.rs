@@ -13,6 +13,7 @@ pub mod recover;
 pub mod sim;
 pub mod site;
 pub mod site_add;
+pub mod site_move;
 pub mod site_stores;
 pub mod status;
 pub mod up;

@@ -15,8 +15,8 @@ use clap::Parser;
 
 use args::{Bench, Cert, Cli, Command, SiteChange};
 use commands::{
-    bench, cast, cert, generate, group, init, join, kv, recover, sim, site, site_add, site_stores, status,
-    up, view,
+    bench, cast, cert, generate, group, init, join, kv, recover, sim, site, site_add, site_move, site_stores,
+    status, up, view,
 };
 use failure::Failure;
 
@@ -43,6 +43,7 @@ fn run(cli: &Cli) -> Result<(), Failure> {
             }
             Some(SiteChange::Replace(args)) => in_runtime(site_stores::replace(&cli.find, args, cli.json)),
             Some(SiteChange::Remove(args)) => in_runtime(site_stores::remove(&cli.find, args, cli.json)),
+            Some(SiteChange::Move(args)) => site_move::run(&cli.find, args, cli.json),
             Some(SiteChange::Add(add)) => site_add::run(&cli.find, add, cli.json),
             None => site::run(args),
         },

@@ -1,7 +1,7 @@
 //! Floor 5: durable groups. What a group was told is on W disks before anybody is told so, comes back after every
 //! machine died at once, follows a machine that was away, and moves to a new one.
 //!
-//! [`Durable`] is the replicated log of one group at one store. Its type doc states the call order; rules D1 to D20,
+//! [`Durable`] is the replicated log of one group at one store. Its type doc states the call order; rules D1 to D21,
 //! cited in the code, are in `docs/durable.md`.
 
 #![forbid(unsafe_code)]

@@ -26,6 +26,8 @@ pub enum SiteChange {
     Replace(SiteReplace),
     /// Let the durable groups be carried by the others, so that a site can be stopped for good
     Remove(SiteRemove),
+    /// Write a site's new address into the configurations: a host leaves its hardware and stays who it is
+    Move(SiteMove),
 }
 
 #[derive(Debug, Args)]
@@ -82,6 +84,22 @@ pub struct SiteRemove {
     pub name: String,
     #[command(flatten)]
     pub patience: Patience,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Example:
+  unanimous site move c 10.0.0.9:7000 --dir cluster
+
+--dir names the folder that `init` wrote; nothing but the configurations in it changes. It says what to do then: stop the
+site, carry its folder and its data directory over, start it there. Without the data directory it comes back as after a
+wiped disk, for `unanimous site replace`.")]
+pub struct SiteMove {
+    /// The site
+    #[arg(value_name = "NAME")]
+    pub name: String,
+    /// Where the others reach it from now on
+    #[arg(value_name = "HOST:PORT")]
+    pub address: String,
 }
 
 #[derive(Clone, Copy, Debug, Args)]
