@@ -94,8 +94,11 @@ fn explain_line(plan: &Plan, names: Names<'_>, next: &Recovered, done: bool) -> 
             "  a change ({attempt}) was under way; whether it was decided can't be known any more"
         ))?;
     }
-    if let Some(last) = plan.last.as_ref().filter(|last| !last.groups.is_empty()) {
-        say(&format!("  groups then: {}; they begin anew when programs join them", last.groups.join(", ")))?;
+    let durable = |name: &&String| plan.groups.iter().any(|group| group.group == **name);
+    let groups = plan.last.iter().flat_map(|last| &last.groups).filter(|name| !durable(name));
+    let groups: Vec<&str> = groups.map(String::as_str).collect();
+    if !groups.is_empty() {
+        say(&format!("  groups then: {}; they begin anew when programs join them", groups.join(", ")))?;
     }
     let begins = if done { "begins" } else { "would begin" };
     say(&format!(

@@ -37,7 +37,9 @@ pub fn run(args: &args::Site) -> Result<(), Failure> {
 fn start_again() -> Failure {
     use std::os::unix::process::CommandExt;
     tracing::info!("starting again, in a life above those of the earlier store");
-    let error = std::process::Command::new("/proc/self/exe").args(std::env::args_os().skip(1)).exec();
+    let mut args = std::env::args_os();
+    let name = args.next().unwrap_or_default();
+    let error = std::process::Command::new("/proc/self/exe").arg0(name).args(args).exec();
     Failure::refused(format!("this site must be started again, and could not do it by itself: {error}"))
 }
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use durable::{ChangeError, Mode};
 use stack::Node;
-use wire::{GroupName, Time};
+use wire::{GroupName, SiteId, Time};
 
 use super::ask::{Placed, why_not};
 use super::placing::{self, Step, Wish};
@@ -59,6 +59,8 @@ impl Hosting {
                 Err(why) => step = Step::Refused(why.to_string()),
             }
         }
-        Placed { group: name.clone(), step, sites: status.configuration.stores.into_values().collect() }
+        let mut sites: Vec<SiteId> = status.configuration.stores.into_values().collect();
+        sites.sort_unstable();
+        Placed { group: name.clone(), step, sites }
     }
 }

@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
-use durable::{Forcing, Life, Settings};
+use durable::{Configuration, Forcing, Life, Settings};
 use net::FileDisk;
 use stack::store::{DiskStore, Opened, Who};
 use wire::{Incarnation, SiteId, StoreId};
@@ -44,8 +44,8 @@ impl Stores {
                 lost.push(LostGroup {
                     group: name_of(&folder),
                     last: last.position,
-                    counted: before.stores.into_values().collect(),
-                    left: after.stores.into_values().collect(),
+                    counted: by_number(before),
+                    left: by_number(after),
                     done,
                 });
             }
@@ -95,6 +95,12 @@ impl Stores {
         DiskStore::open(disk, wal::Config::new(self.store.0), Settings::default(), who)
             .map_err(|error| failed(error.to_string()))
     }
+}
+
+fn by_number(configuration: Configuration) -> Vec<SiteId> {
+    let mut sites: Vec<SiteId> = configuration.stores.into_values().collect();
+    sites.sort_unstable();
+    sites
 }
 
 /// The group that a folder is of, as hosting names them: plainly, or six bits a letter.
