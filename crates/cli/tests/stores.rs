@@ -150,3 +150,34 @@ fn five_become_three_and_three_become_five() {
     counted(&cluster, 3, &[2, 4, 5]);
     all_there(&cluster, 4, &["one", "two", "three", "four"]);
 }
+
+#[test]
+fn a_site_goes_to_another_address_and_stays_who_it_is() {
+    let mut cluster = Cluster::new(&["a", "b", "c"], |_, _| {});
+    (0..3).for_each(|site| cluster.start(site));
+    cluster.until_up(0, &["a", "b", "c"]);
+    put(&cluster, 0, "one");
+    cluster.kill(1);
+    let config = unanimous::SiteConfig::read(&cluster.path(1, "site.toml")).expect("reads");
+    let address = format!("{}:7099", config.site.link.ip());
+    let dir = cluster.dir();
+    let moved = sites::unanimous()
+        .args(["site", "move", "b", &address, "--dir", sites::utf8(&dir), "--json"])
+        .output()
+        .expect("runs");
+    assert!(moved.status.success(), "{}", text(&moved.stderr));
+    let report: Value = serde_json::from_slice(&moved.stdout).expect("one object");
+    assert_eq!(report["others"], serde_json::json!(["a", "c"]));
+    // It is the one that moved who dials, and its store is the one that it was.
+    cluster.start(1);
+    cluster.until_up(0, &["a", "b", "c"]);
+    cluster.kill(2);
+    put(&cluster, 1, "two");
+    all_there(&cluster, 1, &["one", "two"]);
+    // The others find it by themselves when they have been restarted.
+    cluster.kill(0);
+    cluster.start(0);
+    cluster.start(2);
+    cluster.until_up(2, &["a", "b", "c"]);
+    counted(&cluster, 2, &[1, 2, 3]);
+}
