@@ -1,10 +1,13 @@
 //! Every flag, defined once: the parser, the man pages and the completions come from here.
 
 mod bench;
+mod site;
 
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+
+pub use site::{Site, SiteAdd, SiteChange, SiteMove, SiteRemove, SiteReplace};
 
 use crate::commands::certificates::SITE_DAYS;
 
@@ -146,41 +149,6 @@ pub struct Init {
     /// The sites, in order of seniority: NAME=HOST:PORT
     #[arg(required = true, value_name = "NAME=HOST:PORT")]
     pub founders: Vec<String>,
-}
-
-#[derive(Debug, Args)]
-#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
-pub struct Site {
-    #[command(subcommand)]
-    pub change: Option<SiteChange>,
-    /// Its configuration, as `unanimous init` or `unanimous site add` wrote it
-    #[arg(long, value_name = "FILE", required = true)]
-    pub config: Option<PathBuf>,
-    /// Stop when standard input ends (set by `up`, whose death must stop its sites)
-    #[arg(long, hide = true)]
-    pub with_stdin: bool,
-}
-
-#[derive(Debug, Subcommand)]
-pub enum SiteChange {
-    /// Write configuration and certificate for a new site of a cluster that may be running; nothing else changes
-    Add(SiteAdd),
-}
-
-#[derive(Debug, Args)]
-#[command(after_help = "Example:
-  unanimous site add d=10.0.0.4:7000 --dir cluster
-  unanimous site --config d/site.toml               on its machine, where cluster/d was copied to
-
---dir names the folder that `init` wrote, with the cluster's authority in it. The site gets its number from its peers
-when it first starts, which takes more than half of the founders, and keeps it for good.")]
-pub struct SiteAdd {
-    /// The site: NAME=HOST:PORT, where the others reach it
-    #[arg(value_name = "NAME=HOST:PORT")]
-    pub site: String,
-    /// Give it an mserver, so that it takes part in deciding who is in; without, it attaches to a site that has one
-    #[arg(long)]
-    pub mserver: bool,
 }
 
 #[derive(Clone, Debug, Subcommand)]
@@ -414,9 +382,10 @@ pub enum CertRole {
   unanimous recover --config a/site.toml --survivors a,c            says what would be lost
   unanimous recover --config a/site.toml --survivors a,c --force    on a's machine, and the same on c's
   unanimous recover --config b/site.toml --join 1.3f2a --force      should b come back after all
+  unanimous recover --config a/site.toml --survivors a,d --groups   the cluster goes on, its durable groups do not
 
 The site must be stopped. Name the same survivors on each of their machines; all of them must start before the
-cluster goes on. Whoever is not named is shut out for good, with what it alone knew."
+cluster, or the durable group, goes on. Whoever is not named is shut out for good, with what it alone knew."
 )]
 pub struct Recover {
     /// The stopped site's configuration
@@ -425,6 +394,9 @@ pub struct Recover {
     /// All sites that are left, by name or number, this one among them
     #[arg(long, value_delimiter = ',', value_name = "SITE,SITE", group = "what")]
     pub survivors: Vec<String>,
+    /// Only durable groups have lost too many of their stores: leave the cluster's own line alone
+    #[arg(long, requires = "survivors")]
+    pub groups: bool,
     /// Give up this site's data and join the cluster that was recovered to this epoch
     #[arg(long, value_name = "EPOCH", group = "what")]
     pub join: Option<String>,

@@ -15,6 +15,8 @@ pub mod restore;
 pub mod sim;
 pub mod site;
 pub mod site_add;
+pub mod site_move;
+pub mod site_stores;
 pub mod status;
 pub mod up;
 pub mod upgrade;

@@ -16,7 +16,7 @@ use clap::Parser;
 use args::{Bench, Cert, Cli, Command, SiteChange};
 use commands::{
     backup, bench, cast, cert, generate, group, init, join, kv, recover, restore, sim, site, site_add,
-    status, up, upgrade, view,
+    site_move, site_stores, status, up, upgrade, view,
 };
 use failure::Failure;
 
@@ -38,6 +38,12 @@ fn main() -> ExitCode {
 fn run(cli: &Cli) -> Result<(), Failure> {
     match &cli.command {
         Command::Site(args) => match &args.change {
+            Some(SiteChange::Add(add)) if add.stores => {
+                in_runtime(site_stores::add(&cli.find, add, cli.json))
+            }
+            Some(SiteChange::Replace(args)) => in_runtime(site_stores::replace(&cli.find, args, cli.json)),
+            Some(SiteChange::Remove(args)) => in_runtime(site_stores::remove(&cli.find, args, cli.json)),
+            Some(SiteChange::Move(args)) => site_move::run(&cli.find, args, cli.json),
             Some(SiteChange::Add(add)) => site_add::run(&cli.find, add, cli.json),
             None => site::run(args),
         },

@@ -102,3 +102,81 @@ fn survivors_go_on_in_a_new_epoch_that_the_old_ones_can_only_join_anew() {
     cluster.start(2);
     cluster.until_up(1, &["b", "c"]);
 }
+
+/// Puts until it is acknowledged.
+fn put(cluster: &Cluster, site: usize, key: &str) {
+    let mut why = String::new();
+    let put = sites::eventually(|| {
+        let output = cluster.run(site, &["kv", "put", "notes", key, key]);
+        why = text(&output.stderr);
+        output.status.success().then_some(())
+    });
+    assert!(put.is_some(), "{key}: {why}\n{}", cluster.log(site));
+}
+
+/// What a linearizable read finds.
+fn get(cluster: &Cluster, site: usize, key: &str) -> Option<String> {
+    let got = sites::eventually(|| {
+        let output = cluster.run(site, &["kv", "get", "notes", key]);
+        // Refused for want of stores is asked again; that there is no such key is an answer.
+        match output.status.code() {
+            Some(0) => Some(Some(text(&output.stdout).trim().to_owned())),
+            Some(1) if text(&output.stderr).contains("has no key") => Some(None),
+            _ => None,
+        }
+    });
+    got.unwrap_or_else(|| panic!("{key}: no answer\n{}", cluster.log(site)))
+}
+
+#[test]
+fn durable_groups_go_on_from_the_most_advanced_store_that_is_left() {
+    let mut cluster = Cluster::new(&["a", "b", "c", "d", "e"], |_, _| {});
+    (0..5).for_each(|site| cluster.start(site));
+    cluster.until_up(0, &["a", "b", "c", "d", "e"]);
+    put(&cluster, 0, "one");
+    // One of those that will be left misses what comes next.
+    cluster.kill(0);
+    cluster.until_up(1, &["b", "c", "d", "e"]);
+    put(&cluster, 1, "two");
+    (1..5).for_each(|site| cluster.kill(site));
+
+    // It says what may be lost, of each group.
+    let (status, report, why) = recover(&cluster, 0, &["--survivors", "a,b"]);
+    assert_eq!(status, Some(1), "{why}");
+    assert!(report.contains("durable group notes: its stores are those of"), "{report}");
+    assert!(report.contains("goes on from whichever is the most advanced of a, b"), "{report}");
+    for site in [0, 1] {
+        for _ in 0..2 {
+            let (status, report, why) = recover(&cluster, site, &["--survivors", "a,b", "--force", "--json"]);
+            assert_eq!(status, Some(0), "{why}");
+            let report: Value = serde_json::from_str(&report).expect("one object");
+            let groups = report["groups"].as_array().map_or(0, Vec::len);
+            assert_eq!(
+                (&report["done"], groups),
+                (&Value::from(true), 2),
+                "the catalog and the map: {report}"
+            );
+        }
+    }
+    cluster.start(0);
+    cluster.start(1);
+    cluster.until_up(0, &["a", "b"]);
+    // What the one that is left alone knew is there, and the group is one of two stores from now on.
+    assert_eq!(get(&cluster, 0, "one").as_deref(), Some("one"));
+    assert_eq!(get(&cluster, 0, "two").as_deref(), Some("two"));
+    put(&cluster, 0, "three");
+    let status = cluster.until(1, "two stores count", |status| {
+        status["durable"].as_array().is_some_and(|groups| {
+            groups.iter().all(|group| group["stores"].as_array().is_some_and(|stores| stores.len() == 2))
+        })
+    });
+    assert_eq!(status["durable"][0]["writes"], 2);
+
+    // It is a group like any other: it survives its sites, and takes in a store again.
+    cluster.kill(0);
+    cluster.kill(1);
+    cluster.start(0);
+    cluster.start(1);
+    cluster.until_up(0, &["a", "b"]);
+    assert_eq!(get(&cluster, 1, "three").as_deref(), Some("three"));
+}

@@ -16,7 +16,7 @@ mod upgrade;
 pub use address::{Address, AddressError, Tls};
 pub use backup::{Begun, RestorePart, Restored};
 pub use events::{CONTROL_EVENTS_MAX, Event, Events, Probe, Probes};
-pub use maps::{Change, Page, Pair, WriteOptions};
+pub use maps::{Change, Page, Pair, Placed, WriteOptions};
 pub use session::{Error, JoinOptions, Replied, Session, connect};
 pub use upgrade::{Levels, SiteLevels};
 pub use wire::session as protocol;

@@ -1,8 +1,8 @@
-//! Durable maps over a session: the requests, and what their answers say.
+//! Durable groups over a session: maps, their requests and what their answers say, and where the stores are.
 
 use bytes::Bytes;
 use serde_json::{Map, Value};
-use wire::session::{ChangeHeader, Condition, Once, Op, PairHeader};
+use wire::session::{ChangeHeader, Condition, Once, Op, PairHeader, PlacedGroup};
 
 use crate::session::{Error, Session};
 
@@ -33,6 +33,19 @@ pub struct Change {
     pub value: Bytes,
 }
 
+/// How far the durable groups are on their way to the stores that they were wished to have.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Placed {
+    /// All of them are there.
+    pub done: bool,
+    /// How many there are: one, while the catalog of groups is under way itself.
+    pub total: usize,
+    /// How many of them are there.
+    pub there: usize,
+    /// Some of them, those that are not there yet first.
+    pub groups: Vec<PlacedGroup>,
+}
+
 /// What a write says beside key and value.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct WriteOptions {
@@ -51,6 +64,19 @@ impl Session {
     /// Lets there be a durable map, on the stores that count in the cluster's catalog.
     pub async fn create_map(&self, map: &str) -> Result<(), Error> {
         self.request(Op::CreateMap { map: map.to_owned() }, Bytes::new()).await.map(drop)
+    }
+
+    /// Takes the next step in every durable group towards stores without that of the site `from` (if that is `to` as well,
+    /// without its earlier one) and with that of the site `to`. Ask again, at any site, until it is done.
+    pub async fn place_stores(&self, from: Option<&str>, to: Option<&str>) -> Result<Placed, Error> {
+        let op = Op::PlaceStores { from: from.map(str::to_owned), to: to.map(str::to_owned) };
+        let (mut result, _) = self.request(op, Bytes::new()).await?;
+        Ok(Placed {
+            done: field(&mut result, "done")?,
+            total: field(&mut result, "total")?,
+            there: field(&mut result, "there")?,
+            groups: field(&mut result, "groups")?,
+        })
     }
 
     /// Gives a key a value. Gives the revision, when enough disks have it.

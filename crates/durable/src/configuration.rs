@@ -98,6 +98,12 @@ impl Configuration {
         self.writes().max((stores + 1).saturating_sub(self.writes()))
     }
 
+    /// These stores, each of which must promise a view before it is active, and hold an entry before it is committed (D22).
+    pub(crate) fn all_of(stores: BTreeMap<StoreId, SiteId>) -> Configuration {
+        let writes = u16::try_from(stores.len()).ok();
+        Configuration { stores, writes }
+    }
+
     /// Whether this store, there, counts (D17).
     pub fn counts(&self, store: StoreId, site: SiteId) -> bool {
         self.stores.get(&store) == Some(&site)

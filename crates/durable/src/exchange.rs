@@ -127,6 +127,7 @@ mod tests {
             configuration: (at, Configuration::majority(stores)),
             seen: Vec::new(),
             lives: Vec::new(),
+            forced: false,
         };
         Stated { site: SiteId(store), statement }
     }
@@ -175,6 +176,23 @@ mod tests {
         let all = [stated(1, number(1, 6), one), stated(2, number(1, 7), one)];
         assert_eq!(winner(&all[..1]), Some(SiteId(1)));
         assert_eq!(winner(&all), Some(SiteId(1)));
+    }
+
+    #[test]
+    fn what_is_left_by_force_goes_on_from_the_most_advanced_once_all_of_it_is_here() {
+        let all = (number(1, 3), &[1, 2, 3, 4, 5][..]);
+        let left = |store, position| {
+            let mut stated = stated(store, number(2, position), all);
+            let stores = [1, 2].map(|n| (StoreId(n), SiteId(n as u32)));
+            stated.statement.configuration.1 = Configuration::all_of(stores.into());
+            stated.statement.forced = true;
+            stated
+        };
+        assert_eq!(winner(&[left(1, 7)]), None, "the other may know more");
+        assert_eq!(winner(&[left(1, 7), left(2, 9)]), Some(SiteId(2)));
+        // One that was not told so and knows more is not passed over.
+        let unforced = stated(2, number(2, 9), all);
+        assert_eq!(winner(&[left(1, 7), unforced]), None);
     }
 
     #[test]

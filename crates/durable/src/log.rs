@@ -271,6 +271,7 @@ mod tests {
             configuration: (Number::default(), crate::Configuration::default()),
             seen: Vec::new(),
             lives: Vec::new(),
+            forced: false,
         }
     }
 

@@ -7,6 +7,7 @@ mod catchup;
 mod change;
 mod commit;
 mod disk;
+mod force;
 mod order;
 mod read;
 mod serve;
@@ -30,7 +31,8 @@ use crate::settings::Settings;
 use crate::storage::{AfterWrite, CheckpointHead, StoreOp, Token};
 use crate::window::Window;
 
-pub use status::{Absent, Progress, Status};
+pub use force::Forcing;
+pub use status::{Absent, Here, Progress, Status};
 
 /// One durable group at one store: its log, what it knows of the other stores, what waits.
 ///

@@ -102,6 +102,10 @@ pub(crate) struct Statement {
     #[n(10)]
     #[cbor(default)]
     pub lives: Vec<Life>,
+    /// An operator has put that configuration in the place of the one in the log (D22).
+    #[n(11)]
+    #[cbor(default)]
+    pub forced: bool,
 }
 
 impl Statement {

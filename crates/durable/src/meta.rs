@@ -32,6 +32,10 @@ pub(crate) struct Meta {
     #[n(5)]
     #[cbor(default)]
     pub lives: Vec<Life>,
+    /// What stands in the place of the configuration of this entry, for as long as that is the newest: an operator has said
+    /// which stores are left (D22).
+    #[n(6)]
+    pub forced: Option<(Number, Configuration)>,
 }
 
 impl Meta {

@@ -97,6 +97,8 @@ pub struct Opened {
     pub store: StoreId,
     /// This life of the site: raised and durable.
     pub incarnation: Incarnation,
+    /// The directory was made by this start, or by one before that went no further ([`Held::outlive`]): nobody has a copy.
+    pub fresh: bool,
     /// The last stored record of this cluster epoch, if there ever was one.
     pub record: Option<Vec<u8>>,
     /// The last recovery by force, if there was one.
@@ -135,6 +137,7 @@ impl Disk {
             None => (random_store(dir)?, Incarnation(0)),
         };
         let (recovered, bytes) = recovered::take_apart(dir, recovery, bytes)?;
+        let fresh = incarnation == Incarnation(0) || recovered::outlived(dir) == Some(incarnation);
         let incarnation = Incarnation(incarnation.0 + 1);
         let mut identity = identity;
         identity.replace(&identity_bytes(store, incarnation))?;
@@ -146,7 +149,7 @@ impl Disk {
             .spawn(move || writer.run())
             .map_err(|error| io_error(dir, error))?;
         let disk = Disk { requests: Some(requests), thread: Some(thread) };
-        Ok((disk, Opened { store, incarnation, record: bytes, recovered, mended }))
+        Ok((disk, Opened { store, incarnation, fresh, record: bytes, recovered, mended }))
     }
 
     /// Stores a record in place of its predecessor. `Input::Stored(ticket)` says when it is durable; records that

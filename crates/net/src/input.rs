@@ -33,6 +33,11 @@ pub enum Input {
         /// Why.
         reason: Down,
     },
+    /// A peer has seen this later life of this site, and refuses this one.
+    Stale {
+        /// Which.
+        newest: Incarnation,
+    },
     /// Packets from a peer, in order: slices of one buffer.
     Packets(SiteId, Vec<Bytes>),
     /// The queue to this peer, which was full, has room again.

@@ -17,7 +17,7 @@ use support::{Cluster, Says, Site, any_name, eventually, pair};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, UdpSocket};
 use tokio_rustls::TlsConnector;
-use wire::{ClusterId, SiteId};
+use wire::{ClusterId, Incarnation, SiteId};
 
 /// Trusts everybody: what an intruder does.
 #[derive(Debug)]
@@ -160,9 +160,10 @@ async fn an_earlier_life_of_a_connected_site_is_refused() {
     b.links.set_peers(vec![a.at()]);
     a.until_up(SiteId(2)).await;
     b.until_up(SiteId(1)).await;
-    let clone = cluster.start_with(2, 4, Cluster::config()).await;
+    let mut clone = cluster.start_with(2, 4, Cluster::config()).await;
     clone.links.set_peers(vec![a.at()]);
     eventually("refused", || a.metrics.refused(Refusal::StaleIncarnation) > 0).await;
+    clone.until(|input| matches!(input, Input::Stale { newest: Incarnation(5) }).then_some(())).await;
     undisturbed(&a, &mut b).await;
 }
 

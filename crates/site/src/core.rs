@@ -17,7 +17,7 @@ use net::{Disk, Down, Input, Inputs, Links, SendError};
 use stack::{CallId, CastError, ChangeId, Channel, Connection, Event, Looked, Node, Ticket};
 use tokio::sync::mpsc;
 use wire::frame::{self, Kind};
-use wire::{GroupName, ProcessId, SiteId};
+use wire::{GroupName, Incarnation, ProcessId, SiteId};
 
 use crate::clocks::Clocks;
 use crate::directory::{Directory, Learned};
@@ -50,6 +50,8 @@ pub enum Ended {
     Surpassed,
     /// The cluster's feature level is one that this program does not have.
     Level(Unsupported),
+    /// The site had another store before, whose lives went up to this one; this one was just made.
+    Outlived(Incarnation),
 }
 
 /// What a site stands on.
@@ -62,6 +64,8 @@ pub(crate) struct World {
     pub(crate) refusals: Arc<net::Metrics>,
     pub(crate) hosting: Hosting,
     pub(crate) clocks: Arc<Clocks>,
+    /// The store was just made.
+    pub(crate) fresh: bool,
 }
 
 pub(crate) struct Core {
@@ -92,6 +96,8 @@ pub(crate) struct Core {
     /// Who waits to be told of a group that an attached site has asked its mserver for.
     looking: BTreeMap<GroupName, Vec<Answer<Arc<GroupView>>>>,
     stopping: Option<tokio::time::Instant>,
+    /// The store was just made, and was in no view.
+    fresh: bool,
     ended: Option<Ended>,
 }
 
@@ -103,7 +109,7 @@ impl Core {
         metrics: Arc<Metrics>,
         slow_member_after: Duration,
     ) -> Core {
-        let World { clock, links, disk, inputs, directory, refusals, hosting, clocks } = world;
+        let World { clock, links, disk, inputs, directory, refusals, hosting, clocks, fresh } = world;
         Core {
             node,
             clock,
@@ -127,6 +133,7 @@ impl Core {
             changes: BTreeMap::new(),
             looking: BTreeMap::new(),
             stopping: None,
+            fresh,
             ended: None,
         }
     }
@@ -184,6 +191,12 @@ impl Core {
             self.ride_due(now);
             self.hosting.handle_timeout(&mut self.node, now);
         }
+    }
+
+    /// A store that was just made is an old copy of none: that life was an earlier store's of this site.
+    fn outlived(&mut self, later: Incarnation) {
+        tracing::info!(later = later.0, "this site had another store before");
+        self.ended = Some(Ended::Outlived(later));
     }
 
     /// A durable group's disk says something; others may have, too.
@@ -296,6 +309,9 @@ impl Core {
                 }
             }
             Input::Probe(site, probe) => self.packet(site, probe),
+            Input::Stale { newest } if self.fresh => self.outlived(newest),
+            // The links have said so, and go on trying: the peer may be wrong, and forget it.
+            Input::Stale { newest: _ } => {}
             Input::Writable(site) => self.node.handle_choked(site, false),
             Input::Stored(ticket) => self.node.handle_stored(now, Ticket(ticket)),
             Input::Disk(error) if error.is_fatal() => {
@@ -512,6 +528,7 @@ impl Core {
     fn event(&mut self, event: Event) {
         match event {
             Event::Admitted { view, primary, position, members } => {
+                self.fresh = false;
                 self.metrics.view_changes.inc();
                 self.metrics.core_members.set(members.len() as i64);
                 self.metrics.primary.set(i64::from(primary));
@@ -594,9 +611,10 @@ impl Core {
             }
             Event::Reconnect(site) => self.links.reconnect(site),
             Event::Disconnect(life) => self.links.disconnect(life.site, life.incarnation),
-            Event::Surpassed(incarnation) => {
+            Event::Surpassed(later) if self.fresh => self.outlived(later),
+            Event::Surpassed(later) => {
                 tracing::error!(
-                    later = incarnation.0,
+                    later = later.0,
                     "peers have seen a later life of this store: it is an old copy"
                 );
                 self.ended = Some(Ended::Surpassed);

@@ -19,7 +19,7 @@ use tools::map::{Changes, Compacted, Map};
 use wire::session::{ErrorCode, Failure, Op};
 use wire::{GroupName, MemberId, ProcessId, ViewId};
 
-use crate::hosting::{Ask, GroupStatus, HostError, Served, Write};
+use crate::hosting::{Ask, GroupStatus, HostError, Placed, Served, Wish, Write};
 use crate::session;
 
 /// Commands that may wait for the loop; more wait in `send`.
@@ -456,6 +456,12 @@ impl Handle {
     /// As a session is told. [`ErrorCode::Interrupted`](wire::session::ErrorCode::Interrupted): it may have been done.
     pub async fn map_request(&self, op: Op, body: Bytes) -> Result<(Object<String, Value>, Bytes), Failure> {
         session::maps::run(self, op, body).await
+    }
+
+    /// Takes the next step in every durable group towards the stores that it is wished to have, and says how far each is.
+    /// Ask again, here or at another site, until all say that it is done; what was begun goes on by itself meanwhile.
+    pub async fn place_stores(&self, wish: Wish) -> Result<Vec<Placed>, HostError> {
+        self.host(|told| Ask::Place { wish, told }).await
     }
 
     /// How the durable groups of this site are.

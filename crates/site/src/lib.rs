@@ -27,7 +27,7 @@ pub mod session;
 
 pub use config::{ConfigError, SiteConfig};
 pub use handle::{Events, Handle, Probe, Probes, ProcessEvent, RequestError};
-pub use hosting::{GroupStatus, HostError, Trouble, TroubleKind, Write};
+pub use hosting::{GroupStatus, HostError, Placed, Step, Trouble, TroubleKind, Wish, Write};
 pub use levels::Unsupported;
 pub use run::{RunningSite, StartError, Stopped, start};
 pub use running::Running;

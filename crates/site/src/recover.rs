@@ -6,6 +6,8 @@
 //! make two lines out of one, unless an operator names a site lost that still runs and has a majority with others;
 //! that one then is a cluster of its own, which the new one refuses to talk to.
 
+mod groups;
+
 use std::path::PathBuf;
 
 use membership::kernel::Record;
@@ -16,12 +18,17 @@ use net::disk::{Held, Recovered};
 use wire::{Bugs, ClusterEpoch, SiteId, ViewId};
 
 use crate::config::SiteConfig;
+pub use groups::LostGroup;
+use groups::Stores;
 
 /// What the operator asks of one stopped site.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Recovery {
     /// These sites, this one among them, are all that is left: they begin a new epoch.
     Survivors(Vec<SiteId>),
+    /// The cluster goes on by itself, but durable groups have lost too many of their stores: these sites are all that is left,
+    /// this one among them.
+    Groups(Vec<SiteId>),
     /// The cluster was recovered elsewhere, to this epoch: give up what is here and join it.
     Join(ClusterEpoch),
 }
@@ -60,9 +67,18 @@ pub enum RecoverError {
         "this site must be one of the survivors; a lost one joins the recovered cluster with --join EPOCH"
     )]
     NotASurvivor,
+    /// The store of a durable group.
+    #[error("the store in {path}: {why}")]
+    Store {
+        /// Where it is.
+        path: PathBuf,
+        /// Why it is of no use.
+        why: String,
+    },
     /// Nobody is lost.
     #[error(
-        "the survivors are enough for the last view to go on: start them all, and the cluster continues by itself"
+        "the survivors are enough for the last view and for every durable group that this site knows of: start them all, and \
+         the cluster continues by itself"
     )]
     NotNeeded,
     /// It never was in a view.
@@ -81,13 +97,19 @@ pub enum RecoverError {
 /// A recovery that can be carried out. The data directory is held until then.
 pub struct Plan {
     held: Held,
-    next: Recovered,
+    next: Option<Recovered>,
+    /// The new epoch has been begun before.
+    begun: bool,
+    survivors: Vec<SiteId>,
+    stores: Option<Stores>,
     /// The epoch now.
     pub epoch: ClusterEpoch,
     /// The last view that this store knows; none if it never saw one in this epoch.
     pub last: Option<LastView>,
-    /// Members of the last view that are given up.
+    /// Sites that are given up: members of the last view, and those whose stores counted in durable groups.
     pub lost: Vec<SiteId>,
+    /// Durable groups that lose too many of their stores to go on without being forced.
+    pub groups: Vec<LostGroup>,
     /// It was carried out before, and the site has not started since.
     pub done: bool,
 }
@@ -108,35 +130,69 @@ impl Plan {
             .recovered
             .as_ref()
             .map_or_else(|| config.founder_ids(), |recovered| recovered.founders.clone());
-        let (next, done) = match recovery {
-            Recovery::Join(epoch) => joining(&held, epoch)?,
+        let stores = held.store.map(|store| Stores {
+            root: config.site.data.join("durable"),
+            site: SiteId(config.site.id),
+            store,
+        });
+        let (next, begun, survivors) = match recovery {
+            Recovery::Join(epoch) => {
+                let (next, begun) = joining(&held, epoch)?;
+                (Some(next), begun, Vec::new())
+            }
+            Recovery::Survivors(survivors) | Recovery::Groups(survivors)
+                if !survivors.contains(&SiteId(config.site.id)) =>
+            {
+                return Err(RecoverError::NotASurvivor);
+            }
+            Recovery::Groups(survivors) => (None, true, in_order(config, survivors)),
             Recovery::Survivors(survivors) => {
                 let survivors = in_order(config, survivors);
-                if !survivors.contains(&SiteId(config.site.id)) {
-                    return Err(RecoverError::NotASurvivor);
+                match surviving(&held, epoch, record.as_ref(), &founders, survivors.clone()) {
+                    Ok((next, begun)) => (Some(next), begun, survivors),
+                    // The line goes on by itself; its durable groups may not.
+                    Err(RecoverError::NotNeeded) => (None, true, survivors),
+                    Err(error) => return Err(error),
                 }
-                surviving(&held, epoch, record.as_ref(), &founders, survivors)?
             }
         };
-        let members = last.as_ref().map_or(founders, |last| last.members.clone());
-        let lost = match next.founders.is_empty() {
-            true => Vec::new(),
-            false => members.into_iter().filter(|site| !next.founders.contains(site)).collect(),
+        let groups = match &stores {
+            Some(stores) if !survivors.is_empty() => stores.lost(&survivors)?,
+            Some(_) | None => Vec::new(),
         };
-        Ok(Plan { held, next, epoch, last, lost, done })
+        if next.is_none() && groups.is_empty() {
+            return Err(RecoverError::NotNeeded);
+        }
+        let members = match (&next, &last) {
+            (None, _) => Vec::new(),
+            (Some(next), _) if next.founders.is_empty() => Vec::new(),
+            (Some(_), Some(last)) => last.members.clone(),
+            (Some(_), None) => founders,
+        };
+        let counted = groups.iter().flat_map(|group| group.counted.iter().copied());
+        let mut lost: Vec<SiteId> =
+            members.into_iter().chain(counted).filter(|site| !survivors.contains(site)).collect();
+        let mut told = std::collections::BTreeSet::new();
+        lost.retain(|site| told.insert(*site));
+        let done = begun && groups.iter().all(|group| group.done || group.left.is_empty());
+        Ok(Plan { held, next, begun, survivors, stores, epoch, last, lost, groups, done })
     }
 
-    /// The epoch that begins, and who begins it.
-    pub fn next(&self) -> &Recovered {
-        &self.next
+    /// The epoch that begins, and who begins it; none if the last view goes on without that.
+    pub fn next(&self) -> Option<&Recovered> {
+        self.next.as_ref()
     }
 
     /// Does it. Durable when it returns.
-    pub fn carry_out(self) -> Result<Recovered, RecoverError> {
-        if !self.done {
-            self.held.recover(&self.next)?;
+    pub fn carry_out(self) -> Result<(), RecoverError> {
+        // The epoch first: in the old one, stores that are not lost after all might meet those that were told so.
+        if let Some(next) = self.next.as_ref().filter(|_| !self.begun) {
+            self.held.recover(next)?;
         }
-        Ok(self.next)
+        match self.stores {
+            Some(stores) if !self.survivors.is_empty() => stores.force(&self.survivors),
+            Some(_) | None => Ok(()),
+        }
     }
 }
 

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use membership::step::Peer;
+use net::disk::Held;
 use net::{Disk, Expect, Links, Lobby, Shown, Trust};
 use stack::Node;
 use tokio::net::TcpListener;
@@ -105,6 +106,9 @@ pub enum StartError {
 pub enum Stopped {
     /// In order.
     InOrder,
+    /// It found that this site had another store before, whose lives were above its own. Its data directory says so now;
+    /// started again at once, it joins.
+    StartAgain,
     /// It had to; the line says why and what to do.
     Failed(String),
 }
@@ -211,7 +215,17 @@ pub async fn start(config: SiteConfig) -> Result<RunningSite, StartError> {
     }
     let slow_member_after = Duration::from_secs(config.limits.slow_member_s);
     let hosting = Hosting::new(me, config.site.data.join("durable"), net::random(), levels);
-    let world = World { clock, links, disk, inputs, directory, refusals: net_metrics, clocks, hosting };
+    let world = World {
+        clock,
+        links,
+        disk,
+        inputs,
+        directory,
+        refusals: net_metrics,
+        clocks,
+        hosting,
+        fresh: opened.fresh,
+    };
     let core = Core::new(node, world, (&handle, commands), metrics, slow_member_after);
     let core = tokio::spawn(core.run());
     let data = config.site.data.clone();
@@ -260,6 +274,10 @@ impl RunningSite {
             Ok(Ended::Store(why)) => {
                 Stopped::Failed(format!("{why}; start the site again: it recovers from its disk"))
             }
+            Ok(Ended::Outlived(life)) => match Held::open(&self.data).and_then(|held| held.outlive(life)) {
+                Ok(()) => Stopped::StartAgain,
+                Err(error) => Stopped::Failed(error.to_string()),
+            },
             Ok(Ended::Surpassed) => Stopped::Failed(format!(
                 "{} is an old copy of this site's data: move it away and start again; the site joins anew",
                 self.data.display()

@@ -80,7 +80,7 @@ pub mod message {
 /// The session protocol, for programs that want to speak it themselves (`docs/sessions.md`).
 pub mod session {
     pub use client::{
-        Address, AddressError, Begun, Change, Error, Event, Events, JoinOptions, Levels, Page, Pair, Replied,
-        RestorePart, Restored, Session, SiteLevels, Tls, WriteOptions, connect, protocol,
+        Address, AddressError, Begun, Change, Error, Event, Events, JoinOptions, Levels, Page, Pair, Placed,
+        Replied, RestorePart, Restored, Session, SiteLevels, Tls, WriteOptions, connect, protocol,
     };
 }

@@ -9,6 +9,6 @@ mod vocabulary;
 pub use framing::{BODY_BYTES_MAX, Decoder, FramingError, Item, LINE_BYTES_MAX, encode};
 pub use vocabulary::{
     Answer, ChangeHeader, Condition, ErrorCode, Event, Failure, FromSite, GotReply, Hello, LeftMember,
-    MESSAGE_COST_BYTES, NamedReplies, Once, Op, PairHeader, Principal, Replies, Reply, ReplyKind, Request,
-    View,
+    MESSAGE_COST_BYTES, NamedReplies, Once, Op, PairHeader, PlacedGroup, PlacedState, Principal, Replies,
+    Reply, ReplyKind, Request, View,
 };

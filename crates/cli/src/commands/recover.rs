@@ -1,11 +1,12 @@
-//! `recover`: an operator's forced restart of the primary line.
+//! `recover`: an operator's forced restart of the primary line, and of durable groups.
 
 use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
 use std::time::Duration;
 
+use net::disk::Recovered;
 use serde_json::json;
 use site::SiteConfig;
-use site::recover::{Plan, Recovery};
+use site::recover::{LostGroup, Plan, Recovery};
 use wire::SiteId;
 
 use crate::args;
@@ -26,9 +27,13 @@ pub fn run(args: &args::Recover, json: bool) -> Result<(), Failure> {
                 epoch.parse().map_err(|error: wire::epoch::EpochError| Failure::usage(error.to_string()))?;
             Recovery::Join(epoch)
         }
-        None => Recovery::Survivors(
-            args.survivors.iter().map(|text| names.number(text)).collect::<Result<_, _>>()?,
-        ),
+        None => {
+            let survivors = args.survivors.iter().map(|text| names.number(text)).collect::<Result<_, _>>()?;
+            match args.groups {
+                true => Recovery::Groups(survivors),
+                false => Recovery::Survivors(survivors),
+            }
+        }
     };
     let plan = Plan::make(&config, recovery).map_err(|error| Failure::refused(error.to_string()))?;
     if let Some(alive) = plan.lost.iter().find(|site| answers(&config, **site)) {
@@ -63,13 +68,23 @@ fn explain(plan: &Plan, names: Names<'_>, done: bool) -> Result<(), Failure> {
         ))?,
         None => say(&format!("this site has seen no view of cluster epoch {}", plan.epoch))?,
     }
-    let next = plan.next();
-    if next.founders.is_empty() {
+    if let Some(next) = plan.next().filter(|next| next.founders.is_empty()) {
         say("given up: this site's votes and promises, and whatever it alone knew of its groups")?;
         let will = if done { "joins" } else { "would join" };
         return say(&format!("the site {will} the cluster of epoch {} as one without a past", next.epoch));
     }
     say(&format!("given up for good: {}", names.all(&plan.lost)))?;
+    if let Some(next) = plan.next() {
+        explain_line(plan, names, next, done)?;
+    }
+    plan.groups.iter().try_for_each(|group| explain_group(group, names))?;
+    if done {
+        say("run the same command for each of the other survivors, then start them all")?;
+    }
+    Ok(())
+}
+
+fn explain_line(plan: &Plan, names: Names<'_>, next: &Recovered, done: bool) -> Result<(), Failure> {
     say(
         "may be lost: views after that one, and every message that only members at those sites had delivered;",
     )?;
@@ -79,19 +94,35 @@ fn explain(plan: &Plan, names: Names<'_>, done: bool) -> Result<(), Failure> {
             "  a change ({attempt}) was under way; whether it was decided can't be known any more"
         ))?;
     }
-    if let Some(last) = plan.last.as_ref().filter(|last| !last.groups.is_empty()) {
-        say(&format!("  groups then: {}; they begin anew when programs join them", last.groups.join(", ")))?;
+    let durable = |name: &&String| plan.groups.iter().any(|group| group.group == **name);
+    let groups = plan.last.iter().flat_map(|last| &last.groups).filter(|name| !durable(name));
+    let groups: Vec<&str> = groups.map(String::as_str).collect();
+    if !groups.is_empty() {
+        say(&format!("  groups then: {}; they begin anew when programs join them", groups.join(", ")))?;
     }
     let begins = if done { "begins" } else { "would begin" };
     say(&format!(
         "cluster epoch {} {begins} when all of {} have started",
         next.epoch,
         names.all(&next.founders)
+    ))
+}
+
+/// What is lost of a durable group.
+fn explain_group(group: &LostGroup, names: Names<'_>) -> Result<(), Failure> {
+    let LostGroup { group, last, counted, left, .. } = group;
+    say(&format!(
+        "durable group {group}: its stores are those of {}, as this site knows it",
+        names.all(counted)
     ))?;
-    if done {
-        say("run the same command for each of the other survivors, then start them all")?;
+    if left.is_empty() {
+        return say("  none of them survives: it stays as it is, to be read with --local");
     }
-    Ok(())
+    say("  may be lost: what was acknowledged and is on the disks of those alone that are given up")?;
+    say(&format!(
+        "  it goes on from whichever is the most advanced of {}, when all of them have started; this one has {last} entries",
+        names.all(left)
+    ))
 }
 
 fn as_json(plan: &Plan, names: Names<'_>, done: bool) -> serde_json::Value {
@@ -102,11 +133,17 @@ fn as_json(plan: &Plan, names: Names<'_>, done: bool) -> serde_json::Value {
             "groups": last.groups, "undecided": last.undecided.map(|attempt| attempt.to_string()),
         })
     });
+    let groups = plan.groups.iter().map(|group| {
+        json!({
+            "group": group.group, "entries": group.last, "stores": list(&group.counted), "left": list(&group.left),
+        })
+    });
     let next = plan.next();
+    let founders = next.map_or(&[][..], |next| &next.founders);
     json!({
         "site": names.0.site.name, "done": done, "epoch": plan.epoch.to_string(), "last_view": last,
-        "next_epoch": next.epoch.to_string(), "survivors": list(&next.founders), "lost": list(&plan.lost),
-        "joins": next.founders.is_empty(),
+        "next_epoch": next.map(|next| next.epoch.to_string()), "survivors": list(founders), "lost": list(&plan.lost),
+        "joins": next.is_some_and(|next| next.founders.is_empty()), "groups": groups.collect::<Vec<_>>(),
     })
 }
 

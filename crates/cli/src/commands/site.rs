@@ -25,11 +25,22 @@ pub fn run(args: &args::Site) -> Result<(), Failure> {
         };
         match serve(site, told).await {
             Stopped::InOrder => Ok(()),
+            Stopped::StartAgain => Err(start_again()),
             Stopped::Failed(why) => Err(Failure::refused(why)),
         }
     });
     runtime.shutdown_background();
     result
+}
+
+/// Starts this very program again in this very process: whoever watches over it need not know. Returns only if it can't.
+fn start_again() -> Failure {
+    use std::os::unix::process::CommandExt;
+    tracing::info!("starting again, in a life above those of the earlier store");
+    let mut args = std::env::args_os();
+    let name = args.next().unwrap_or_default();
+    let error = std::process::Command::new("/proc/self/exe").arg0(name).args(args).exec();
+    Failure::refused(format!("this site must be started again, and could not do it by itself: {error}"))
 }
 
 /// How many threads run a site's tasks. One site is one machine of states: a second thread carries links' encryption

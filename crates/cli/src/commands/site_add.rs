@@ -35,7 +35,10 @@ pub fn run(find: &Find, args: &SiteAdd, json: bool) -> Result<(), Failure> {
     }
     say(&format!("{name}: copy {} to its machine, then run", dir.join(name).display()))?;
     say(&format!("  unanimous site --config {name}/site.toml"))?;
-    say("It gets its number from the cluster when it first starts; the other sites need no word of it.")
+    say("It gets its number from the cluster when it first starts; the other sites need no word of it.")?;
+    say(&format!(
+        "Durable groups are kept there, too; `unanimous site add {name} --stores` lets its store count."
+    ))
 }
 
 fn configuration(dir: &Path, cluster: &str, new: Founder, mserver: bool) -> Result<SiteConfig, Failure> {

@@ -87,6 +87,12 @@ impl Cluster {
         self.running[site] = Some(child);
     }
 
+    /// Empties the data directory of a site that does not run: a new disk.
+    pub fn wipe(&self, site: usize) {
+        assert!(self.running[site].is_none(), "it does not run");
+        std::fs::remove_dir_all(self.path(site, "data")).expect("it has one");
+    }
+
     /// `kill -9`.
     pub fn kill(&mut self, site: usize) {
         if let Some(mut child) = self.running[site].take() {

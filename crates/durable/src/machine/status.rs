@@ -29,6 +29,10 @@ pub struct Status {
     pub clock: u64,
     /// The newest configuration known here.
     pub configuration: Configuration,
+    /// The position of its entry; 0 for the founders'. Once that is committed, the configuration is there for good.
+    pub configured: u64,
+    /// The stores that are in the view and have stated, whether they count or not.
+    pub present: Vec<Here>,
     /// Damaged positions that nobody has sent yet (D14).
     pub damaged: Vec<u64>,
     /// Entries that were lost from the end may have gone up to here; it counts less until its log has reached it (D15).
@@ -58,6 +62,19 @@ pub enum Progress {
         /// Bytes received.
         received: u64,
     },
+}
+
+/// A store in the view.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Here {
+    /// The store.
+    pub store: StoreId,
+    /// Where it is.
+    pub site: SiteId,
+    /// Whether it may count: nobody here has seen a later life of it (D16).
+    pub may_count: bool,
+    /// How far it is known to have acknowledged in this view.
+    pub acked: u64,
 }
 
 /// A store that will have to catch up.
@@ -95,6 +112,10 @@ impl Durable {
             appended_bytes: self.appended_bytes,
             progress: self.progress(),
             absent: self.absent(&configuration),
+            configured: self
+                .active()
+                .map_or_else(|| self.newest_configuration().0.position, |a| a.newest().0),
+            present: self.stores_here(),
             configuration,
         }
     }
@@ -109,6 +130,22 @@ impl Durable {
         // What is delivered and goes to the log as it comes is no catching up.
         let waits = active.waiting.front().map_or(of, |entry| entry.number.position - 1);
         (self.agreed < waits).then_some(Progress::Tail { at: self.agreed, of })
+    }
+
+    fn stores_here(&self) -> Vec<Here> {
+        let Some(present) = &self.present else { return Vec::new() };
+        let acked = |site: SiteId| match (site == self.me, &present.active) {
+            (true, Some(active)) => active.acked,
+            (true, None) => 0,
+            (false, _) => present.acks.get(&site).map_or(0, |ack| ack.position),
+        };
+        let here = present.stated.iter().map(|stated| Here {
+            store: stated.statement.store,
+            site: stated.site,
+            may_count: exchange::surpassed(&stated.statement, &present.stated, self.settings.bugs).is_none(),
+            acked: acked(stated.site),
+        });
+        here.collect()
     }
 
     fn absent(&self, configuration: &Configuration) -> Vec<Absent> {

@@ -88,12 +88,27 @@ impl Durable {
             configuration: self.newest_configuration(),
             seen: self.meta.seen.clone(),
             lives: self.meta.lives.clone(),
+            forced: self.is_forced(),
         };
         self.casts.push_back(Cast::Statement(Box::new(statement)));
     }
 
-    /// The newest configuration in the log.
+    /// The newest configuration in the log, or what an operator has put in its place (D22).
     pub(super) fn newest_configuration(&self) -> (Number, Configuration) {
+        let logged = self.logged_configuration();
+        match &self.meta.forced {
+            Some(forced) if forced.0 == logged.0 => forced.clone(),
+            Some(_) | None => logged,
+        }
+    }
+
+    fn is_forced(&self) -> bool {
+        let logged = self.logged_configuration().0;
+        self.meta.forced.as_ref().is_some_and(|forced| forced.0 == logged)
+    }
+
+    /// The newest configuration in the log.
+    pub(super) fn logged_configuration(&self) -> (Number, Configuration) {
         let mut known = self.meta.configurations.iter().rev();
         known.find(|(number, _)| self.log.may_have(*number)).cloned().unwrap_or_default()
     }
@@ -153,7 +168,10 @@ impl Durable {
         }
         self.change_cut(base);
         self.number(0, Body::ViewStart { base }); // [D7]
-        if in_force.position == 0 {
+        if statement.forced {
+            // All that are left have stated, and this is the log to go on from: a majority of them will do again [D22].
+            self.number(0, Body::Configuration(Configuration { writes: None, ..configuration }));
+        } else if in_force.position == 0 {
             // Only founders know it: the others learn from the log which stores count [D11].
             self.number(0, Body::Configuration(configuration));
         }

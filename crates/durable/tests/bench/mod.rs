@@ -89,6 +89,9 @@ pub struct Host {
     pub held: Vec<StoreOp>,
 }
 
+/// A site, and which operations its disk does not do.
+pub type Stalls = (u32, fn(&StoreOp) -> bool);
+
 pub struct Bench {
     pub now: Time,
     pub hosts: BTreeMap<u32, Host>,
@@ -101,7 +104,7 @@ pub struct Bench {
     /// Sites whose disks do nothing.
     pub slow: BTreeSet<u32>,
     /// A site whose disk does nothing from the first such operation on.
-    pub stalls: Option<(u32, fn(&StoreOp) -> bool)>,
+    pub stalls: Option<Stalls>,
     /// How often another view was asked for and made.
     pub refreshed: u32,
 }

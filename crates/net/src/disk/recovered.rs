@@ -4,12 +4,16 @@
 //! digest, so a crash between the two cannot leave an old record in a new epoch.
 
 use std::fs::{self, File};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use ring::digest::{SHA256, SHA256_OUTPUT_LEN, digest};
 use wire::{ClusterEpoch, Incarnation, SiteId, StoreId};
 
-use super::{DiskError, Replaced, io_error, lock, parse_identity};
+use super::{DiskError, Replaced, identity_bytes, io_error, lock, parse_identity};
+
+/// Names the life that a fresh directory was told to outlive.
+const OUTLIVED: &str = "outlived";
 
 /// What a recovery by force has decided for a site.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,6 +37,7 @@ pub struct Held {
     dir: PathBuf,
     stored: Option<Vec<u8>>,
     recovery: Replaced,
+    identity: Replaced,
     _lock: File,
 }
 
@@ -42,7 +47,7 @@ impl Held {
     pub fn open(dir: &Path) -> Result<Held, DiskError> {
         fs::create_dir_all(dir).map_err(|error| io_error(dir, error))?;
         let lock = lock(dir)?;
-        let (_, identity, _) = Replaced::open(dir, "identity")?;
+        let (file, identity, _) = Replaced::open(dir, "identity")?;
         let (_, stored, _) = Replaced::open(dir, "record")?;
         let (recovery, bytes, _) = open(dir)?;
         let identity = match identity {
@@ -60,6 +65,7 @@ impl Held {
             dir: dir.to_owned(),
             stored,
             recovery,
+            identity: file,
             _lock: lock,
         })
     }
@@ -73,10 +79,29 @@ impl Held {
         self.recovery.replace(&bytes)
     }
 
+    /// The site's next life is above this one, which an earlier store of the site has had. For a directory that was opened
+    /// `fresh`, and has been in no view since: it is as fresh then as it was. Durable when it returns.
+    pub fn outlive(mut self, life: Incarnation) -> Result<(), DiskError> {
+        let Some(store) = self.store.filter(|_| self.incarnation < life) else { return Ok(()) };
+        let path = self.dir.join(OUTLIVED);
+        let noted = File::create(&path).and_then(|mut file| {
+            file.write_all(&life.0.to_le_bytes())?;
+            file.sync_all()
+        });
+        noted.map_err(|error| io_error(&path, error))?;
+        self.identity.replace(&identity_bytes(store, life))
+    }
+
     /// Which directory it is.
     pub fn dir(&self) -> &Path {
         &self.dir
     }
+}
+
+/// Which life the directory was told to outlive, when it was fresh. Of no use once it has started again.
+pub(super) fn outlived(dir: &Path) -> Option<Incarnation> {
+    let bytes = fs::read(dir.join(OUTLIVED)).ok()?;
+    Some(Incarnation(u64::from_le_bytes(bytes.try_into().ok()?)))
 }
 
 /// The file, in its two copies.
@@ -140,6 +165,21 @@ mod tests {
         assert_eq!((second.store, second.incarnation), (first.store, Incarnation(2)));
         let third = run(dir.path(), None);
         assert_eq!((third.record.as_deref(), third.recovered), (Some(&b"the new line"[..]), Some(recovered)));
+    }
+
+    #[test]
+    fn a_new_store_outlives_an_earlier_one_and_keeps_its_name() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let first = run(dir.path(), Some(b"promises"));
+        assert!(first.fresh);
+        let outlive = |life| Held::open(dir.path()).expect("nobody uses it").outlive(Incarnation(life));
+        outlive(7).expect("durable");
+        outlive(3).expect("nothing to do");
+        let second = run(dir.path(), None);
+        assert_eq!((second.store, second.incarnation, second.fresh), (first.store, Incarnation(8), true));
+        assert_eq!(second.record.as_deref(), Some(&b"promises"[..]));
+        assert!(!run(dir.path(), None).fresh, "somebody may have copied it");
+        assert!(!run(dir.path(), None).fresh);
     }
 
     #[test]

@@ -2,7 +2,8 @@
 //!
 //! ```text
 //!  dialer    → length, hello
-//!  accepter  → length, verdict, rest     0 Welcome: the hello; 1 Busy; 2 Refused: why, for a human
+//!  accepter  → length, verdict, rest     0 Welcome: the hello; 1 Busy; 2 Refused: why, for a human;
+//!                                          3 Stale: the later life that it has seen, 8 bytes
 //!  dialer    → length, "ok"                Confirm: the first packet of the connection itself
 //! ```
 //!
@@ -38,6 +39,7 @@ pub(crate) const HELLO_BYTES_MAX: usize = 16 * 1024;
 pub(crate) const WELCOME: u8 = 0;
 const BUSY: u8 = 1;
 pub(crate) const REFUSED: u8 = 2;
+const STALE: u8 = 3;
 
 /// What both sides of a handshake need.
 pub(crate) struct Tls {
@@ -111,6 +113,13 @@ impl Shared {
                 tracing::warn!(peer = %peer.site, %why, "the peer refused this site's hello");
                 return Err(Refusal::ByPeer.into());
             }
+            Some(&STALE) => {
+                let newest = reply[1..].try_into().map_err(|_| Refusal::BadHello)?;
+                let newest = Incarnation(u64::from_le_bytes(newest));
+                tracing::warn!(peer = %peer.site, later = newest.0, "the peer has seen a later life of this site");
+                peer.told_stale(newest);
+                return Err(Refusal::ByPeer.into());
+            }
             Some(_) | None => return Err(Refusal::BadHello.into()),
         };
         let (site, incarnation) = self.check_hello(certificate.principal(), &hello)?;
@@ -147,7 +156,11 @@ impl Shared {
                 write(&mut stream, &[&[BUSY]]).await?;
                 return Err(Failure::Crossed);
             }
-            Answer::Stale => return refuse(&mut stream, Refusal::StaleIncarnation).await,
+            Answer::Stale(newest) => {
+                write(&mut stream, &[&[STALE], &newest.0.to_le_bytes()]).await?;
+                let _ = stream.shutdown().await;
+                return Err(Refusal::StaleIncarnation.into());
+            }
         }
         let accepting = Accepting { peer: &peer, id };
         write(&mut stream, &[&[WELCOME], &self.hello.ours()]).await?;

@@ -51,7 +51,8 @@ pub(crate) const CONFIRM: &[u8] = b"ok";
 pub(crate) enum Answer {
     Welcome,
     Busy,
-    Stale,
+    /// A later life than this one has been here.
+    Stale(Incarnation),
 }
 
 /// Why a packet was not queued.
@@ -264,11 +265,16 @@ impl Peer {
         }
     }
 
+    /// The peer that was dialed has seen a later life of this site, and refuses this one.
+    pub(crate) fn told_stale(&self, newest: Incarnation) {
+        self.inputs.send(Input::Stale { newest });
+    }
+
     /// A peer that dialed has said hello.
     pub(crate) fn answer(&self, id: ConnectionId, incarnation: Incarnation) -> Answer {
         let mut state = self.state();
         if incarnation < state.newest {
-            return Answer::Stale;
+            return Answer::Stale(state.newest);
         }
         if let Dial::HelloSent(_) = state.dial
             && self.me < self.site

@@ -190,5 +190,5 @@ fn an_earlier_life_is_refused() {
     let (high, _inputs) = peer(2, 1);
     assert_eq!(high.answer(ConnectionId(1), Incarnation(5)), Answer::Welcome);
     assert!(high.establish(new(1, 5)).is_some());
-    assert_eq!(high.answer(ConnectionId(2), Incarnation(4)), Answer::Stale);
+    assert_eq!(high.answer(ConnectionId(2), Incarnation(4)), Answer::Stale(Incarnation(5)));
 }

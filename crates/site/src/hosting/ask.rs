@@ -5,8 +5,10 @@ use durable::{ClientId, Mode, ProposeError, Request, Status, Why};
 use tokio::sync::oneshot;
 use tools::catalog;
 use tools::map::{Changes, Compacted};
-use wire::GroupName;
 use wire::session::ErrorCode;
+use wire::{GroupName, SiteId};
+
+use super::placing::{Step, Wish};
 
 use super::cut::Snapshot;
 use super::served::Served;
@@ -89,6 +91,8 @@ pub(crate) enum Ask {
     Changes { group: GroupName, since: u64, prefix: Bytes, told: Told<Result<Changes, Compacted>> },
     /// The states of these, all as they are now.
     Snapshots { groups: Vec<GroupName>, told: Told<Vec<Snapshot>> },
+    /// Let the stores that count be where they should: the next step in every group.
+    Place { wish: Wish, told: Told<Vec<Placed>> },
     /// How the groups are.
     Status { told: oneshot::Sender<Vec<GroupStatus>> },
 }
@@ -102,9 +106,21 @@ impl std::fmt::Debug for Ask {
             Ask::Read { .. } => "Read",
             Ask::Changes { .. } => "Changes",
             Ask::Snapshots { .. } => "Snapshots",
+            Ask::Place { .. } => "Place",
             Ask::Status { .. } => "Status",
         })
     }
+}
+
+/// How far a durable group is on its way to the stores that it was wished to have.
+#[derive(Clone, Debug)]
+pub struct Placed {
+    /// Its name.
+    pub group: GroupName,
+    /// What it needs, or what was just begun.
+    pub step: Step,
+    /// The sites of the stores that count now, as far as this site knows.
+    pub sites: Vec<SiteId>,
 }
 
 /// How a durable group is at this site.
@@ -121,14 +137,14 @@ pub struct GroupStatus {
 }
 
 impl Ask {
-    /// The map that it is about; none if it is about all.
+    /// The map that it is about; none if it is about all groups.
     pub(super) fn group(&self) -> Option<&GroupName> {
         match self {
             Ask::Create { group, .. }
             | Ask::Write { group, .. }
             | Ask::Read { group, .. }
             | Ask::Changes { group, .. } => Some(group),
-            Ask::Raise { .. } | Ask::Snapshots { .. } | Ask::Status { .. } => None,
+            Ask::Raise { .. } | Ask::Place { .. } | Ask::Snapshots { .. } | Ask::Status { .. } => None,
         }
     }
 
@@ -139,6 +155,7 @@ impl Ask {
             Ask::Read { look, .. } => look(Err(error)),
             Ask::Changes { told, .. } => drop(told.send(Err(error))),
             Ask::Snapshots { told, .. } => drop(told.send(Err(error))),
+            Ask::Place { told, .. } => drop(told.send(Err(error))),
             Ask::Status { told } => drop(told.send(Vec::new())),
         }
     }

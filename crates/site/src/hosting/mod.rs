@@ -13,6 +13,8 @@ mod ask;
 mod cut;
 mod disk;
 mod open;
+mod place;
+mod placing;
 mod requests;
 mod served;
 #[cfg(test)]
@@ -39,10 +41,11 @@ use tools::map::{self, Changes, Compacted, Map};
 use wire::{GroupName, MemberId, ProcessId, Time};
 
 pub(crate) use ask::Ask;
-pub use ask::{GroupStatus, HostError, Write};
+pub use ask::{GroupStatus, HostError, Placed, Write};
 use ask::{Look, Told};
 use disk::{Disk, Job, Place, Said};
 use open::Open;
+pub use placing::{Step, Wish};
 pub(crate) use served::Served;
 use trouble::{Founded, Tries};
 pub use trouble::{Trouble, TroubleKind};
@@ -81,6 +84,8 @@ struct Hosted {
     /// While the state of a checkpoint is read from the disk: what is to be done with that state, and not with the one
     /// before. Nothing else is applied until one entry is, so it is one of these, one checkpoint, and reads.
     held: Option<VecDeque<Event>>,
+    /// What was committed when the stores were last asked to move, and when that was.
+    noted: Option<(Time, u64)>,
 }
 
 enum Stage {
@@ -218,6 +223,7 @@ impl Hosting {
             changed: false,
             ticker: None,
             held: None,
+            noted: None,
         };
         self.groups.insert(group, hosted);
     }
@@ -438,6 +444,10 @@ impl Hosting {
                 } else if matches!(served, Served::Catalog(_))
                     && let Some((until, ask)) = self.checking.remove(&id)
                 {
+                    if let Ask::Place { wish, told } = ask {
+                        let _ = told.send(Ok(self.place(node, now, wish)));
+                        return Ok(());
+                    }
                     match ask.group().filter(|group| !self.groups.contains_key(*group)).cloned() {
                         Some(missing) => ask.refuse(HostError::NoSuchGroup(missing)),
                         None => self.try_now(node, now, until, ask),
@@ -451,7 +461,11 @@ impl Hosting {
                 hosted.held = Some(VecDeque::new());
                 disk.ask(Job::Restore(served.renewed()));
             }
-            Event::Changed(_) => {}
+            Event::Changed(Ok(number)) => {
+                tracing::info!(group = %name, position = number.position, "its stores have changed");
+            }
+            // Whoever asks for it looks again, and asks again.
+            Event::Changed(Err(why)) => tracing::debug!(group = %name, %why, "its stores have not changed"),
             Event::Surpassed { .. } => return Err(Failed::Surpassed),
             Event::Fatal(Fatal::WriteFailed) => {
                 return Err(Failed::Disk(format!("a write to the store of {name} failed")));

@@ -27,9 +27,11 @@ impl Hosting {
     /// Does it, or lets it wait until then for its group to be able to.
     pub(super) fn try_now(&mut self, node: &mut Node, now: Time, until: Time, ask: Ask) {
         let name = match &ask {
-            Ask::Create { .. } | Ask::Raise { .. } | Ask::Snapshots { .. } | Ask::Status { .. } => {
-                catalog_name()
-            }
+            Ask::Create { .. }
+            | Ask::Raise { .. }
+            | Ask::Place { .. }
+            | Ask::Snapshots { .. }
+            | Ask::Status { .. } => catalog_name(),
             Ask::Write { group, .. } | Ask::Read { group, .. } | Ask::Changes { group, .. } => group.clone(),
         };
         let Some(hosted) = self.groups.get_mut(&name) else { return self.check(node, now, until, ask) };
@@ -77,6 +79,8 @@ impl Hosting {
                 let payload = wire::codec::encode(&catalog::Request::Raise { to });
                 self.ask_catalog(node, now, until, payload, Ask::Raise { to, told });
             }
+            // Groups that were made a moment ago are moved, too.
+            (ask @ Ask::Place { .. }, Served::Catalog(_)) => self.check(node, now, until, ask),
             // The catalog is no map.
             (ask, _) => ask.refuse(HostError::NoSuchGroup(name)),
         }

@@ -8,15 +8,19 @@ use serde_json::{Map, Value, json};
 use stack::{Change, ReplyKind};
 use tokio::io::AsyncRead;
 use tokio::sync::Semaphore;
+use wire::SiteId;
 use wire::session::{self, Decoder, ErrorCode, Failure, Op, Principal, Request};
 
 use super::casts::{Cast, Lanes};
 use super::connection::{End, Shared, done, failed, next_item, object};
 use super::translate::{self, group_name};
 use super::{backup, maps, upgrade};
+use crate::hosting::{Step, Wish};
 
 /// Requests of one session that may be in work; more wait to be read.
 const REQUESTS_MAX: usize = 256;
+/// Groups of which an answer says how they move.
+const PLACED_MAX: usize = 32;
 
 pub(super) async fn serve<R: AsyncRead + Unpin>(
     shared: &Arc<Shared>,
@@ -161,6 +165,7 @@ async fn run(shared: &Shared, op: Op, body: Bytes) -> Result<Map<String, Value>,
             handle.change(Change::Merge { from, into }).await.map_err(refused)?;
             Ok(Map::new())
         }
+        Op::PlaceStores { from, to } => place_stores(shared, from.as_deref(), to.as_deref()).await,
         Op::Stop => {
             shared.may(Principal::Administer)?;
             handle.stop().await.map_err(refused)?;
@@ -182,6 +187,40 @@ async fn run(shared: &Shared, op: Op, body: Bytes) -> Result<Map<String, Value>,
             Err(translate::bad("handled where requests are read"))
         }
     }
+}
+
+/// Takes the next step in every durable group towards the stores that it should have.
+async fn place_stores(
+    shared: &Shared,
+    from: Option<&str>,
+    to: Option<&str>,
+) -> Result<Map<String, Value>, Failure> {
+    shared.may(Principal::Administer)?;
+    let handle = &shared.site.handle;
+    let sites = handle.sites().await.map_err(|error| translate::refused(&error))?;
+    let site = |name: &str| {
+        let found = sites.iter().find(|site| site.name == name).map(|site| site.site);
+        found.ok_or_else(|| {
+            translate::bad(format!("no site is called {name}; `unanimous status` lists those that are known"))
+        })
+    };
+    let wish = Wish { from: from.map(site).transpose()?, to: to.map(site).transpose()? };
+    if wish == (Wish { from: None, to: None }) {
+        return Err(translate::bad("from, to: name at least one of them"));
+    }
+    let placed = handle.place_stores(wish).await;
+    let placed = placed.map_err(|error| translate::failure(error.code(), error.to_string()))?;
+    let name = |site: SiteId| {
+        let known = sites.iter().find(|known| known.site == site).map(|known| known.name.clone());
+        known.unwrap_or_else(|| site.to_string())
+    };
+    let total = placed.len();
+    // The header line has a bound: those that are not there yet come first.
+    let (there, open): (Vec<_>, Vec<_>) = placed.into_iter().partition(|group| group.step == Step::Done);
+    let (done, there_already) = (open.is_empty(), there.len());
+    let told = open.into_iter().chain(there).take(PLACED_MAX).map(|placed| translate::placed(placed, name));
+    let groups: Vec<_> = told.collect();
+    Ok(object(json!({"done": done, "total": total, "there": there_already, "groups": groups})))
 }
 
 async fn watch(shared: &Shared, group: &str, on: bool) -> Result<Map<String, Value>, Failure> {

@@ -5,16 +5,19 @@ use membership::step::Why;
 use multicast::Order;
 use multicast::call::{Outcome, Replies};
 use stack::{JoinOptions, SiteState, Status};
-use wire::session::{self, ErrorCode, Failure, GotReply, LeftMember, NamedReplies, Reply, View};
+use wire::session::{
+    self, ErrorCode, Failure, GotReply, LeftMember, NamedReplies, PlacedGroup, PlacedState, Reply, View,
+};
 use wire::{GroupName, Incarnation, MemberId, ProcessId, SiteId, SiteIncarnation};
 
 use crate::handle::RequestError;
+use crate::hosting::{Placed, Step};
 use crate::outlook::Outlook;
 
-/// A failure with its code and its line for people.
 /// What the names of the sites' own groups begin with.
 const OWN: &str = "unanimous.";
 
+/// A failure with its code and its line for people.
 pub(super) fn failure(error: ErrorCode, message: impl Into<String>) -> Failure {
     Failure { error, message: message.into() }
 }
@@ -209,6 +212,39 @@ pub(super) fn status(status: &Status, outlook: &Outlook) -> serde_json::Value {
         "waiting_for": status.waiting_for,
         "authorities": outlook.authorities(),
     })
+}
+
+pub(super) fn placed(placed: Placed, name: impl Fn(SiteId) -> String) -> PlacedGroup {
+    let Placed { group, step, sites } = placed;
+    let (state, why, come) = match step {
+        Step::Done => (PlacedState::Done, None, None),
+        Step::Change(_) => (PlacedState::Changing, None, None),
+        Step::CatchUp { at, of } => (PlacedState::CatchingUp, None, Some((at, of))),
+        Step::Wait(why) => (PlacedState::Waiting, Some(why), None),
+        Step::Absent(site) => {
+            let of = name(site);
+            let why = format!("the store of {of} is not here: start the site, or see what its log says");
+            (PlacedState::Waiting, Some(why), None)
+        }
+        Step::TooFew { count, needed, missing } => {
+            let missing: Vec<String> = missing.into_iter().map(&name).collect();
+            let why = format!(
+                "{count} stores would count then and {needed} of them be needed, but those of {} are not here: start them \
+                 first, or replace them",
+                missing.join(", ")
+            );
+            (PlacedState::Refused, Some(why), None)
+        }
+        Step::Refused(why) => (PlacedState::Refused, Some(why), None),
+    };
+    PlacedGroup {
+        group: group.to_string(),
+        state,
+        why,
+        at: come.map(|(at, _)| at),
+        of: come.map(|(_, of)| of),
+        stores: sites.into_iter().map(name).collect(),
+    }
 }
 
 /// Reads a member's id as it is printed: `s1.3/7#2`.

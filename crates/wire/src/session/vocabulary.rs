@@ -294,6 +294,16 @@ pub enum Op {
         #[serde(default, skip_serializing_if = "is_false")]
         force: bool,
     },
+    /// Let the stores that count in every durable group be where they should. One step is taken in each; ask again until
+    /// the answer says `done`. At least one of the two is given.
+    PlaceStores {
+        /// The site whose store is not to count any longer; if it is `to` as well, its earlier one.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        from: Option<String>,
+        /// The site whose store is to count.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        to: Option<String>,
+    },
     /// The site leaves in order and stops.
     Stop,
     /// The session ends in order: its memberships are left, not failed.
@@ -464,6 +474,42 @@ pub struct ChangeHeader {
     /// Bytes of the value, if it was put.
     #[serde(default)]
     pub len: usize,
+}
+
+/// How far a durable group is on its way to the stores that it was wished to have.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PlacedGroup {
+    /// The group's name.
+    pub group: String,
+    /// What it is at.
+    pub state: PlacedState,
+    /// What it waits for, or why it is refused and what to do.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub why: Option<String>,
+    /// How far the new store has come, while it catches up.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub at: Option<u64>,
+    /// And where it has to come.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub of: Option<u64>,
+    /// The names of the sites whose stores count now.
+    pub stores: Vec<String>,
+}
+
+/// What a group whose stores move is at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum PlacedState {
+    /// It is as wished.
+    Done,
+    /// A change was begun.
+    Changing,
+    /// The new store catches up first.
+    CatchingUp,
+    /// Something has to come first, by itself.
+    Waiting,
+    /// It can't be done as things are. Nothing has changed by this.
+    Refused,
 }
 
 /// A group's view, as sessions and `--json` show it.

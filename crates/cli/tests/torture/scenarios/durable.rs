@@ -3,8 +3,8 @@
 //! have an order (linearizability).
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -32,24 +32,7 @@ pub async fn run(run: &Run) -> Verdict {
     let times = run.times(3, 300);
     let mut cluster = Cluster::on_loopback(run, 3, |_| {}).await?;
     cluster.start().await?;
-    let addresses: Vec<Address> = cluster.sites.iter().map(|site| site.address()).collect();
-    eventually("the map is made", async || {
-        let (session, _events) = connect(&addresses[0], "torture").await.ok()?;
-        match session.create_map(MAP).await {
-            Ok(()) => Some(()),
-            Err(Error::Refused(failure)) if failure.error == ErrorCode::Exists => Some(()),
-            Err(_) => None,
-        }
-    })
-    .await?;
-    let world =
-        Arc::new(World { addresses: addresses.clone(), begin: Instant::now(), over: AtomicBool::new(false) });
-    let clients: Vec<_> = (0..CLIENTS)
-        .map(|number| {
-            let client = Client::new(number, run.below(u64::MAX), Arc::clone(&world));
-            tokio::spawn(client.run())
-        })
-        .collect();
+    let load = Load::start(run, &cluster).await?;
     for round in 1..=times {
         wait(run, CALM_MS).await;
         let all = round % 2 == 1 || run.below(2) == 0;
@@ -74,42 +57,100 @@ pub async fn run(run: &Run) -> Verdict {
         }
     }
     wait(run, CALM_MS).await;
-    world.over.store(true, Ordering::Relaxed);
-    let (mut history, mut kept) = (Vec::new(), BTreeSet::new());
-    for client in clients {
-        let client = client.await?;
-        history.extend(client.history);
-        kept.extend(client.kept);
-    }
     cluster.check_alive()?;
-    let digest = one_digest(&cluster).await?;
-    for address in &addresses {
-        finally(address, &world, &kept, &mut history).await?;
+    load.judge(run, &cluster, &format!("{times} times killed")).await
+}
+
+/// Clients that write and read a durable map, until they are judged.
+pub(super) struct Load {
+    world: Arc<World>,
+    clients: Vec<tokio::task::JoinHandle<Client>>,
+}
+
+impl Load {
+    /// Makes the map and sets the clients to work, at whichever of the cluster's sites answers.
+    pub(super) async fn start(run: &Run, cluster: &Cluster) -> Verdict<Load> {
+        let addresses: Vec<Address> = cluster.sites.iter().map(|site| site.address()).collect();
+        eventually("the map is made", async || {
+            let (session, _events) = connect(&addresses[0], "torture").await.ok()?;
+            match session.create_map(MAP).await {
+                Ok(()) => Some(()),
+                Err(Error::Refused(failure)) if failure.error == ErrorCode::Exists => Some(()),
+                Err(_) => None,
+            }
+        })
+        .await?;
+        let begin = Instant::now();
+        let world = World { addresses, begin, over: AtomicBool::new(false), answers: Mutex::default() };
+        let world = Arc::new(world);
+        let client = |number| Client::new(number, run.below(u64::MAX), Arc::clone(&world));
+        let clients = (0..CLIENTS).map(|number| tokio::spawn(client(number).run())).collect();
+        Ok(Load { world, clients })
     }
-    let answered = history.iter().filter(|operation| operation.answered.is_some()).count();
-    ensure(answered > 100 && kept.len() > 20, || format!("only {answered} answers and {} keys", kept.len()))?;
-    match linearizable::check(&history) {
-        Ok(()) => {}
-        Err(linearizable::Failure::Broken(why)) => return failed(format!("not linearizable:\n{why}")),
-        Err(linearizable::Failure::Undecided(key)) => {
-            return failed(format!("{key}: too much at once to judge"));
+
+    /// Ends it: every acknowledged key at every site, one digest, one order.
+    pub(super) async fn judge(self, run: &Run, cluster: &Cluster, after: &str) -> Verdict {
+        let Load { world, clients } = self;
+        world.over.store(true, Ordering::Relaxed);
+        let (mut history, mut kept) = (Vec::new(), BTreeSet::new());
+        for client in clients {
+            let client = client.await?;
+            history.extend(client.history);
+            kept.extend(client.kept);
         }
+        let digest = one_digest(cluster).await?;
+        for site in &cluster.sites {
+            finally(&site.address(), &world, &kept, &mut history).await?;
+        }
+        let answered = history.iter().filter(|operation| operation.answered.is_some()).count();
+        ensure(answered > 100 && kept.len() > 20, || {
+            format!("only {answered} answers and {} keys", kept.len())
+        })?;
+        match linearizable::check(&history) {
+            Ok(()) => {}
+            Err(linearizable::Failure::Broken(why)) => return failed(format!("not linearizable:\n{why}")),
+            Err(linearizable::Failure::Undecided(key)) => {
+                return failed(format!("{key}: too much at once to judge"));
+            }
+        }
+        let stall = world.answers().longest;
+        run.say(format!(
+            "{after}; {} requests, {answered} answered, {} acknowledged keys at every site, one order, digest {digest}; \
+             nobody's write was acknowledged for {} ms at most",
+            history.len(),
+            kept.len(),
+            stall.as_millis()
+        ));
+        Ok(())
     }
-    run.say(format!(
-        "{times} times killed; {} requests, {answered} answered, {} acknowledged keys at every site, one order, digest {digest}",
-        history.len(),
-        kept.len()
-    ));
-    Ok(())
+}
+
+/// When a write was acknowledged last, to anybody, and the longest time between two.
+#[derive(Default)]
+struct Answers {
+    last: Option<Instant>,
+    longest: Duration,
 }
 
 struct World {
     addresses: Vec<Address>,
     begin: Instant,
     over: AtomicBool,
+    answers: Mutex<Answers>,
 }
 
 impl World {
+    fn answers(&self) -> MutexGuard<'_, Answers> {
+        self.answers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn acknowledged(&self) {
+        let (now, mut answers) = (Instant::now(), self.answers());
+        if let Some(last) = answers.last.replace(now) {
+            answers.longest = answers.longest.max(now.duration_since(last));
+        }
+    }
+
     fn now(&self) -> u64 {
         self.begin.elapsed().as_nanos() as u64
     }
@@ -157,6 +198,7 @@ impl Client {
                 let key = format!("own-{value}");
                 let put = session.put(MAP, &key, Bytes::from(value), WriteOptions::default());
                 if self.told(put).await.is_some() {
+                    self.world.acknowledged();
                     self.kept.insert(key);
                 }
             }
@@ -197,6 +239,7 @@ impl Client {
                 let asked = self.world.now();
                 let put = session.put(MAP, &shared, Bytes::from(value.clone()), WriteOptions::default());
                 let done = self.told(put).await;
+                done.inspect(|_| self.world.acknowledged());
                 self.note(shared, What::Put(value), asked, done.is_some());
             }
         }

@@ -5,6 +5,7 @@ mod failover;
 mod flood;
 mod hostile;
 mod kills;
+mod machines;
 mod network;
 mod partition;
 mod pause;
@@ -40,6 +41,8 @@ scenarios! {
     "partition", "two and three, and together again, under every rule", partition::run;
     "kills", "all sites are killed at random points of view changes", kills::run;
     "durable", "a durable map, written while all its sites are killed again and again", durable::run;
+    "replaced", "a durable map, written while machines are wiped and take their own places", machines::replaced;
+    "moved", "a durable map, written while five sites become three, and five again", machines::moved;
     "hostile", "strangers, garbage, forged probes, half-open connections", hostile::run;
     "flood", "a member that stopped holds back a flood", flood::run;
     "failover", "the time from a death to the view without it", failover::run;
