@@ -115,8 +115,8 @@ async fn sites_are_upgraded_one_after_another_under_load() {
         }
     }
     assert_eq!(upgrade(&cluster, &["--finish"]).expect("all have it")["in_force"], 2);
-    for site in 0..3 {
-        let session = session(&addresses[site]).await.expect("it runs");
+    for address in &addresses {
+        let session = session(address).await.expect("it runs");
         assert_eq!(session.levels().await.expect("told").in_force, 2);
     }
     assert!(upgrade(&cluster, &["--finish"]).expect_err("it is done").contains("level 2 is in force"));
