@@ -50,6 +50,31 @@ fn a_log_that_is_stated_is_not_shortened_by_a_checkpoint_that_comes_late() {
     assert!(bench.hosts[&2].disk.checkpoint.is_none());
 }
 
+/// The store whose log is the base lacks what the others have freed. As soon as the view's first entry is committed, others have
+/// the base too, and a checkpoint may take the place of this log.
+#[test]
+fn the_winner_takes_a_checkpoint_when_the_base_is_on_enough_disks() {
+    let mut bench = active();
+    (2..=4).for_each(|sequence| bench.ask(1, sequence));
+    bench.until("all have them", |bench| {
+        bench.at_rest(&ALL) && ALL.iter().all(|site| bench.hosts[site].applied == [1, 2, 3, 4])
+    });
+    let last = bench.status(1).last;
+    let at = |position| Number { position, ..last };
+    let configuration = (at(2), bench.status(1).configuration);
+    for site in [2, 3] {
+        let disk = &mut bench.host(site).disk;
+        disk.log = disk.log.split_off(&last.position);
+        let (number, configuration) = (at(last.position - 1), configuration.clone());
+        disk.checkpoint = Some(CheckpointHead { number, clock: 0, configuration });
+    }
+    bench.host(1).disk.rotten.insert(2);
+    ALL.into_iter().for_each(|site| bench.restart(site));
+    bench.view(&ALL);
+    bench.until("it has caught up", |bench| bench.status(1).applied > last.position && bench.at_rest(&ALL));
+    assert_eq!(bench.hosts[&1].disk.checkpoint.as_ref().map(|head| head.number), Some(at(last.position - 1)));
+}
+
 /// The place that a change had in the log may be empty for long, so nobody waits for it.
 #[test]
 fn a_change_that_is_not_in_the_base_is_answered_when_the_view_is_active() {

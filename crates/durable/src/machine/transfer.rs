@@ -134,10 +134,13 @@ impl Durable {
 
     /// All parts are there. What the log has behind the checkpoint goes with it, and may be acknowledged: until the log
     /// has come as far again the store is not sure of its end, and that is on disk first (D15). But a log that was stated
-    /// in this view may be its base, and then there may be no other: it stays, and a transfer begins anew if need be.
+    /// in this view may be its base, and then there may be no other before the view's first entry is committed: it
+    /// stays, and a transfer begins anew if need be.
     fn install(&mut self, head: CheckpointHead) {
         let last = self.log.last();
-        let may_shorten = self.active().is_some_and(|active| active.winner != self.me);
+        let committed = self.committed;
+        let may_shorten =
+            self.active().is_some_and(|active| active.winner != self.me || committed >= active.start());
         if last > head.number && !may_shorten {
             self.transfer = None;
             return;
