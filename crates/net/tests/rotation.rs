@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use net::cert::{Authority, Identity, Role, Validity};
-use net::{Down, Input, Refusal, Shown, Trust};
+use net::{Down, Input, Refusal, SendError, Shown, Trust};
 use support::{Cluster, PATIENCE, Says, Site, eventually};
 use wire::{ClusterId, Incarnation, SiteId};
 
@@ -96,7 +96,13 @@ async fn a_renewed_certificate_is_shown_on_every_link_and_none_is_down_meanwhile
         .await;
         let links = [a.site.links.clone(), b.site.links.clone()];
         for (from, to, site) in [(&links[0], &mut b, 2), (&links[1], &mut a, 1)] {
-            from.send(SiteId(site), b"last", Bytes::new()).expect("queued");
+            // What was sent above may still fill the queue.
+            eventually("there is room", || match from.send(SiteId(site), b"last", Bytes::new()) {
+                Ok(()) | Err(SendError::Filled) => true,
+                Err(SendError::Full) => false,
+                Err(error) => panic!("{error}"),
+            })
+            .await;
             let arrived = to.site.until(|input| match input {
                 Input::Packets(_, packets) => packets.contains(&Bytes::from_static(b"last")).then_some(()),
                 Input::Down { reason, .. } => {
@@ -165,7 +171,10 @@ async fn an_authority_is_rotated_and_what_the_old_one_has_issued_is_refused_in_t
     c.trust.set_roots(&both).expect("usable");
     c.site.links.set_peers(vec![a.site.at()]);
     c.site.until_up(SiteId(1)).await;
-    eventually("3 is linked", || a.site.links.is_up(SiteId(3))).await;
+    // Until its first packet is here, 1 may be about to look once more whether it trusts 3.
+    c.site.links.send(SiteId(1), b"here", Bytes::new()).expect("queued");
+    let from_3 = |input| matches!(input, Input::Packets(SiteId(3), _)).then_some(());
+    a.site.until(from_3).await;
     let (trust, certificate) = (a.trust.clone(), c.shown.certificate());
     let distrusted = tokio::spawn(async move { trust.until_distrusted(&certificate).await });
     for site in [&a, &b] {
