@@ -73,9 +73,10 @@ impl Names {
     }
 
     /// The request is answered, or given up. One that was given up may still be done, until a later one of its series is.
-    pub fn give_back(&mut self, name: &Name) {
-        if let Some(series) = self.series.iter_mut().find(|series| series.client == name.client) {
-            series.open.remove(&name.sequence);
+    /// A name that is not of these is ignored.
+    pub fn give_back(&mut self, client: ClientId, sequence: u64) {
+        if let Some(series) = self.series.iter_mut().find(|series| series.client == client) {
+            series.open.remove(&sequence);
         }
     }
 }
@@ -104,13 +105,13 @@ mod tests {
         for _ in 0..2 * WINDOW_ANSWERS {
             let name = names.take(Time::ZERO).expect("a name");
             assert!(name.sequence <= name.answered + WINDOW_ANSWERS as u64, "{name:?}");
-            names.give_back(&name);
+            names.give_back(name.client, name.sequence);
             taken.push(name);
         }
         let distinct: BTreeSet<_> = taken.iter().map(|name| (name.client, name.sequence)).collect();
         assert_eq!(distinct.len(), taken.len());
         assert_eq!(names.series.len(), 2);
-        names.give_back(&first);
+        names.give_back(first.client, first.sequence);
         let next = names.take(Time::ZERO).expect("a name");
         assert_eq!((next.client, next.sequence, next.answered), (first.client, 65, 64));
     }
@@ -120,7 +121,7 @@ mod tests {
         let mut names = Names::new(u128::MAX);
         let all: Vec<Name> = std::iter::from_fn(|| names.take(Time::ZERO)).collect();
         assert_eq!(all.len(), SERIES_MAX * WINDOW_ANSWERS);
-        all.iter().for_each(|name| names.give_back(name));
+        all.iter().for_each(|name| names.give_back(name.client, name.sequence));
         let later = Time::ZERO + UNUSED_MAX;
         let name = names.take(later).expect("a name");
         assert_eq!((name.sequence, name.answered), (1, 0));

@@ -212,6 +212,10 @@ impl Taken<'_> {
 
 impl Drop for Taken<'_> {
     fn drop(&mut self) {
-        self.of.names.lock().unwrap_or_else(PoisonError::into_inner).give_back(&self.name);
+        self.of
+            .names
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .give_back(self.name.client, self.name.sequence);
     }
 }

@@ -1,7 +1,7 @@
 //! What programs ask of durable groups, and why they are refused.
 
 use bytes::Bytes;
-use durable::{ClientId, Mode, ProposeError, Request, Status, Why};
+use durable::{Mode, Name, ProposeError, Status, Why};
 use tokio::sync::oneshot;
 use tools::catalog;
 use tools::map::{Changes, Compacted};
@@ -60,15 +60,11 @@ impl HostError {
     }
 }
 
-/// A write, by the name that a repeat of it has too.
+/// A write.
 #[derive(Clone, Debug)]
 pub struct Write {
-    /// Who asks.
-    pub client: ClientId,
-    /// The client's number for it, from 1.
-    pub sequence: u64,
-    /// Every write up to this number has been answered.
-    pub answered: u64,
+    /// The name that a repeat of it has too; none: nobody will repeat it, and the site names it.
+    pub name: Option<Name>,
     /// What: of a map, a [`Request`](tools::map::Request).
     pub payload: Bytes,
 }
@@ -158,13 +154,6 @@ impl Ask {
             Ask::Place { told, .. } => drop(told.send(Err(error))),
             Ask::Status { told } => drop(told.send(Vec::new())),
         }
-    }
-}
-
-impl From<Write> for Request {
-    fn from(write: Write) -> Request {
-        let Write { client, sequence, answered, payload } = write;
-        Request { client, sequence, answered, payload }
     }
 }
 

@@ -28,8 +28,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use durable::{
-    Answer, Application, Applying, Body, ClientId, Configuration, Event, Fatal, Life, Mode, ReadId, Refused,
-    Request, Why,
+    Answer, Application, Applying, Body, ClientId, Configuration, Event, Fatal, Life, Mode, Names, ReadId,
+    Refused, Request, Why,
 };
 use membership::group::{Create, GroupOptions, GroupView, Lives};
 use membership::step::Peer;
@@ -46,6 +46,7 @@ use ask::{Look, Told};
 use disk::{Disk, Job, Place, Said};
 use open::Open;
 pub use placing::{Step, Wish};
+use requests::created;
 pub(crate) use served::Served;
 use trouble::{Founded, Tries};
 pub use trouble::{Trouble, TroubleKind};
@@ -79,6 +80,8 @@ struct Hosted {
     waiting: VecDeque<(Time, Ask)>,
     watchers: Vec<Watcher>,
     changed: bool,
+    /// What the site calls writes that come without a name.
+    names: Names,
     /// As whom the site lets time pass, and its last number. Of a group that has forgotten it, another is drawn (D13).
     ticker: Option<(ClientId, u64)>,
     /// While the state of a checkpoint is read from the disk: what is to be done with that state, and not with the one
@@ -222,6 +225,7 @@ impl Hosting {
             watchers: Vec::new(),
             changed: false,
             ticker: None,
+            names: Names::new(net::random()),
             held: None,
             noted: None,
         };
@@ -428,6 +432,7 @@ impl Hosting {
                         Err(HostError::Unknown("this client was silent for too long and is forgotten"))
                     }
                 };
+                hosted.names.give_back(client, sequence);
                 for told in hosted.writes.remove(&(client, sequence)).unwrap_or_default() {
                     let _ = told.send(answer.clone());
                 }
@@ -551,16 +556,6 @@ impl Hosting {
         };
         self.groups.iter().map(status).collect()
     }
-}
-
-/// Tells who asked for a group, or for a feature level, what the catalog has answered.
-fn created(told: Told<()>, answer: Result<Bytes, HostError>) {
-    let result = answer.and_then(|answer| match wire::codec::decode(&answer) {
-        Ok(catalog::Answer::Created | catalog::Answer::Raised) => Ok(()),
-        Ok(refused) => Err(HostError::Catalog(refused)),
-        Err(_) => Err(HostError::Catalog(catalog::Answer::Malformed)),
-    });
-    let _ = told.send(result);
 }
 
 impl Hosted {

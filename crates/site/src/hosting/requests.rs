@@ -3,16 +3,14 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use durable::{Mode, ProposeError, ReadId, Request, Why};
+use durable::{Mode, Name, ProposeError, ReadId, Request, Why};
 use stack::Node;
 use tools::catalog::{self, Founding, Kind};
 use wire::{GroupName, Time};
 
 use super::ask::{Ask, HostError, Told, refusal, why_not};
 use super::served::Served;
-use super::{
-    ANSWERED_WITHIN, Hosting, PATIENCE, Stage, WATCHERS_MAX, Watcher, catalog_name, created, unix_ms,
-};
+use super::{ANSWERED_WITHIN, Hosting, PATIENCE, Stage, WATCHERS_MAX, Watcher, catalog_name, unix_ms};
 
 impl Hosting {
     /// Something is asked.
@@ -61,12 +59,21 @@ impl Hosting {
                 }
             }
             (Ask::Write { group, write, told }, Served::Map(_)) => {
-                let Some(mut durable) = node.durable(now, &name) else { return };
-                let (client, sequence) = (write.client, write.sequence);
-                match durable.propose(unix_ms(), write.clone().into()) {
+                let Some(name) = write.name.or_else(|| hosted.names.take(now)) else {
+                    return drop(told.send(Err(HostError::Busy)));
+                };
+                let Name { client, sequence, answered } = name;
+                let Some(mut durable) = node.durable(now, &group) else { return };
+                let request = Request { client, sequence, answered, payload: write.payload.clone() };
+                match durable.propose(unix_ms(), request) {
                     Ok(()) => hosted.writes.ask((client, sequence), now + ANSWERED_WITHIN).push(told),
-                    Err(ProposeError::NotActive) => hosted.wait(until, Ask::Write { group, write, told }),
-                    Err(error) => drop(told.send(Err(refusal(error)))),
+                    Err(error) => {
+                        hosted.names.give_back(client, sequence);
+                        match error {
+                            ProposeError::NotActive => hosted.wait(until, Ask::Write { group, write, told }),
+                            error => drop(told.send(Err(refusal(error)))),
+                        }
+                    }
                 }
             }
             (Ask::Create { group, told }, Served::Catalog(catalog)) => {
@@ -168,6 +175,7 @@ impl Hosting {
         while let Some(hosted) = self.groups.get_mut(name)
             && let Some(((client, sequence), told)) = hosted.writes.overdue(now)
         {
+            hosted.names.give_back(client, sequence);
             told.into_iter().for_each(|told| drop(told.send(Err(UNKNOWN))));
             if let Some(mut group) = node.durable(now, name) {
                 group.forget(client, sequence);
@@ -209,4 +217,14 @@ impl Hosting {
             ask.refuse(HostError::NotActive(why_not(&hosted.mode)));
         }
     }
+}
+
+/// Tells who asked for a group, or for a feature level, what the catalog has answered.
+pub(super) fn created(told: Told<()>, answer: Result<Bytes, HostError>) {
+    let result = answer.and_then(|answer| match wire::codec::decode(&answer) {
+        Ok(catalog::Answer::Created | catalog::Answer::Raised) => Ok(()),
+        Ok(refused) => Err(HostError::Catalog(refused)),
+        Err(_) => Err(HostError::Catalog(catalog::Answer::Malformed)),
+    });
+    let _ = told.send(result);
 }

@@ -1,7 +1,7 @@
 //! A session's requests for durable maps. Keys are text here; values are bytes, and travel as bodies.
 
 use bytes::{BufMut, Bytes, BytesMut};
-use durable::{ClientId, Mode, Progress, Why};
+use durable::{ClientId, Mode, Name, Progress, Why};
 use serde_json::{Map as Object, Value, json};
 use tools::map::{self, Answer, Change, Changes, Delete, Listed, Pair, Put, What};
 use wire::GroupName;
@@ -80,12 +80,13 @@ pub(crate) async fn run(handle: &Handle, op: Op, body: Bytes) -> Answered {
 }
 
 async fn write(handle: &Handle, map: &str, request: map::Request<'_>, once: Option<Once>) -> Answered {
-    let (client, sequence, answered) = match once {
-        Some(Once { client, sequence, answered }) => (client_id(&client)?, sequence, answered),
-        // Nobody repeats it: a name of its own does.
-        None => (ClientId(net::random().to_be_bytes()), 1, 0),
+    let name = match once {
+        Some(Once { client, sequence, answered }) => {
+            Some(Name { client: client_id(&client)?, sequence, answered })
+        }
+        None => None,
     };
-    let write = Write { client, sequence, answered, payload: request.encode() };
+    let write = Write { name, payload: request.encode() };
     let answer = handle.write_map(group_name(map)?, write).await.map_err(refused)?;
     let unreadable =
         || failure(ErrorCode::Interrupted, "the answer is of a later version; upgrade this site");

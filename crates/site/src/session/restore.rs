@@ -4,7 +4,6 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use durable::ClientId;
 use serde_json::json;
 use tokio::task::JoinSet;
 use tools::map::limits::{BATCH_MAX, KEY_BYTES_MAX, TTL_MS_MAX, VALUE_BYTES_MAX};
@@ -172,8 +171,7 @@ pub(super) async fn run(handle: &Handle, map: &str, range: Range, how: How) -> A
 
 async fn write(handle: Handle, map: GroupName, payload: Bytes) -> Result<(), Failure> {
     // Nobody repeats this very write: if its fate is not known, the range is compared again.
-    let client = ClientId(net::random().to_be_bytes());
-    let write = Write { client, sequence: 1, answered: 0, payload };
+    let write = Write { name: None, payload };
     let answer = handle.write_map(map.clone(), write).await.map_err(refused)?;
     match Answer::decode(&answer) {
         Ok(Answer::Done { .. } | Answer::Batch { .. }) => Ok(()),
@@ -194,6 +192,7 @@ const _: () = assert!(BATCH_BYTES + KEY_BYTES_MAX + VALUE_BYTES_MAX < map::limit
 
 #[cfg(test)]
 mod tests {
+    use durable::ClientId;
     use durable::{Application, Applying};
     use tools::map::{Map, Request};
 
