@@ -87,13 +87,18 @@ pub(crate) fn decide(all: &[Stated], sites: &[SiteId], bugs: Bugs) -> Option<usi
         }
         let (elects, _) = quorums(configuration, sites, bugs);
         let stated: Vec<&Stated> = voters(configuration, all, bugs).collect();
+        let all_of = |of: &Configuration| voters(of, all, bugs).count() == of.stores.len();
         let everybody = stated.len() == configuration.stores.len();
         let sure = stated.iter().filter(|voter| {
-            let reached = match voter.statement.floor {
-                None => true,
-                Some(floor) => floor <= voter.statement.last || floor <= candidate.statement.last,
-            };
-            key(voter) <= key(candidate) && (reached || everybody) // [D15]
+            let Statement { floor, last, doubted, configuration: own, .. } = &voter.statement;
+            let reached = floor.is_none_or(|floor| floor <= *last || floor <= candidate.statement.last);
+            // What it has lost may have counted in a configuration that the candidate has left behind; but not in one before an
+            // entry that both have.
+            let known = || doubted.iter().chain([own]);
+            let both = known().map(|(of, _)| *of).find(|of| *of == candidate.statement.configuration.0);
+            let asked = || known().filter(|(of, _)| both.is_none_or(|both| *of >= both));
+            let nobody_else = || everybody && asked().all(|(_, of)| all_of(of));
+            key(voter) <= key(candidate) && (reached || nobody_else()) // [D15]
         });
         sure.count() >= elects
     })
@@ -128,6 +133,7 @@ mod tests {
             seen: Vec::new(),
             lives: Vec::new(),
             forced: false,
+            doubted: Vec::new(),
         };
         Stated { site: SiteId(store), statement }
     }
@@ -161,6 +167,31 @@ mod tests {
         assert!(is_copy(&[life(4, 44), life(5, 51), life(6, 61)]) && is_copy(&[life(4, 44), life(6, 61)]));
         // What was seen is older than what it remembers.
         assert!(!is_copy(&[life(6, 66), life(7, 77)]));
+    }
+
+    fn two_stores() -> Configuration {
+        stated(1, number(1, 4), (Number::default(), &[1, 2])).statement.configuration.1
+    }
+
+    #[test]
+    fn what_a_store_has_lost_may_be_where_the_candidate_does_not_look_any_more() {
+        let (three, two) = ((Number::default(), &[1, 2, 4][..]), (number(2, 5), &[1, 2][..]));
+        // It has acknowledged (3, 5), as 4 has, and its log ends before: the record has rotted. 2 alone has the entry, which
+        // nobody committed, that takes 4 out.
+        let mut in_doubt = stated(1, number(1, 4), three);
+        in_doubt.statement.floor = Some(number(3, 5));
+        let ahead = stated(2, number(2, 5), two);
+        assert_eq!(winner(&[in_doubt.clone(), ahead.clone()]), None, "4 may have it");
+        let has_it = stated(4, number(3, 5), three);
+        assert_eq!(winner(&[in_doubt.clone(), ahead.clone(), has_it]), Some(SiteId(4)));
+        let had_it_not = stated(4, number(1, 4), three);
+        assert_eq!(winner(&[in_doubt.clone(), ahead.clone(), had_it_not]), Some(SiteId(2)));
+        // The same if it has lost such an entry, too.
+        in_doubt.statement.doubted = vec![(number(3, 5), two_stores())];
+        assert_eq!(winner(&[in_doubt.clone(), ahead.clone()]), None, "that is another entry");
+        // Both know the entry that has taken 4 out: what it has acknowledged is before that, and 2 has it.
+        in_doubt.statement.doubted = vec![(number(2, 5), two_stores())];
+        assert_eq!(winner(&[in_doubt, ahead]), Some(SiteId(2)));
     }
 
     #[test]

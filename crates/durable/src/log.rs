@@ -272,6 +272,7 @@ mod tests {
             seen: Vec::new(),
             lives: Vec::new(),
             forced: false,
+            doubted: Vec::new(),
         }
     }
 

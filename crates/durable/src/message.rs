@@ -14,6 +14,8 @@ pub(crate) const RUNS_MAX: usize = 64;
 pub(crate) const HOLES_MAX: usize = 64;
 /// The most lives of its own that a store remembers and states: the newest.
 pub(crate) const LIVES_MAX: usize = 16;
+/// The most configurations that a statement is in doubt of.
+pub(crate) const DOUBTED_MAX: usize = 64;
 /// The most stores of which a statement tells what it has seen.
 pub(crate) const SEEN_MAX: usize = 2 * Configuration::STORES_MAX;
 
@@ -106,6 +108,10 @@ pub(crate) struct Statement {
     #[n(11)]
     #[cbor(default)]
     pub forced: bool,
+    /// If it may have held more than its log has (`floor`): the other configurations that it knows, and their entries.
+    #[n(12)]
+    #[cbor(default)]
+    pub doubted: Vec<(Number, Configuration)>,
 }
 
 impl Statement {
@@ -119,7 +125,9 @@ impl Statement {
             && self.guessed.len() <= HOLES_MAX
             && self.seen.len() <= SEEN_MAX
             && self.lives.len() <= LIVES_MAX
-            && self.configuration.1.stores.len() <= Configuration::STORES_MAX;
+            && self.configuration.1.stores.len() <= Configuration::STORES_MAX
+            && self.doubted.len() <= DOUBTED_MAX
+            && self.doubted.iter().all(|(_, other)| other.stores.len() <= Configuration::STORES_MAX);
         let valid = self.configuration.1.stores.is_empty() || self.configuration.1.check().is_ok();
         // Who states late may follow the view already.
         let past = self.last.view <= self.view && self.last.position < u64::MAX / 2;

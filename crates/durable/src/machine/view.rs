@@ -8,7 +8,7 @@ use crate::configuration::Configuration;
 use crate::entry::{Body, Number};
 use crate::event::{Event, Mode, View, Why};
 use crate::exchange::{self, Stated};
-use crate::message::{Cast, Statement};
+use crate::message::{Cast, DOUBTED_MAX, Statement};
 use crate::storage::AfterWrite;
 
 impl Durable {
@@ -76,6 +76,13 @@ impl Durable {
 
     fn state(&mut self) {
         let Some(present) = &self.present else { return };
+        let floor = self.meta.floor.filter(|floor| *floor > self.log.last());
+        let configuration = self.newest_configuration();
+        let others = self.meta.configurations.iter().filter(|other| **other != configuration);
+        let doubted = match floor.is_some() && !self.is_forced() {
+            true => others.rev().take(DOUBTED_MAX).cloned().collect(),
+            false => Vec::new(),
+        };
         let statement = Statement {
             view: present.view.id,
             store: self.store,
@@ -84,11 +91,12 @@ impl Durable {
             last: self.log.last(),
             runs: self.log.newest_runs(self.settings.statement_runs),
             guessed: self.log.lowest_guessed(),
-            floor: self.meta.floor.filter(|floor| *floor > self.log.last()),
-            configuration: self.newest_configuration(),
+            floor,
+            configuration,
             seen: self.meta.seen.clone(),
             lives: self.meta.lives.clone(),
             forced: self.is_forced(),
+            doubted,
         };
         self.casts.push_back(Cast::Statement(Box::new(statement)));
     }
