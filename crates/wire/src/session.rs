@@ -3,12 +3,13 @@
 //! [`Request`], [`Answer`] and [`Event`] are the JSON header lines; [`Decoder`] cuts a byte stream into lines
 //! with their bodies. Site and client share this module, so neither can drift from the other.
 
+mod durable;
 mod framing;
 mod vocabulary;
 
+pub use durable::{ChangeHeader, Condition, Once, PairHeader, PlacedGroup, PlacedState};
 pub use framing::{BODY_BYTES_MAX, Decoder, FramingError, Item, LINE_BYTES_MAX, encode};
 pub use vocabulary::{
-    Answer, ChangeHeader, Condition, ErrorCode, Event, Failure, FromSite, GotReply, Hello, LeftMember,
-    MESSAGE_COST_BYTES, NamedReplies, Once, Op, PairHeader, PlacedGroup, PlacedState, Principal, Replies,
-    Reply, ReplyKind, Request, View,
+    Answer, ErrorCode, Event, Failure, FromSite, GotReply, Hello, LeftMember, MESSAGE_COST_BYTES,
+    NamedReplies, Op, Principal, Replies, Reply, ReplyKind, Request, View,
 };

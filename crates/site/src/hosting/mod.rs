@@ -12,6 +12,7 @@
 mod ask;
 mod cut;
 mod disk;
+mod handle;
 mod open;
 mod place;
 mod placing;

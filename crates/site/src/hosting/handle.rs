@@ -1,0 +1,111 @@
+//! What programs ask a running site of its durable groups.
+
+use bytes::Bytes;
+use serde_json::{Map as Object, Value};
+use tokio::sync::oneshot;
+use tools::map::{Changes, Compacted, Map};
+use wire::GroupName;
+use wire::session::{Failure, Op};
+
+use super::{Ask, GroupStatus, HostError, Placed, Served, Wish, Write};
+use crate::handle::{Command, Handle};
+use crate::session;
+
+impl Handle {
+    /// Lets there be a durable map, founded on the stores that count in the cluster's catalog. Answers when it is decided.
+    pub async fn create_map(&self, group: GroupName) -> Result<(), HostError> {
+        self.host(|told| Ask::Create { group, told }).await
+    }
+
+    /// The feature level in force, as anybody knows it.
+    pub(crate) async fn feature_level(&self) -> Result<u32, HostError> {
+        let catalog = GroupName::parse(tools::catalog::NAME).expect("the catalog has a good name");
+        let level = |served: &Served| match served {
+            Served::Catalog(catalog) => catalog.level(),
+            Served::Map(_) => tools::catalog::LEVEL_FIRST,
+        };
+        self.read_group(catalog, false, level).await
+    }
+
+    /// Lets a feature level be in force. Whether all sites have it is the caller's to see.
+    pub(crate) async fn raise_level(&self, to: u32) -> Result<(), HostError> {
+        self.host(|told| Ask::Raise { to, told }).await
+    }
+
+    /// Writes to a durable map. Answers when the write is on as many disks as the group asks for, and applied here. A
+    /// repeat under the same name does no harm, at this site or another.
+    pub async fn write_map(&self, group: GroupName, write: Write) -> Result<Bytes, HostError> {
+        self.host(|told| Ask::Write { group, write, told }).await
+    }
+
+    /// Looks at a durable map: as it is here (`local`), or when all that was acknowledged anywhere before is applied here.
+    pub async fn read_map<T: Send + 'static>(
+        &self,
+        group: GroupName,
+        local: bool,
+        look: impl FnOnce(&Map) -> T + Send + 'static,
+    ) -> Result<T, HostError> {
+        let no_map = HostError::NoSuchGroup(group.clone());
+        let look = move |served: &Served| match served {
+            Served::Map(map) => Ok(look(map)),
+            Served::Catalog(_) => Err(no_map),
+        };
+        self.read_group(group, local, look).await?
+    }
+
+    /// The same of any durable group.
+    pub(crate) async fn read_group<T: Send + 'static>(
+        &self,
+        group: GroupName,
+        local: bool,
+        look: impl FnOnce(&Served) -> T + Send + 'static,
+    ) -> Result<T, HostError> {
+        self.host(|told| {
+            let look = Box::new(move |served: Result<&Served, HostError>| drop(told.send(served.map(look))));
+            Ask::Read { group, local, look }
+        })
+        .await
+    }
+
+    /// What has changed in a durable map behind a revision, of keys with a prefix: as soon as there is something.
+    /// Cancel-safe.
+    pub async fn map_changes(
+        &self,
+        group: GroupName,
+        since: u64,
+        prefix: Bytes,
+    ) -> Result<Result<Changes, Compacted>, HostError> {
+        self.host(|told| Ask::Changes { group, since, prefix, told }).await
+    }
+
+    /// Any request of a durable map as sessions make it ([`Op`]), with its body; and its answer, as sessions get it.
+    ///
+    /// # Errors
+    ///
+    /// As a session is told. [`ErrorCode::Interrupted`](wire::session::ErrorCode::Interrupted): it may have been done.
+    pub async fn map_request(&self, op: Op, body: Bytes) -> Result<(Object<String, Value>, Bytes), Failure> {
+        session::maps::run(self, op, body).await
+    }
+
+    /// Takes the next step in every durable group towards the stores that it is wished to have, and says how far each is.
+    /// Ask again, here or at another site, until all say that it is done; what was begun goes on by itself meanwhile.
+    pub async fn place_stores(&self, wish: Wish) -> Result<Vec<Placed>, HostError> {
+        self.host(|told| Ask::Place { wish, told }).await
+    }
+
+    /// How the durable groups of this site are.
+    pub async fn durable_groups(&self) -> Result<Vec<GroupStatus>, HostError> {
+        let (told, wait) = oneshot::channel();
+        self.send(Command::Host(Ask::Status { told })).await.map_err(|_| HostError::Stopped)?;
+        wait.await.map_err(|_| HostError::Stopped)
+    }
+
+    pub(crate) async fn host<T>(
+        &self,
+        ask: impl FnOnce(oneshot::Sender<Result<T, HostError>>) -> Ask,
+    ) -> Result<T, HostError> {
+        let (told, wait) = oneshot::channel();
+        self.send(Command::Host(ask(told))).await.map_err(|_| HostError::Stopped)?;
+        wait.await.map_err(|_| HostError::Stopped)?
+    }
+}
