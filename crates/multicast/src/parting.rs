@@ -20,6 +20,11 @@ pub struct Parting {
 }
 
 impl Endpoint {
+    /// Whether a view without this site has ended it: it takes no other.
+    pub fn has_ended(&self) -> bool {
+        self.ended
+    }
+
     /// After the end, with this view: the endpoint with which the site comes back, if others have sent for later views
     /// already, which have not come here yet. They send it once.
     pub fn after_end(self, last: ViewId) -> Option<Endpoint> {

@@ -176,6 +176,11 @@ impl Groups {
     /// A view from the member interface.
     pub(crate) fn handle_view(&mut self, now: Time, view: Arc<GroupView>) {
         let id = view.group;
+        // What one view has ended, and be it what others sent early, the next may begin again: the end comes first.
+        if self.groups.get(&id).is_some_and(|group| group.endpoint.has_ended()) {
+            self.dirty.remove(&id);
+            self.settle_group(now, id);
+        }
         let here = view.members.iter().any(|member| member.id.process.birth == self.me);
         if here || self.groups.contains_key(&id) {
             self.group(id, Some(&view.name));

@@ -25,7 +25,7 @@ impl Groups {
         }
     }
 
-    fn settle_group(&mut self, now: Time, id: GroupId) {
+    pub(super) fn settle_group(&mut self, now: Time, id: GroupId) {
         let Some(mut group) = self.groups.remove(&id) else { return };
         loop {
             let mut idle = true;
