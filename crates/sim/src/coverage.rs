@@ -55,6 +55,7 @@ pub const FAULTS: &[&str] = &[
     "pause",
     "power cut",
     "row",
+    "several inputs in a turn",
     "slow link",
     "slow write",
     "stream packet lost with its connection",

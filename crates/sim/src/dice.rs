@@ -32,6 +32,8 @@ pub enum Concern {
     Clients = 11,
     /// Which fault strikes which store.
     Mischief = 12,
+    /// How long a site's turns last.
+    Turns = 13,
 }
 
 /// Seeded dice.

@@ -367,6 +367,7 @@ const JOINED: &[&str] = &[
     "flush: time-out",
     "gbcast: delivered",
     "multicast: a message in fragments",
+    "multicast: begun anew in the turn of its end",
     "multicast: dropped, of an earlier view",
     "multicast: kept for a later view",
     "multicast: link full",

@@ -47,6 +47,9 @@ pub enum Profile {
     /// Few sites with slow disks, many changes, and deaths: an acknowledgement waits for a write, is asked for again, and
     /// comes when its coordinator has gone on to another attempt.
     LateVotes,
+    /// Members come and go while one way after the other stalls for longer than a view change: a site hears of several changes
+    /// at once, when others have long acted on them.
+    Stalls,
     /// The durable workload, which has plans of its own (`crate::durable`). No ordinary seed has it.
     Durable,
 }
@@ -74,6 +77,8 @@ impl Profile {
     const DEAF_PER_MILLE: u32 = 40;
     /// So many of the rest have disks that stall.
     const LATE_VOTES_PER_MILLE: u32 = 100;
+    /// So many of what is left have ways that stall.
+    const STALLS_PER_MILLE: u32 = 60;
 
     /// The profile of a seed. Those that came later are drawn with dice of their own, so that every other seed remains
     /// the run that it was.
@@ -87,6 +92,9 @@ impl Profile {
         }
         if dice.chance(Profile::LATE_VOTES_PER_MILLE) {
             return Profile::LateVotes;
+        }
+        if dice.chance(Profile::STALLS_PER_MILLE) {
+            return Profile::Stalls;
         }
         Profile::FIRST[(seed % Profile::FIRST.len() as u64) as usize]
     }
@@ -235,6 +243,7 @@ impl Swarm {
             heal_within: Duration::from_secs(120),
         };
         swarm.stress(&mut dice);
+        swarm.world.turn_mean = draw_turns(seed, profile);
         swarm
     }
 
@@ -352,6 +361,20 @@ impl Swarm {
                 self.fault_lasts = Duration::from_millis(dice.between(100, 800));
                 self.work.churn_per_mille = 200;
             }
+            Profile::Stalls => {
+                self.world.sites = dice.between(3, 4) as usize;
+                self.world.founders = 3;
+                self.world.network.latency_mean = Duration::from_micros(dice.between(50, 500));
+                self.world.network.patience_max = Duration::from_secs(8);
+                self.faults = vec![Fault::CutOneWay];
+                self.fault_every = Duration::from_millis(dice.between(30, 150));
+                self.fault_lasts = Duration::from_millis(dice.between(20, 150));
+                self.work.processes = 1;
+                self.work.groups.truncate(2);
+                self.work.churn_per_mille = *dice.pick(&[300, 600, 900]);
+                self.be_well();
+                self.world.disk.write_mean = Duration::from_micros(dice.between(100, 1000));
+            }
             Profile::OneDeaf => {
                 self.faults = vec![Fault::Deaf];
                 // It lasts until the healing.
@@ -394,7 +417,21 @@ fn draw_world(dice: &mut Dice) -> world::Model {
         },
         link_bytes_max: None,
         drift_ppm_max: *dice.pick(&[0, 100, 20_000]),
+        turn_mean: Duration::ZERO,
         doom_per_mille: 0,
+    }
+}
+
+/// A quarter of the seeds have busy sites. Drawn with dice of their own: every other seed remains the run that it was.
+fn draw_turns(seed: u64, profile: Profile) -> Duration {
+    let mut dice = Dice::new(seed, Concern::Turns);
+    let mean = Duration::from_micros(*dice.pick(&[300, 2_000, 10_000]));
+    match profile {
+        Profile::Stalls => mean,
+        _ if !dice.chance(250) => Duration::ZERO,
+        // A turn that outlasts a round trip by far looks like silence.
+        Profile::OneBadLink | Profile::OneDeaf => mean.min(Duration::from_micros(300)),
+        _ => mean,
     }
 }
 

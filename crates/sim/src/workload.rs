@@ -23,8 +23,8 @@ enum Part {
     /// None, and none wanted for now.
     #[default]
     Out,
-    /// It asked to join, then.
-    Joining(Time),
+    /// It asked to join, and will be told what comes of it.
+    Joining,
     /// It is a member.
     In(Membership),
 }
@@ -34,8 +34,8 @@ struct Membership {
     member: MemberId,
     view: Arc<GroupView>,
     leaving: bool,
-    /// When its site began to join again for it, since the line has left its side of the group behind.
-    rejoining: Option<Time>,
+    /// Whether its site joins again for it, since the line has left its side of the group behind.
+    rejoining: bool,
 }
 
 /// A process, for as long as it lives.
@@ -67,9 +67,6 @@ pub struct Workload {
     /// Last words that a member of their view has not been delivered yet.
     awaited: BTreeSet<(MemberId, Message)>,
 }
-
-/// A join that was not answered is tried again after this.
-const JOIN_AGAIN_AFTER: Duration = Duration::from_secs(5);
 
 /// Messages from this size on may travel in fragments: 32 KiB with what the host wraps around them.
 const LARGE_BYTES_MIN: usize = 31 << 10;
@@ -160,7 +157,7 @@ impl Workload {
         self.processes.iter().flat_map(|(id, process)| {
             let parts = process.parts.iter().enumerate().filter_map(|(group, part)| match part {
                 Part::In(membership) => Some((group, membership)),
-                Part::Out | Part::Joining(_) => None,
+                Part::Out | Part::Joining => None,
             });
             let besides = process.besides.iter().map(|(group, membership)| (*group, membership));
             parts.chain(besides).map(|(group, membership)| (*id, group, membership))
@@ -182,14 +179,12 @@ impl Workload {
             return;
         }
         match self.processes[&id].parts[group].clone() {
-            Part::Out | Part::Joining(_) if self.dice.chance(self.work.outside_per_mille) => {
+            Part::Out | Part::Joining if self.dice.chance(self.work.outside_per_mille) => {
                 self.cast_from_outside(world, id, group);
             }
             Part::Out => self.join(world, id, group),
-            Part::Joining(since) if world.now().since(since) > JOIN_AGAIN_AFTER => {
-                self.join(world, id, group)
-            }
-            Part::Joining(_) => {}
+            // It is told what comes of it, sooner or later.
+            Part::Joining => {}
             Part::In(_) if churn && self.dice.chance(300) => self.kill(world, id),
             // In the end all go back to the group of that name.
             Part::In(membership) if self.winding_up && membership.view.name != self.names[group] => {
@@ -235,7 +230,7 @@ impl Workload {
         let site = self.processes[&id].site;
         let answer = world.request(site, Request::Join(id, self.names[group].clone(), options));
         if let Some(Answer::Taken(_)) = answer {
-            self.part(id, group, Part::Joining(world.now()));
+            self.part(id, group, Part::Joining);
             world.reached().insert((Kind::Workload, "join"));
         }
     }
@@ -424,7 +419,7 @@ impl Workload {
                 }
             }
             Event::Rejoining { was, group } => {
-                self.rejoins(at, was, &group);
+                self.rejoins(was, &group);
             }
             Event::Flushed { process, flush } => {
                 let flusher = self.processes.get_mut(&process);
@@ -442,14 +437,14 @@ impl Workload {
     }
 
     /// A site joins again for a process. The member that it was may have to be shown the end of its group yet.
-    fn rejoins(&mut self, at: Time, was: MemberId, group: &GroupName) {
+    fn rejoins(&mut self, was: MemberId, group: &GroupName) {
         let known = self.names.iter().position(|name| name == group);
         let Some(process) = self.processes.get_mut(&was.process) else { return };
         for (n, part) in process.parts.iter_mut().enumerate() {
             match part {
-                Part::In(membership) if membership.member == was => membership.rejoining = Some(at),
-                Part::Out | Part::Joining(_) if known == Some(n) => *part = Part::Joining(at),
-                Part::In(_) | Part::Out | Part::Joining(_) => {}
+                Part::In(membership) if membership.member == was => membership.rejoining = true,
+                Part::Out | Part::Joining if known == Some(n) => *part = Part::Joining,
+                Part::In(_) | Part::Out | Part::Joining => {}
             }
         }
     }
@@ -476,15 +471,15 @@ impl Workload {
             let Some(group) = known.or_else(named) else { continue };
             let leaving = match &process.parts[group] {
                 Part::In(old) if old.member == member => old.leaving,
-                Part::In(_) | Part::Joining(_) | Part::Out => false,
+                Part::In(_) | Part::Joining | Part::Out => false,
             };
             process.besides.retain(|(_, besides)| besides.member != member);
-            let membership = Membership { member, view: view.clone(), leaving, rejoining: None };
+            let membership = Membership { member, view: view.clone(), leaving, rejoining: false };
             let other = match &process.parts[group] {
                 Part::In(old) if old.member != member && !self.gone.contains(&old.member) => {
                     Some(old.clone())
                 }
-                Part::In(_) | Part::Joining(_) | Part::Out => None,
+                Part::In(_) | Part::Joining | Part::Out => None,
             };
             match other {
                 // Of two sides it is in, the one under the group's own name counts.
@@ -509,7 +504,7 @@ impl Workload {
             if let Part::In(was) = part
                 && was.member == member
             {
-                *part = was.rejoining.map_or(Part::Out, Part::Joining);
+                *part = if was.rejoining { Part::Joining } else { Part::Out };
             }
         }
         self.see(at, What::Left(member));
@@ -526,7 +521,7 @@ impl Workload {
     pub fn settled(&self) -> bool {
         let mut last = BTreeMap::new();
         // Under the group's own name: who is on a side that goes on by itself is about to leave it.
-        let is_home = |part: &Part, name: &GroupName| matches!(part, Part::In(m) if !m.leaving && m.rejoining.is_none() && m.view.name == *name);
+        let is_home = |part: &Part, name: &GroupName| matches!(part, Part::In(m) if !m.leaving && !m.rejoining && m.view.name == *name);
         let joined = self.processes.values().all(|p| {
             p.parts.iter().zip(&self.names).all(|(part, name)| is_home(part, name)) && p.besides.is_empty()
         });

@@ -2,6 +2,7 @@
 //! (`multicast::Endpoint`), the table that knows outsiders' casts, and the contact that carries them.
 
 mod casting;
+mod causality;
 mod deliver;
 mod outside;
 mod stores;
@@ -12,14 +13,11 @@ use std::sync::Arc;
 use bytes::Bytes;
 use membership::group::{GroupRequest, GroupView};
 use multicast::call::outsider::{Order as Carried, Table};
-use multicast::call::{
-    Answerer, CallOptions, Caller, ClientId, Contact, Dedup, Envelope, Passage, PointMessage, ProcessList,
-    Replies, Switch, Ticket, causal,
-};
-use multicast::{Endpoint, Extent, MessageNumber, Order, Parting};
-use wire::{GroupId, GroupName, MemberId, ProcessId, SiteId, SiteIncarnation, Time, ViewId};
+use multicast::call::{Answerer, Caller, ClientId, Contact, Dedup, Envelope, PointMessage, Switch, causal};
+use multicast::{Endpoint, Extent, MessageNumber, Parting};
+use wire::{Bug, GroupId, GroupName, MemberId, ProcessId, SiteId, SiteIncarnation, Time, ViewId};
 
-use crate::api::{CallId, CastError, CastOptions, Casted, Event, ReplyKind};
+use crate::api::{CallId, Event};
 pub use stores::DurableGroup;
 
 /// Casts that the site itself makes for a group (it carries them for outsiders) and that wait for the end of a view
@@ -177,7 +175,9 @@ impl Groups {
     pub(crate) fn handle_view(&mut self, now: Time, view: Arc<GroupView>) {
         let id = view.group;
         // What one view has ended, and be it what others sent early, the next may begin again: the end comes first.
-        if self.groups.get(&id).is_some_and(|group| group.endpoint.has_ended()) {
+        let ended = self.groups.get(&id).is_some_and(|group| group.endpoint.has_ended());
+        if ended && !self.config.bugs.has(Bug::EndedTakesNoView) {
+            self.events.push_back(Event::Trace("multicast: begun anew in the turn of its end"));
             self.dirty.remove(&id);
             self.settle_group(now, id);
         }
@@ -402,87 +402,6 @@ impl Groups {
             .min()
     }
 
-    /// Casts for a member.
-    pub(crate) fn cast(
-        &mut self,
-        now: Time,
-        (id, member): (GroupId, MemberId),
-        options: &CastOptions,
-        payload: &Bytes,
-    ) -> Result<Casted, CastError> {
-        if self.groups.get(&id).is_some_and(|group| !group.is_shown()) {
-            return Err(CastError::Blocked);
-        }
-        if options.order == Order::Cbcast && !self.may_switch(id)? {
-            return Err(CastError::Full);
-        }
-        let mut envelope = Envelope { exclude_self: options.exclude_self, ..Envelope::default() };
-        if !options.only.is_empty() {
-            let list = ProcessList::create(options.only.iter().copied()).map_err(|_| CastError::Busy)?;
-            envelope.list = Some(list);
-        }
-        let call = match options.replies {
-            Replies::None => None,
-            Replies::All | Replies::Majority | Replies::Count(_) => {
-                let wanted = CallOptions { replies: options.replies, time_out: options.timeout };
-                let number = self.caller.open(now, id, &wanted).map_err(|_| CastError::Busy)?;
-                self.caller.seal(number, &mut envelope);
-                Some(number)
-            }
-        };
-        let body = envelope.wrap(payload);
-        let Some(group) = self.groups.get_mut(&id) else { return Err(CastError::NotMember) };
-        match group.cast(now, member, options.order, options.safe, body) {
-            Ok(_) => {
-                group.causes |= options.order == Order::Cbcast;
-                self.dirty.insert(id);
-                Ok(match call {
-                    Some(number) => {
-                        let call = CallId(self.next_call);
-                        self.next_call += 1;
-                        self.calls.insert(number, (member.process, call));
-                        Casted::Call(call)
-                    }
-                    None => Casted::Done,
-                })
-            }
-            Err(error) => {
-                if let Some(number) = call {
-                    self.caller.cancel(number);
-                }
-                Err(error)
-            }
-        }
-    }
-
-    /// Answers a message that wants a reply. A refusal changes nothing.
-    pub(crate) fn reply(
-        &mut self,
-        now: Time,
-        ticket: Ticket,
-        kind: ReplyKind,
-        body: Bytes,
-    ) -> Result<(), CastError> {
-        let taken = match kind {
-            ReplyKind::Reply => self.answerer.reply(ticket, body),
-            ReplyKind::Null => self.answerer.null_reply(ticket),
-            ReplyKind::Abort => self.answerer.abort_reply(ticket, body),
-        };
-        self.collect(now);
-        taken.map_err(|_| CastError::NotAwaited)
-    }
-
-    /// `Event::Flushed` with the returned number follows when all that was cast at this site is at every member.
-    pub(crate) fn flush(&mut self, process: ProcessId, id: GroupId) -> u64 {
-        let flush = self.next_flush;
-        self.next_flush += 1;
-        if let Some(group) = self.groups.get_mut(&id) {
-            group.flushes.push((process, flush, group.newest));
-            group.tell_flushed(&mut self.events);
-        }
-        flush
-    }
-
     /// Forgets a process: its calls, and what it cast from outside.
     pub(crate) fn forget(&mut self, now: Time, process: ProcessId) {
         let calls: Vec<u64> = self
@@ -538,34 +457,6 @@ impl Groups {
         }
     }
 
-    /// Whether a causal cast may go to this group now; else `Writable` follows when it may. All that was delivered
-    /// in another group before must be at its members, not the causal casts alone: what these wait for there is
-    /// delivered here already.
-    fn may_switch(&mut self, id: GroupId) -> Result<bool, CastError> {
-        if !self.partings.is_empty() {
-            self.parted.insert(id);
-            return Ok(false);
-        }
-        if self.switching.values().any(|waiting| *waiting == id) {
-            return Ok(false);
-        }
-        for (&other, group) in self.groups.iter_mut().filter(|(other, _)| **other != id) {
-            if std::mem::take(&mut group.causes)
-                && let Some(extent) = group.endpoint.extent()
-            {
-                group.marks.push_back((extent, self.switch.note(other)));
-                group.tell_switch(other, &mut self.switch);
-            }
-        }
-        match self.switch.pass(id).map_err(|_| CastError::Busy)? {
-            Passage::Go => Ok(true),
-            Passage::MustFlush { ticket, .. } => {
-                self.switching.insert(ticket, id);
-                Ok(false)
-            }
-        }
-    }
-
     /// A group is over for this site.
     fn end_group(&mut self, now: Time, id: GroupId, group: &Group) {
         self.names.retain(|_, named| *named != id);
@@ -591,15 +482,6 @@ impl Groups {
         }
     }
 
-    /// Lets go of the partings that are over; after the last one causal casts may leave again.
-    fn end_partings(&mut self, now: Time) {
-        self.partings.retain(|_, parting| !parting.is_over(now));
-        if self.partings.is_empty() {
-            let parted = std::mem::take(&mut self.parted);
-            self.events.extend(parted.into_iter().map(|group| Event::Writable { group }));
-        }
-    }
-
     /// Does something with a group; what follows from it waits for [`Groups::settle`], so that batches grow.
     fn with(&mut self, id: GroupId, act: impl FnOnce(&mut Group)) {
         if let Some(group) = self.groups.get_mut(&id) {
@@ -621,32 +503,10 @@ impl Group {
         self.shown.as_ref().map(|view| view.id) == self.endpoint.view().map(|view| view.id)
     }
 
-    /// Tells the switch what is at every member by now.
-    fn tell_switch(&mut self, id: GroupId, switch: &mut Switch) {
-        let mut reached = None;
-        while let Some((_, mark)) = self.marks.pop_front_if(|(extent, _)| self.endpoint.is_everywhere(extent))
-        {
-            reached = Some(mark);
-        }
-        if let Some(mark) = reached {
-            switch.handle_stable(id, mark);
-        }
-    }
-
     /// Whether a member of this site is in, or will be with a view that is on its way.
     fn has_more_here(&self) -> bool {
         let coming = self.latest.iter().flat_map(|view| &view.members).map(|member| member.id);
         !self.local.is_empty()
             || coming.filter(|m| m.process.birth == self.me).any(|m| !self.left.contains(&m))
-    }
-
-    fn tell_flushed(&mut self, events: &mut VecDeque<Event>) {
-        let stable = self.stable;
-        self.flushes.retain(|&(process, flush, number)| {
-            if number <= stable {
-                events.push_back(Event::Flushed { process, flush });
-            }
-            number > stable
-        });
     }
 }

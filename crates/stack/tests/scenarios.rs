@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use common::{Cluster, group, lists};
-use membership::group::{GroupOptions, Lives};
+use membership::group::{GroupOptions, GroupView, Lives};
 use multicast::Order;
 use multicast::call::Replies;
-use stack::{CastError, CastOptions, Casted, Change, ChangeError, Event, ReplyKind};
+use stack::{CastError, CastOptions, Casted, Change, ChangeError, Event, JoinOptions, ReplyKind};
 
 /// A cluster of three with a member of "g" at each site.
 fn three() -> (Cluster, [wire::MemberId; 3]) {
@@ -62,6 +62,55 @@ fn a_dead_site_is_removed_and_comes_back_with_new_members() {
     assert_ne!(again, c);
     cluster.cast(b, "g", Order::Abcast, "with you");
     all_have(&mut cluster, &[1, 2, 3], "with you");
+}
+
+/// Site 2 hears of two views at once, and of the second from a third site before: what came early is ended by the first view,
+/// which does not list it, and is the beginning of the second, which does.
+#[test]
+fn a_joiner_that_hears_of_two_views_at_once_is_shown_the_one_that_lists_it() {
+    let mut cluster = Cluster::start(3, 0);
+    let [a, c] = [1, 3].map(|n| cluster.join(n, "g", GroupOptions::default()));
+    cluster.until("both are in", |c| c.view(1, "g").is_some_and(|view| view.members.len() == 2));
+    cluster.stall(1, 2);
+    cluster.stall(3, 2);
+    let second = cluster.ask_to_join(3, "g", GroupOptions::default());
+    cluster.pass(Duration::from_millis(2));
+    let late = cluster.ask_to_join(2, "g", GroupOptions::default());
+    cluster.until("site 3 goes over to the second view", |c| {
+        let first = |event: &Event| matches!(event, Event::GroupView(view) if lists(view, second) && !lists(view, late));
+        let next = |event: &Event| matches!(event, Event::GroupView(view) if lists(view, late));
+        c.sites[&3].told.iter().any(next) && c.sites[&3].told.iter().any(first)
+    });
+    // Its flush is on its way to site 2.
+    cluster.pass(Duration::from_millis(3));
+    cluster.resume(2, &[3, 1]);
+    cluster.until("the view with it is everywhere", |cluster| {
+        let all = |view: &GroupView| [a, c, second, late].iter().all(|member| lists(view, *member));
+        [1, 2, 3].iter().all(|n| cluster.view(*n, "g").is_some_and(|view| all(&view)))
+    });
+    cluster.cast(late, "g", Order::Abcast, "here at last");
+    all_have(&mut cluster, &[1, 2, 3], "here at last");
+}
+
+/// Alone in both groups a site has nobody to wait for between two causal casts. Still the first is delivered first.
+#[test]
+fn causal_casts_of_one_turn_in_two_groups_are_delivered_in_their_order() {
+    let mut cluster = Cluster::start(1, 0);
+    let process = cluster.process(1);
+    for name in ["earlier", "later"] {
+        let now = cluster.now;
+        cluster.node(1).join(now, process, group(name), JoinOptions::default()).expect("it is asked");
+        cluster.work();
+        cluster.until("it is in", |c| c.view(1, name).is_some());
+    }
+    let now = cluster.now;
+    for (name, text) in [("later", "the cause"), ("earlier", "the effect")] {
+        let (options, payload) = (CastOptions::plain(Order::Cbcast), Bytes::from_static(text.as_bytes()));
+        let casted = cluster.node(1).cast(now, process, &group(name), &options, &payload);
+        assert_eq!(casted, Ok(Casted::Done));
+    }
+    cluster.work();
+    assert_eq!(cluster.texts(1), ["the cause", "the effect"]);
 }
 
 #[test]

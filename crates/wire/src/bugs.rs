@@ -50,11 +50,13 @@ pub enum Bug {
     OutsiderCastTwice,
     /// A relayed frame may be relayed for ever.
     DetourLoops,
+    /// A view that lists a site again is not taken, if the one before has just ended what others sent early.
+    EndedTakesNoView,
 }
 
 impl Bug {
     /// Every bug, in order.
-    pub const ALL: [Bug; 22] = [
+    pub const ALL: [Bug; 23] = [
         Bug::PromisesLost,
         Bug::HalfWithoutSenior,
         Bug::ForcedValueIgnored,
@@ -77,6 +79,7 @@ impl Bug {
         Bug::OrderLostAtSequencerCrash,
         Bug::OutsiderCastTwice,
         Bug::DetourLoops,
+        Bug::EndedTakesNoView,
     ];
 }
 

@@ -67,6 +67,7 @@ impl Cluster {
                 error_per_mille: 0,
             },
             drift_ppm_max: 50,
+            turn_mean: Duration::ZERO,
             doom_per_mille: 0,
         };
         let hosts: Settings = plan.hosts.clone();

@@ -60,7 +60,30 @@ impl<H: Host> World<H> {
                 }
             },
         }
-        self.drain(site);
+        self.hear(site);
+    }
+
+    /// A host was given something: it is heard at once, or at the end of the turn that begins with it.
+    pub(super) fn hear(&mut self, site: usize) {
+        if self.model.turn_mean.is_zero() {
+            return self.drain(site);
+        }
+        let slot = &mut self.slots[site];
+        if std::mem::replace(&mut slot.in_turn, true) {
+            self.reached.insert((Kind::Fault, "several inputs in a turn"));
+            return;
+        }
+        let boot = slot.boot;
+        let lasting = self.turn_dice.wait(self.model.turn_mean);
+        self.at(self.now + lasting, Event::Turn { site, boot });
+    }
+
+    pub(super) fn end_turn(&mut self, site: usize, boot: u64) {
+        let slot = &mut self.slots[site];
+        // A site that is stopped in the middle of a turn goes on with it when it goes on.
+        if slot.boot == boot && slot.backlog.is_none() {
+            self.drain(site);
+        }
     }
 
     pub(super) fn timer(&mut self, site: usize, boot: u64, serial: u64) {
@@ -114,6 +137,7 @@ impl<H: Host> World<H> {
     /// Takes everything out of a host, writes first. Events come before packets, so that a transition can
     /// doom its site to die before, among or after the packets that it led to.
     pub(super) fn drain(&mut self, site: usize) {
+        self.slots[site].in_turn = false;
         loop {
             let Some(host) = self.slots[site].host.as_mut() else { return };
             if let Some(write) = host.poll_write() {

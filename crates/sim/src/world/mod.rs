@@ -43,6 +43,9 @@ pub struct Model {
     pub link_bytes_max: Option<usize>,
     /// How far a clock's rate may be off.
     pub drift_ppm_max: u64,
+    /// A host that is given something is heard after about so long, and meanwhile given whatever else comes: a *turn*, as a
+    /// busy site takes them. Zero: it is heard after each input.
+    pub turn_mean: Duration,
     /// So many transitions of a thousand doom their site: it dies while it sends what comes next.
     pub doom_per_mille: u32,
 }
@@ -99,6 +102,7 @@ enum Event {
     Patience { way: Way, epoch: Epoch },
     Hangup { way: Way, epoch: Epoch },
     Resume { site: usize, boot: u64 },
+    Turn { site: usize, boot: u64 },
     Wake(u64),
 }
 
@@ -141,6 +145,7 @@ pub struct World<H: Host> {
     disk_dice: Dice,
     clock_dice: Dice,
     doom_dice: Dice,
+    turn_dice: Dice,
     happenings: Vec<Happening>,
     reached: Reached,
     trace: Trace,
@@ -165,6 +170,7 @@ impl<H: Host> World<H> {
             disk_dice,
             clock_dice: Dice::new(seed, Concern::Clock),
             doom_dice: Dice::new(seed, Concern::Doom),
+            turn_dice: Dice::new(seed, Concern::Turns),
             happenings: Vec::new(),
             reached: Reached::new(),
             trace: Trace::new(keep),
@@ -255,6 +261,7 @@ impl<H: Host> World<H> {
             }
             Event::Hangup { way, epoch } => self.hang_up(way, epoch),
             Event::Resume { site, boot } => self.resume(site, boot),
+            Event::Turn { site, boot } => self.end_turn(site, boot),
         }
         Some(Step::Moved)
     }
@@ -415,7 +422,7 @@ impl<H: Host> World<H> {
         let host = slot.host.as_mut()?;
         let now = slot.clock.local(self.now);
         let answer = host.handle_request(now, request);
-        self.drain(site);
+        self.hear(site);
         Some(answer)
     }
 

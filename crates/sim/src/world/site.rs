@@ -34,6 +34,8 @@ pub(super) struct Slot<H> {
     pub machine_up: bool,
     /// What came while it was stopped, if it is.
     pub backlog: Option<Vec<Input>>,
+    /// Whether it has been given something in this turn.
+    pub in_turn: bool,
     /// When it is to be woken, and by which event.
     pub timer: Option<(Time, u64)>,
     /// After so many more packets it dies.
@@ -52,6 +54,7 @@ impl<H> Slot<H> {
             clock,
             machine_up: true,
             backlog: None,
+            in_turn: false,
             timer: None,
             doom: None,
             phase: None,
@@ -64,6 +67,7 @@ impl<H> Slot<H> {
         self.clock = clock;
         self.machine_up = true;
         self.backlog = None;
+        self.in_turn = false;
         self.timer = None;
         self.doom = None;
         self.phase = None;

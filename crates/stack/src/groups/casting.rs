@@ -1,13 +1,98 @@
 //! Casting in a group: for its members here, and what the site carries for others.
 
+use std::collections::VecDeque;
+
 use bytes::Bytes;
 use multicast::call::outsider::{Carriage, Order as Carried, Refusal};
-use multicast::call::{Caller, Kind};
+use multicast::call::{CallOptions, Caller, Envelope, Kind, ProcessList, Replies, Ticket};
 use multicast::{Cast, MessageNumber, Order};
-use wire::{MemberId, Time};
+use wire::{GroupId, MemberId, ProcessId, Time};
 
-use super::{Group, OWN_CASTS_MAX, OwnCast};
-use crate::api::CastError;
+use super::{Group, Groups, OWN_CASTS_MAX, OwnCast};
+use crate::api::{CallId, CastError, CastOptions, Casted, Event, ReplyKind};
+
+impl Groups {
+    /// Casts for a member.
+    pub(crate) fn cast(
+        &mut self,
+        now: Time,
+        (id, member): (GroupId, MemberId),
+        options: &CastOptions,
+        payload: &Bytes,
+    ) -> Result<Casted, CastError> {
+        if self.groups.get(&id).is_some_and(|group| !group.is_shown()) {
+            return Err(CastError::Blocked);
+        }
+        if options.order == Order::Cbcast && !self.may_switch(now, id)? {
+            return Err(CastError::Full);
+        }
+        let mut envelope = Envelope { exclude_self: options.exclude_self, ..Envelope::default() };
+        if !options.only.is_empty() {
+            let list = ProcessList::create(options.only.iter().copied()).map_err(|_| CastError::Busy)?;
+            envelope.list = Some(list);
+        }
+        let call = match options.replies {
+            Replies::None => None,
+            Replies::All | Replies::Majority | Replies::Count(_) => {
+                let wanted = CallOptions { replies: options.replies, time_out: options.timeout };
+                let number = self.caller.open(now, id, &wanted).map_err(|_| CastError::Busy)?;
+                self.caller.seal(number, &mut envelope);
+                Some(number)
+            }
+        };
+        let body = envelope.wrap(payload);
+        let Some(group) = self.groups.get_mut(&id) else { return Err(CastError::NotMember) };
+        match group.cast(now, member, options.order, options.safe, body) {
+            Ok(_) => {
+                group.causes |= options.order == Order::Cbcast;
+                self.dirty.insert(id);
+                Ok(match call {
+                    Some(number) => {
+                        let call = CallId(self.next_call);
+                        self.next_call += 1;
+                        self.calls.insert(number, (member.process, call));
+                        Casted::Call(call)
+                    }
+                    None => Casted::Done,
+                })
+            }
+            Err(error) => {
+                if let Some(number) = call {
+                    self.caller.cancel(number);
+                }
+                Err(error)
+            }
+        }
+    }
+
+    /// Answers a message that wants a reply. A refusal changes nothing.
+    pub(crate) fn reply(
+        &mut self,
+        now: Time,
+        ticket: Ticket,
+        kind: ReplyKind,
+        body: Bytes,
+    ) -> Result<(), CastError> {
+        let taken = match kind {
+            ReplyKind::Reply => self.answerer.reply(ticket, body),
+            ReplyKind::Null => self.answerer.null_reply(ticket),
+            ReplyKind::Abort => self.answerer.abort_reply(ticket, body),
+        };
+        self.collect(now);
+        taken.map_err(|_| CastError::NotAwaited)
+    }
+
+    /// `Event::Flushed` with the returned number follows when all that was cast at this site is at every member.
+    pub(crate) fn flush(&mut self, process: ProcessId, id: GroupId) -> u64 {
+        let flush = self.next_flush;
+        self.next_flush += 1;
+        if let Some(group) = self.groups.get_mut(&id) {
+            group.flushes.push((process, flush, group.newest));
+            group.tell_flushed(&mut self.events);
+        }
+        flush
+    }
+}
 
 impl Group {
     pub(super) fn cast(
@@ -100,5 +185,15 @@ impl Group {
         } else if let Some(origin) = own.envelope.outsider {
             self.contact.handle_refused(&origin, Refusal::Busy, caller);
         }
+    }
+
+    pub(super) fn tell_flushed(&mut self, events: &mut VecDeque<Event>) {
+        let stable = self.stable;
+        self.flushes.retain(|&(process, flush, number)| {
+            if number <= stable {
+                events.push_back(Event::Flushed { process, flush });
+            }
+            number > stable
+        });
     }
 }

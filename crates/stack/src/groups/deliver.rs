@@ -300,14 +300,6 @@ impl Groups {
         }
         self.poll_outsiders(now);
     }
-
-    fn poll_switch(&mut self) {
-        while let Some(multicast::call::causal::Event::Done(ticket)) = self.switch.poll_event() {
-            if let Some(group) = self.switching.remove(&ticket) {
-                self.events.push_back(Event::Writable { group });
-            }
-        }
-    }
 }
 
 fn trace_name(transition: multicast::Transition) -> &'static str {

@@ -35,6 +35,8 @@ pub struct Cluster {
     pub now: Time,
     pub sites: BTreeMap<u32, Site>,
     cut: BTreeSet<(u32, u32)>,
+    /// What is under way where the way stalls, in order.
+    stalled: BTreeMap<(u32, u32), Vec<Packet>>,
     packets: BTreeMap<(Time, u64), Packet>,
     sent: u64,
     /// Whether sites lose what is sent to them.
@@ -74,6 +76,7 @@ impl Cluster {
             now: Time::from_millis(1),
             sites: (1..=mservers + attached).map(|n| (n, site(n))).collect(),
             cut: BTreeSet::new(),
+            stalled: BTreeMap::new(),
             packets: BTreeMap::new(),
             sent: 0,
             deaf: BTreeSet::new(),
@@ -173,6 +176,23 @@ impl Cluster {
         self.work();
     }
 
+    /// What one site sends to another waits, from now on.
+    pub fn stall(&mut self, from: u32, to: u32) {
+        self.stalled.insert((from, to), Vec::new());
+    }
+
+    /// All that waits for a site comes at once, and is handed over in one turn, what these sites sent in this order.
+    pub fn resume(&mut self, to: u32, from: &[u32]) {
+        let now = self.now;
+        for &from in from {
+            for packet in self.stalled.remove(&(from, to)).expect("the way stalls") {
+                let taken = self.node(to).handle_packet(now, SiteId(from), packet.bytes);
+                taken.expect("honest packets are taken");
+            }
+        }
+        self.drain(to);
+    }
+
     pub fn node(&mut self, n: u32) -> &mut Node {
         self.sites.get_mut(&n).and_then(|site| site.node.as_mut()).expect("the site is up")
     }
@@ -184,12 +204,18 @@ impl Cluster {
 
     /// A new process joins; waits until it is in.
     pub fn join(&mut self, n: u32, name: &str, rules: GroupOptions) -> MemberId {
+        let member = self.ask_to_join(n, name, rules);
+        self.until("the join is done", |c| c.view(n, name).is_some_and(|view| lists(&view, member)));
+        member
+    }
+
+    /// A new process asks to join.
+    pub fn ask_to_join(&mut self, n: u32, name: &str, rules: GroupOptions) -> MemberId {
         let process = self.process(n);
         let now = self.now;
         let options = JoinOptions { rules, ..JoinOptions::default() };
         let member = self.node(n).join(now, process, group(name), options).expect("it is asked");
         self.work();
-        self.until("the join is done", |c| c.view(n, name).is_some_and(|view| lists(&view, member)));
         member
     }
 
@@ -325,6 +351,10 @@ impl Cluster {
         let now = self.now;
         while let Some(entry) = self.packets.first_entry().filter(|entry| entry.key().0 <= now) {
             let packet = entry.remove();
+            if let Some(stalled) = self.stalled.get_mut(&(packet.from, packet.to)) {
+                stalled.push(packet);
+                continue;
+            }
             let arrives = !self.cut.contains(&(packet.from, packet.to)) && !self.deaf.contains(&packet.to);
             let lives = |n: u32, life: u64| self.sites[&n].incarnation == life && self.is_up(n);
             if arrives && lives(packet.to, packet.to_life) && lives(packet.from, packet.from_life) {
