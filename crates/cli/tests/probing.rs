@@ -116,7 +116,7 @@ async fn a_program_that_hangs_is_out_of_the_groups_that_ask_and_in_those_that_do
     cluster.until_up(0, &["a", "b", "c"]);
 
     let healthy = process(&cluster, 0).await;
-    let strict = || JoinOptions::default().probe_ms(300);
+    let strict = || JoinOptions::default().probe_ms(2_000);
     let (_strict, mut strict_events) = healthy.join("strict", strict()).await.expect("joins");
     let (_lax, mut lax_events) = healthy.join("lax", JoinOptions::default()).await.expect("joins");
 
@@ -143,7 +143,7 @@ async fn a_program_that_hangs_is_out_of_the_groups_that_ask_and_in_those_that_do
             break why;
         }
     };
-    assert_eq!(why, "the program did not take its events within 300 ms");
+    assert_eq!(why, "the program did not take its events within 2000 ms");
     assert!(strict_group.cast("no longer").send().await.is_err());
     assert!(cluster.log(1).contains("does not take its events"), "{}", cluster.log(1));
 
@@ -169,9 +169,9 @@ async fn a_program_that_hangs_is_out_of_the_groups_that_ask_and_in_those_that_do
     });
     let (status, lines) = tokio::time::timeout(GAVE_UP, ended).await.expect("it ends").expect("no panic");
     assert_eq!(status.code(), Some(1));
-    assert!(lines.iter().any(|line| line.contains("did not take its events within 300 ms")), "{lines:?}");
+    assert!(lines.iter().any(|line| line.contains("did not take its events within 2000 ms")), "{lines:?}");
 
-    // Who takes its events stays, for many times the group's time.
+    // Who takes its events stays, for some times the group's time.
     let quiet = async {
         loop {
             if let Some(Event::View(view)) = strict_events.next().await {
@@ -179,7 +179,7 @@ async fn a_program_that_hangs_is_out_of_the_groups_that_ask_and_in_those_that_do
             }
         }
     };
-    let view = tokio::time::timeout(Duration::from_secs(2), quiet).await;
+    let view = tokio::time::timeout(Duration::from_secs(7), quiet).await;
     assert!(view.is_err(), "nobody else is taken out: {view:?}");
     taking.abort();
 }

@@ -78,7 +78,7 @@ impl Profile {
     /// So many of the rest have disks that stall.
     const LATE_VOTES_PER_MILLE: u32 = 100;
     /// So many of what is left have ways that stall.
-    const STALLS_PER_MILLE: u32 = 60;
+    const STALLS_PER_MILLE: u32 = 120;
 
     /// The profile of a seed. Those that came later are drawn with dice of their own, so that every other seed remains
     /// the run that it was.
@@ -422,16 +422,18 @@ fn draw_world(dice: &mut Dice) -> world::Model {
     }
 }
 
-/// A quarter of the seeds have busy sites. Drawn with dice of their own: every other seed remains the run that it was.
+/// A fifth of the seeds have busy sites, but not where it is a race that is stressed. Drawn with dice of their own: every
+/// other seed remains the run that it was.
 fn draw_turns(seed: u64, profile: Profile) -> Duration {
     let mut dice = Dice::new(seed, Concern::Turns);
-    let mean = Duration::from_micros(*dice.pick(&[300, 2_000, 10_000]));
+    let (busy, mean) = (dice.chance(200), Duration::from_millis(*dice.pick(&[2, 10])));
     match profile {
         Profile::Stalls => mean,
-        _ if !dice.chance(250) => Duration::ZERO,
+        Profile::Leavers | Profile::Stragglers | Profile::LateVotes => Duration::ZERO,
         // A turn that outlasts a round trip by far looks like silence.
-        Profile::OneBadLink | Profile::OneDeaf => mean.min(Duration::from_micros(300)),
-        _ => mean,
+        Profile::OneBadLink | Profile::OneDeaf if busy => Duration::from_micros(300),
+        _ if busy => mean,
+        _ => Duration::ZERO,
     }
 }
 
