@@ -181,6 +181,21 @@ pub(super) mod tests {
         assert_eq!(challenged.judge(&wrong), None);
     }
 
+    proptest::proptest! {
+        #[test]
+        fn any_message(first in "[nyp],(a=[a-z=]{0,3})?,n=[a-z=2C\u{e9}]{0,6},r=[!-~]{0,12}(,[a-z]=x)?", last in "c=[a-z]{0,6},r=[!-~]{0,20},p=[A-Za-z=]{0,50}") {
+            if let Some(first) = First::parse(first.as_bytes()) {
+                let (challenged, challenge) = Challenged::new(first, None, b"salt", [1; 18]);
+                proptest::prop_assert!(challenge.is_ascii() && challenged.judge(last.as_bytes()).is_none());
+            }
+        }
+
+        #[test]
+        fn any_bytes(bytes in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..100)) {
+            proptest::prop_assert!(First::parse(&bytes).is_none());
+        }
+    }
+
     #[test]
     fn first_messages() {
         let name = |text: &str| First::parse(text.as_bytes()).map(|first| first.name);

@@ -58,8 +58,8 @@ impl Throttle {
 
     pub fn may_guess(&self, now: Time, account: Account, origin: Origin) -> bool {
         let trusted = self.trusted.get(now, &(account, origin)).is_some();
-        waits(&self.origins, now, &origin, ADDRESS_FAILURES_FREE).is_none()
-            && (trusted || waits(&self.accounts, now, &account, ACCOUNT_FAILURES_FREE).is_none())
+        !waits(&self.origins, now, &origin, ADDRESS_FAILURES_FREE)
+            && (trusted || !waits(&self.accounts, now, &account, ACCOUNT_FAILURES_FREE))
     }
 
     /// The guess was right. Only it is taken back: else whoever has one account could guess at others for ever.
@@ -80,12 +80,12 @@ fn count<K: Ord + Clone>(failures: &mut Recent<K, u32>, now: Time, key: K) {
     failures.put(now, key, before.saturating_add(1));
 }
 
-/// Until when there may be no guess.
-fn waits<K: Ord + Clone>(failures: &Recent<K, u32>, now: Time, key: &K, free: u32) -> Option<Time> {
-    let (last, count) = failures.get(now, key)?;
-    let over = count.checked_sub(free)?;
+/// Whether there have been so many failures that no guess may be made yet.
+fn waits<K: Ord + Clone>(failures: &Recent<K, u32>, now: Time, key: &K, free: u32) -> bool {
+    let Some((last, count)) = failures.get(now, key) else { return false };
+    let Some(over) = count.checked_sub(free) else { return false };
     let wait = Duration::from_secs(1u64.checked_shl(over).unwrap_or(u64::MAX)).min(WAIT_MAX);
-    Some(last + wait).filter(|until| now < *until)
+    now < last + wait
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! What becomes of a letter's header: what is looked at in it, what is taken out, what is added.
 
+use bytes::Bytes;
 use mail::Address;
 use mail_parser::HeaderValue;
 use mail_parser::parsers::MessageStream;
@@ -37,6 +38,11 @@ impl<'a> Form<'a> {
         }
         let lacks_blank = !letter[end..].is_empty() && !letter[end..].starts_with(b"\r\n");
         Ok(Form { header: &letter[..end], lacks_blank })
+    }
+
+    /// The header with nothing behind it, in memory of its own.
+    pub fn header_alone(&self) -> Bytes {
+        Bytes::copy_from_slice(self.header)
     }
 
     fn values(&self, name: &'a str) -> impl Iterator<Item = &'a [u8]> {

@@ -21,6 +21,7 @@ pub(super) struct Letter {
     pub by: Principal,
     pub sender: String,
     pub recipients: Vec<Address>,
+    /// As it was received; once it is proposed, its header only.
     pub received: Bytes,
     utf8: bool,
     fresh: bool,
@@ -148,6 +149,8 @@ impl Session {
             Deliver { sender: letter.sender.as_str().into(), recipients: letter.recipients.clone() };
         match Entry::with_letter(letter.by, letter.request, Command::Deliver(deliver), text.into()) {
             Ok(entry) => {
+                // Of the letter itself one copy is enough while it is on its way.
+                letter.received = form.header_alone();
                 letter.waits = Waits::Applied;
                 self.ask(Task::Letter(letter), Request::Propose(entry));
             }

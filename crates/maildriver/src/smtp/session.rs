@@ -104,7 +104,9 @@ pub struct Session {
 
 impl Session {
     /// A session that greets its client. `address` is where it comes from; none from a socket of this machine.
-    pub fn new(config: Config, peer: Peer, address: Option<IpAddr>, now: Time) -> Session {
+    pub fn new(mut config: Config, peer: Peer, address: Option<IpAddr>, now: Time) -> Session {
+        config.letter_bytes_max =
+            config.letter_bytes_max.min(mail::limits::LETTER_BYTES_MAX - TRACE_BYTES_MAX);
         let protocol = if config.mode == Mode::Lmtp { "LMTP" } else { "ESMTP" };
         let greeting = format!("220 {} {protocol} Maildriver\r\n", config.name);
         Session {
@@ -214,10 +216,11 @@ impl Session {
         self.user
     }
 
-    /// Memory of the letter that is coming: a driver that has too much of it in all sessions together stops offering
-    /// bytes to some.
+    /// Memory of the letter that is coming or waits: a driver that has too much of it in all sessions together stops
+    /// offering bytes to some. The entry of a letter that is proposed is the driver's.
     pub fn memory_bytes(&self) -> usize {
-        self.reader.body.memory_bytes()
+        let waits = if let Some(Task::Letter(letter)) = &self.running { letter.received.len() } else { 0 };
+        self.reader.body.memory_bytes() + waits
     }
 
     /// When `handle_timeout` is to be called.
