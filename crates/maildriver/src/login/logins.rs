@@ -15,8 +15,8 @@ use crate::edge::Answer;
 
 /// All logins of a site.
 ///
-/// [`password`](Logins::password) answers `Request::Authenticate` at once, or gives a [`Check`] to be run where 20 ms
-/// do no harm, at most two at a time; what comes of it goes to [`checked`](Logins::checked). [`scram`](Logins::scram)
+/// [`password`](Logins::password) answers `Request::Authenticate` at once, or gives a [`Check`] to be run where it
+/// may wait, at most two at a time; what comes of it goes to [`checked`](Logins::checked). [`scram`](Logins::scram)
 /// answers `Request::Sasl`. When the feed says that credentials changed or a user was removed, call
 /// [`forget`](Logins::forget).
 pub struct Logins {
@@ -76,7 +76,7 @@ pub struct Checked {
 }
 
 impl Check {
-    /// Computes: some 20 ms and 19 MiB, whether there is such a user or not.
+    /// Computes, with 19 MiB, for as long whether there is such a user or not.
     pub fn run(self) -> Checked {
         let right = self.is_generated() || password::verify(&self.password, &self.hash);
         Checked { guess: self.guess, right: right && self.guess.user.is_some() }

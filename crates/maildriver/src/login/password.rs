@@ -28,7 +28,7 @@ pub enum BadPassword {
 }
 
 /// The hash of a password that somebody chose, for `SetPassword`: argon2id in PHC form. `salt` is drawn at random.
-/// It takes some 20 ms and 19 MiB: run it where it may wait.
+/// It takes 19 MiB and its time: run it where it may wait.
 pub fn hash_password(password: &[u8], salt: [u8; 16]) -> Result<String, BadPassword> {
     let params = Params::new(ARGON2_KIB, ARGON2_PASSES, 1, None).expect("these parameters are valid");
     let argon2 = Argon2::new(Algorithm::Argon2id, Version::V0x13, params);

@@ -10,7 +10,8 @@ use wire::Time;
 use super::limits::CACHE_LIFE;
 use super::scram::tests::answer;
 use super::{Exchange, Logins, Password, app_password, hash_password};
-use crate::edge::Answer;
+use crate::edge::{Answer, Peer, Request};
+use crate::{imap, smtp};
 
 const HOME: Option<IpAddr> = Some(IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 1)));
 const ANN: UserId = UserId(1);
@@ -174,4 +175,59 @@ fn messages_of_scram_out_of_turn() {
     assert!(matches!(site.scram(&mut exchange, "n,,n=ann,r=clientnonce", true), Answer::Challenge(_)));
     assert_eq!(site.scram(&mut exchange, "", false), Answer::LoginRefused);
     assert_eq!(site.scram(&mut exchange, "", false), Answer::LoginRefused);
+}
+
+/// A line of a client through a session, its requests answered by the logins; what the session says.
+macro_rules! say {
+    ($site:ident, $exchange:ident, $session:ident, $line:expr, $($clock:expr)?) => {{
+        let line = format!("{}\r\n", $line);
+        assert_eq!($session.handle_bytes($site.now, line.as_bytes()), line.len());
+        let mut out = String::new();
+        loop {
+            $session.advance($site.now, $($clock,)? &$site.state);
+            while let Some(bytes) = $session.poll_output() {
+                out += std::str::from_utf8(&bytes).unwrap();
+            }
+            let Some((ticket, request)) = $session.poll_request() else { break out };
+            let Request::Sasl { message, first, .. } = request else { panic!("{request:?}") };
+            let message = String::from_utf8(message).unwrap();
+            let answer = $site.scram(&mut $exchange, &message, first);
+            $session.handle_answer($site.now, ticket, answer);
+        }
+    }};
+}
+
+/// Three messages of the client, the last of them empty, through both protocols.
+#[test]
+fn scram_through_the_sessions() {
+    use base64::Engine as _;
+    use base64::engine::general_purpose::STANDARD as BASE64;
+
+    let mut site = Site::new();
+    let password = site.generate(ANN, "phone", 3);
+    let peer = Peer { tls: true, loopback: false };
+    let bare = "n=ann,r=clientnonce";
+    let first = BASE64.encode(format!("n,,{bare}"));
+    let decoded = |line: &str, prompt: &str| {
+        let line = line.trim_end().rsplit("\r\n").next().unwrap().strip_prefix(prompt).unwrap();
+        String::from_utf8(BASE64.decode(line).unwrap()).unwrap()
+    };
+
+    let (mut exchange, config) = (Exchange::default(), smtp::Config::new(smtp::Mode::Submission, "mx.x.org"));
+    let mut session = smtp::Session::new(config, peer, HOME, site.now);
+    say!(site, exchange, session, "EHLO l", EntryTime(1));
+    let challenge = say!(site, exchange, session, format!("AUTH SCRAM-SHA-256 {first}"), EntryTime(1));
+    let (message, server) = answer(&password, bare, &decoded(&challenge, "334 "));
+    let proof = say!(site, exchange, session, BASE64.encode(message), EntryTime(1));
+    assert_eq!(decoded(&proof, "334 "), server);
+    assert_eq!(say!(site, exchange, session, "", EntryTime(1)), "235 2.7.0 Logged in\r\n");
+    assert_eq!(session.user(), Some(ANN));
+
+    let mut session = imap::Session::new(imap::Config::default(), peer, site.now);
+    let challenge = say!(site, exchange, session, format!("a AUTHENTICATE SCRAM-SHA-256 {first}"),);
+    let (message, server) = answer(&password, bare, &decoded(&challenge, "+ "));
+    let proof = say!(site, exchange, session, BASE64.encode(message),);
+    assert_eq!(decoded(&proof, "+ "), server);
+    assert!(say!(site, exchange, session, "",).starts_with("a OK "));
+    assert_eq!(session.user(), Some(ANN));
 }

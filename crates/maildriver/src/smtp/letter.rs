@@ -85,11 +85,7 @@ impl Session {
     /// Every recipient's reply, in LMTP; the one that there is, in SMTP.
     fn refuse(&mut self, letter: &Letter, reply: &Reply) {
         let count = if self.config.mode == Mode::Lmtp { letter.recipients.len() } else { 1 };
-        (0..count).for_each(|_| {
-            if !self.is_closed() {
-                self.reply(reply);
-            }
-        });
+        (0..count).for_each(|_| self.reply(reply));
     }
 
     /// Looks at a letter as far as it can be judged now, and goes on with it.

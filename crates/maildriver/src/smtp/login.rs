@@ -119,7 +119,7 @@ impl Session {
     fn login_failed(&mut self) {
         self.login_failures += 1;
         self.reply(&FAILED);
-        if self.login_failures >= LOGIN_FAILURES_MAX && !self.is_closed() {
+        if self.login_failures >= LOGIN_FAILURES_MAX {
             self.bye(Reply::new(421, "4.7.0", "Too many logins that failed"));
         }
     }

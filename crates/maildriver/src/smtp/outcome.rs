@@ -90,11 +90,7 @@ impl Session {
         if replies.iter().any(Reply::is_good) {
             self.idle_commands = 0;
         }
-        for reply in replies {
-            if !self.is_closed() {
-                self.reply(reply);
-            }
-        }
+        replies.iter().for_each(|reply| self.reply(reply));
     }
 }
 

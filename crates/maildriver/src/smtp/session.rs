@@ -171,7 +171,7 @@ impl Session {
     /// `state` is the site's, with all applied that was answered before.
     pub fn advance(&mut self, now: Time, clock: EntryTime, state: &State) {
         (self.now, self.clock) = (now, clock);
-        if !self.closing && self.user.is_some_and(|user| state.user(user).is_none()) {
+        if self.user.is_some_and(|user| state.user(user).is_none()) {
             self.bye(Reply::new(421, "4.7.0", "This account is gone"));
         }
         while !self.closing && self.out.len() < OUTPUT_BYTES_HIGH {
@@ -266,6 +266,9 @@ impl Session {
 
     /// Answers a command. Who is told too often that something is wrong is sent away.
     pub(super) fn reply(&mut self, reply: &Reply) {
+        if self.closing {
+            return;
+        }
         self.line(&reply.line());
         self.errors += u32::from(reply.code >= 500);
         let most = if self.config.mode == Mode::Lmtp { ERRORS_MAX_LMTP } else { ERRORS_MAX };
@@ -281,8 +284,10 @@ impl Session {
 
     /// Ends the session.
     pub(super) fn bye(&mut self, reply: Reply) {
-        self.line(&reply.line());
-        self.close();
+        if !self.closing {
+            self.line(&reply.line());
+            self.close();
+        }
     }
 
     pub(super) fn close(&mut self) {
