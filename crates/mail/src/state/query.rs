@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::address::Address;
+use crate::address::{Address, Domain};
 use crate::command::Principal;
 use crate::directory::{List, User};
 use crate::entry::RequestId;
@@ -116,6 +116,11 @@ impl State {
     /// Whether an address is of a local domain.
     pub fn is_local(&self, address: &Address) -> bool {
         self.directory.is_local(address)
+    }
+
+    /// Local domains, in order.
+    pub fn domains(&self) -> impl Iterator<Item = &Domain> {
+        self.directory.domains.keys()
     }
 
     /// A list by its address.

@@ -7,10 +7,11 @@ use mail::{BadName, EntryTime, FlagNames, FlagOp, Flags, Keyword, MailboxName};
 use super::cursor::{Bad, Cursor, Read, Set};
 use super::fetch_items::{self, FetchItem};
 use super::input::{Part, is_tag};
+use super::limits;
 use super::limits::{ITEMS_MAX, TAG_BYTES_MAX};
 use super::listing::{self, ListCommand};
 use super::search_keys::{self, SearchCommand};
-use super::{dates, limits};
+use crate::dates;
 
 /// What a client asks for.
 #[derive(Clone, Debug, PartialEq)]

@@ -1,8 +1,8 @@
 //! ENVELOPE (RFC 3501, 7.4.2): fields of the header as they are, addresses taken apart, nothing decoded.
 
 use super::limits::ENVELOPE_ADDRESSES_MAX;
-use super::mime::field;
 use super::write::nstring;
+use crate::header::field;
 
 /// Writes the envelope of a header.
 pub(crate) fn envelope(out: &mut Vec<u8>, header: &[u8]) {

@@ -8,8 +8,10 @@ use super::fetch_items::FetchItem;
 use super::limits::OUTPUT_BYTES_HIGH;
 use super::mime;
 use super::run::Task;
-use super::session::{Answer, Request, Session};
-use super::{dates, envelope, structure, write};
+use super::session::Session;
+use super::{envelope, structure, write};
+use crate::dates;
+use crate::edge::{Answer, Request};
 
 /// A FETCH on its way.
 #[derive(Debug)]

@@ -6,7 +6,8 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use super::input::Part;
 use super::limits::LOGIN_FAILURES_MAX;
 use super::run::Task;
-use super::session::{Answer, Mechanism, Request, Session};
+use super::session::Session;
+use crate::edge::{Answer, Mechanism, Request};
 
 /// Exactly what works.
 const OFFERED: &str = "IMAP4rev1 SASL-IR LITERAL+ ID ENABLE";

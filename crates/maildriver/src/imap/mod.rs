@@ -3,7 +3,6 @@
 
 mod command;
 mod cursor;
-mod dates;
 mod envelope;
 mod fetch;
 mod fetch_items;
@@ -23,4 +22,5 @@ mod structure;
 mod view;
 mod write;
 
-pub use session::{Answer, Config, Mechanism, Peer, Request, Session, Ticket};
+pub use crate::edge::{Answer, Mechanism, Peer, Request, Ticket};
+pub use session::{Config, Session};

@@ -9,7 +9,8 @@ use super::letters::{Append, Store, Transfer};
 use super::limits::COMMANDS_BEFORE_LOGIN_MAX;
 use super::login::Sasl;
 use super::search::Search;
-use super::session::{Answer, Request, Session};
+use super::session::Session;
+use crate::edge::{Answer, Request};
 
 /// What a command that has begun waits for.
 #[derive(Debug)]

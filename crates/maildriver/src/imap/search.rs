@@ -4,12 +4,13 @@ use bytes::Bytes;
 use mail::{Flags, Mailbox, Record, State, UidSet};
 
 use super::cursor::Set;
-use super::dates;
 use super::run::Task;
 use super::search_keys::{Key, Returns, SearchCommand};
 use super::search_text::Texts;
-use super::session::{Request, Session};
+use super::session::Session;
 use super::write;
+use crate::dates;
+use crate::edge::Request;
 
 /// A SEARCH on its way.
 #[derive(Debug)]

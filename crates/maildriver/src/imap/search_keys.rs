@@ -3,8 +3,8 @@
 use mail::{Flags, Keyword};
 
 use super::cursor::{Bad, Cursor, Read, Set};
-use super::dates::{self, Day};
 use super::limits::{DEPTH_MAX, SEARCH_TERMS_MAX};
+use crate::dates::{self, Day};
 
 /// SEARCH as it was asked.
 #[derive(Clone, Debug, PartialEq)]

@@ -2,9 +2,9 @@
 
 use mail_parser::{HeaderValue, Message, MessageParser, PartType};
 
-use super::dates::{Day, day_of};
 use super::limits::MIME_DEPTH_MAX;
-use super::mime;
+use crate::dates::{Day, day_of};
+use crate::header::field;
 
 /// One letter, read for searching.
 pub(crate) struct Texts<'a> {
@@ -53,7 +53,7 @@ impl<'a> Texts<'a> {
 
     /// The day of `Date:` as it was written, whatever its zone (RFC 3501, 6.4.4).
     pub fn sent(&self) -> Option<Day> {
-        let date = mime::field(self.letter, "date")?;
+        let date = field(self.letter, "date")?;
         let date = mail_parser::DateTime::parse_rfc822(std::str::from_utf8(&date).ok()?)?;
         Some(day_of(i64::from(date.year), i64::from(date.month), i64::from(date.day)))
     }

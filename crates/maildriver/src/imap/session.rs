@@ -1,8 +1,10 @@
 //! The session: what its driver sees, and the order in which commands run.
 
 use bytes::Bytes;
-use mail::{Change, Entry, Outcome, Position, State, UserId};
+use mail::{Change, Entry, State, UserId};
 use wire::Time;
+
+use crate::edge::{Answer, Peer, Request, Ticket};
 
 use super::input::{Bounds, Input, Part, Reader};
 use super::limits::{BAD_COMMANDS_MAX, IDLE_AFTER_LOGIN, IDLE_BEFORE_LOGIN, KEEPALIVE, OUTPUT_BYTES_HIGH};
@@ -24,77 +26,6 @@ impl Default for Config {
     fn default() -> Config {
         Config { letter_bytes_max: mail::limits::LETTER_BYTES_MAX, starttls: true, trial: false }
     }
-}
-
-/// What is known of the other end when a connection begins.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Peer {
-    /// Whether the connection is inside TLS.
-    pub tls: bool,
-    /// Whether it comes from this machine.
-    pub loopback: bool,
-}
-
-/// Names a request; its answer comes with the same.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Ticket(pub u64);
-
-/// A SASL mechanism whose computation is done outside.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Mechanism {
-    /// SCRAM-SHA-256 (RFC 7677).
-    ScramSha256,
-}
-
-/// What a session wants of the mail service. There is one at a time.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Request {
-    /// Check a password: [`Answer::LoggedIn`] or [`Answer::LoginRefused`].
-    Authenticate {
-        /// The name as it was typed.
-        user: String,
-        /// The password.
-        password: Vec<u8>,
-    },
-    /// A message of a mechanism: [`Answer::Challenge`], [`Answer::LoggedIn`] or [`Answer::LoginRefused`].
-    Sasl {
-        /// Which.
-        mechanism: Mechanism,
-        /// The client's message, decoded. `first` begins the exchange anew.
-        message: Vec<u8>,
-        /// Whether this is the first message.
-        first: bool,
-    },
-    /// Begin TLS once all output is sent; bytes in clear that came behind are the driver's to drop:
-    /// [`Answer::Secured`].
-    StartTls,
-    /// Wait until this site's state has reached the group's latest point: [`Answer::Reached`].
-    Barrier,
-    /// A letter's bytes: [`Answer::Letter`], or [`Answer::Unavailable`] if it is gone.
-    Letter(Position),
-    /// Propose an entry and wait until this site has applied it: [`Answer::Applied`].
-    Propose(Entry),
-}
-
-/// What became of a request.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Answer {
-    /// It is this user.
-    LoggedIn(UserId),
-    /// A name or password that is wrong; which, nobody is told.
-    LoginRefused,
-    /// A mechanism's message to the client, not encoded.
-    Challenge(Vec<u8>),
-    /// The connection is inside TLS now.
-    Secured,
-    /// The state has reached what was waited for.
-    Reached,
-    /// A letter.
-    Letter(Bytes),
-    /// What became of the entry.
-    Applied(Outcome),
-    /// It could not be done now; the client may try again.
-    Unavailable,
 }
 
 /// One client's session, from the greeting to the end.
@@ -220,7 +151,7 @@ impl Session {
     /// Runs commands as far as they go without waiting. `state` is this site's, with all applied that was
     /// answered before.
     pub fn advance(&mut self, now: Time, state: &State) {
-        if self.user.is_some_and(|user| state.user(user).is_none()) {
+        if !self.closing && self.user.is_some_and(|user| state.user(user).is_none()) {
             self.bye("This account is gone");
         }
         while !self.closing && self.out.len() < OUTPUT_BYTES_HIGH {

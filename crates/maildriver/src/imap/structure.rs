@@ -4,8 +4,9 @@ use std::borrow::Cow;
 
 use super::envelope::envelope;
 use super::fetch_items::{Section, SectionText};
-use super::mime::{Kind, Part, field, fields, with_parameters};
+use super::mime::{Kind, Part, with_parameters};
 use super::write::{nstring, string};
+use crate::header::{field, fields};
 
 /// Writes the structure of a part and all in it.
 pub(crate) fn structure(out: &mut Vec<u8>, letter: &[u8], part: &Part, extended: bool) {

@@ -2,6 +2,8 @@
 
 #![allow(dead_code, reason = "each test takes what it needs")]
 
+pub mod smtp;
+
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
@@ -12,7 +14,7 @@ use wire::Time;
 
 pub struct Site {
     pub state: State,
-    letters: BTreeMap<Position, Bytes>,
+    pub letters: BTreeMap<Position, Bytes>,
     position: u64,
 }
 
@@ -40,7 +42,7 @@ impl Site {
         self.state.apply(position, EntryTime(1_700_000_000_000), entry)
     }
 
-    fn answer(&mut self, request: Request) -> Answer {
+    pub fn answer(&mut self, request: Request) -> Answer {
         match request {
             Request::Authenticate { user, password } => {
                 let name = UserName::parse(&user).ok().filter(|_| password == b"secret");
@@ -59,6 +61,7 @@ impl Site {
                 None => Answer::Unavailable,
             },
             Request::Propose(entry) => Answer::Applied(self.apply(&entry)),
+            Request::Verify(_) => panic!("IMAP verifies no letters"),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Dates of IMAP: of APPEND and INTERNALDATE with a time, of SEARCH without.
+//! Dates of IMAP: of APPEND and INTERNALDATE with a time, of SEARCH without; and those that headers carry.
 
 use mail::EntryTime;
 
@@ -85,6 +85,16 @@ pub(crate) fn internal(time: EntryTime) -> String {
     )
 }
 
+/// As header fields tell it (RFC 5322, 3.3), in UTC.
+pub(crate) fn in_header(time: EntryTime) -> String {
+    let day = (time.0 / 86_400_000) as Day;
+    // The first of January 1970 was a Thursday.
+    let weekday = ["Thu", "Fri", "Sat", "Sun", "Mon", "Tue", "Wed"][day.rem_euclid(7) as usize];
+    let internal = internal(time);
+    let (date, clock) = internal.trim_start().split_once(' ').unwrap_or_default();
+    format!("{weekday}, {} {clock}", date.replace('-', " "))
+}
+
 /// The day of an internal date, in UTC.
 pub(crate) fn day_of_time(time: EntryTime) -> Day {
     (time.0 / 86_400_000) as Day
@@ -107,6 +117,8 @@ mod tests {
             assert_eq!(day_of(year, month, date), day);
         }
         assert_eq!(internal(EntryTime(u64::MAX)).len(), 26);
+        assert_eq!(in_header(EntryTime(1_700_000_000_000)), "Tue, 14 Nov 2023 22:13:20 +0000");
+        assert_eq!(in_header(EntryTime(0)), "Thu, 1 Jan 1970 00:00:00 +0000");
     }
 
     #[test]
