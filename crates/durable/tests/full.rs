@@ -30,7 +30,7 @@ fn all_know(bench: &mut Bench, sites: &[u32]) {
 fn three() -> Bench {
     let mut bench = Bench::new(3);
     bench.view(&[1, 2, 3]);
-    bench.until("active", |bench| bench.at_rest(&[1, 2, 3]));
+    bench.until("active", |bench| bench.status(1).committed > 0 && bench.at_rest(&[1, 2, 3]));
     bench.ask(1, 1);
     bench.until("applied", |bench| (1..=3).all(|site| bench.hosts[&site].applied == [1]));
     bench
