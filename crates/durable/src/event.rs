@@ -76,6 +76,10 @@ pub enum ProposeError {
     /// The group may only be read now.
     #[error("the group can only be read now")]
     NotActive,
+    /// There is no room for it: this store's disk is full, or those of so many that W are not left
+    /// ([`Status::full`](crate::Status)).
+    #[error("the disks of too many stores are full")]
+    Full,
     /// Too much waits here.
     #[error("too many requests wait here; try again")]
     Busy,
@@ -142,6 +146,9 @@ pub enum Event {
         /// The life they have seen.
         seen: Life,
     },
+    /// This store's disk is full: it is behind, takes no requests, and goes on by itself when there is room. Or there is
+    /// room again.
+    Full(bool),
     /// The store has failed.
     Fatal(Fatal),
 }

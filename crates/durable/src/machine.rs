@@ -10,6 +10,7 @@ mod disk;
 mod force;
 mod order;
 mod read;
+mod room;
 mod serve;
 mod status;
 mod transfer;
@@ -73,6 +74,8 @@ pub struct Durable {
     present: Option<Present>,
     mode: Mode,
     told_surpassed: bool,
+    /// What its site was told last: whether the disk is full.
+    told_full: bool,
     /// The newest acknowledgement of each site for a view that is not installed here yet.
     early: BTreeMap<SiteId, Ack>,
 
@@ -137,6 +140,8 @@ struct Active {
     acked: u64,
     /// A mark has been cast here in this view and is not applied.
     marked: bool,
+    /// What the others were told last in this view: whether the disk is full.
+    told_full: bool,
 }
 
 impl Active {
@@ -220,6 +225,9 @@ impl Durable {
         }
         if self.mode != Mode::Active {
             return Err(ProposeError::NotActive);
+        }
+        if !self.has_room() {
+            return Err(ProposeError::Full);
         }
         if self.open.len() >= self.settings.open_max || self.open_bytes >= self.settings.open_bytes_max {
             return Err(ProposeError::Busy);
@@ -383,6 +391,7 @@ impl Durable {
         self.open_statement(now);
         self.fill_log();
         self.acknowledge();
+        self.tell_room();
         self.log.shrink(self.durable(), self.settings.recent_bytes_max);
         self.commit();
         self.apply_committed(now);
@@ -446,6 +455,7 @@ impl Durable {
             present: None,
             mode: Mode::ReadOnly(Why::NoView),
             told_surpassed: false,
+            told_full: false,
             early: BTreeMap::new(),
             disk: disk::Disk::default(),
             apply: apply::Apply::default(),

@@ -348,6 +348,10 @@ pub(crate) struct Ack {
     /// It was sent before; who knows of more that is committed answers with his own.
     #[n(5)]
     pub again: bool,
+    /// Its disk is full: it writes nothing until somebody makes room.
+    #[n(6)]
+    #[cbor(default)]
+    pub full: bool,
 }
 
 /// Why a site does not send a tail or a part.

@@ -49,9 +49,7 @@ pub enum OpenError {
     #[error("{0}")]
     Disk(#[from] DiskError),
     /// Both copies of the metadata are damaged: what this store promised is lost.
-    #[error(
-        "both copies of the log's metadata are damaged; move the directory away, and the site returns as a new store"
-    )]
+    #[error("both copies of the log's metadata are damaged: what was promised is lost")]
     MetadataDamaged,
     /// The files belong to another log.
     #[error("the files are those of log {found:016x}, not of {expected:016x}")]

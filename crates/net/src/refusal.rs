@@ -59,6 +59,8 @@ refusals! {
     BadHello = "bad_hello", "the peer's hello is of no use";
     /// An earlier life of a site than the one we know.
     StaleIncarnation = "stale_incarnation", "the peer is an earlier life of its site";
+    /// The life of a site that we know, in another start of it than the one we know.
+    CopiedStore = "copied_store", "another start of this site had this life: its data directory is an old copy, or was copied; the original is to be started once more";
     /// A packet longer than any may be.
     PacketTooLong = "packet_too_long", "a packet is longer than any may be";
     /// A site speaks under a name that another site has, or bids for a number and its name has one.

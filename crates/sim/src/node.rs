@@ -247,7 +247,7 @@ fn durably(node: &mut Node, now: Time, name: GroupName, what: Durably) -> Answer
     };
     match taken {
         Ok(number) => Answer::Taken(number),
-        Err(ProposeError::NotActive | ProposeError::Busy) => Answer::Later,
+        Err(ProposeError::NotActive | ProposeError::Full | ProposeError::Busy) => Answer::Later,
         Err(ProposeError::TooLarge | ProposeError::Stopped) => Answer::Refused("refused"),
     }
 }

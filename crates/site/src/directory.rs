@@ -20,6 +20,7 @@ use wire::{Incarnation, SiteId};
 use crate::config::{PeerEntry, SiteConfig};
 use crate::levels::Levels;
 use crate::roster::{Entry, Roster};
+use crate::starts::Starts;
 
 /// The file's name in the data directory.
 const FILE: &str = "sites";
@@ -266,11 +267,12 @@ pub(crate) struct Greeting {
     hello: Mutex<Hello>,
     directory: Arc<Directory>,
     levels: Arc<Levels>,
+    starts: Starts,
 }
 
 impl Greeting {
     pub(crate) fn new(hello: Hello, directory: Arc<Directory>, levels: Arc<Levels>) -> Greeting {
-        Greeting { hello: Mutex::new(hello), directory, levels }
+        Greeting { hello: Mutex::new(hello), directory, levels, starts: Starts::default() }
     }
 
     fn hello(&self) -> MutexGuard<'_, Hello> {
@@ -302,6 +304,9 @@ impl net::Hello for Greeting {
         self.directory.check(certified, theirs.site.site).map_err(refused)?;
         self.hello().agree(&theirs).map_err(net::HelloRefused::new)?;
         self.directory.heard(certified, &theirs).map_err(refused)?;
+        if !self.starts.heard(&theirs) {
+            return Err(refused(Refusal::CopiedStore));
+        }
         self.levels.heard(&theirs);
         Ok((theirs.site.site, theirs.site.incarnation))
     }

@@ -24,6 +24,7 @@ mod roster;
 mod run;
 mod running;
 pub mod session;
+mod starts;
 
 pub use config::{ConfigError, SiteConfig};
 pub use handle::{Events, Handle, Probe, Probes, ProcessEvent, RequestError};

@@ -153,6 +153,7 @@ pub async fn start(config: SiteConfig) -> Result<RunningSite, StartError> {
         let (lowest, highest) = levels.supported().into_inner();
         (Some(lowest), highest)
     };
+    hello.start = Some(net::random() as u64);
     let greeting = Arc::new(Greeting::new(hello, Arc::clone(&directory), Arc::clone(&levels)));
     let links = Links::start(
         net::Config::new(config.site.link),

@@ -57,6 +57,9 @@ pub struct Hello {
     /// The lowest feature level it supports; of a site that does not say, 1.
     #[n(10)]
     pub feature_level_min: Option<u32>,
+    /// Drawn at random at this start. Two copies of one data directory that are started have one life, but not this.
+    #[n(11)]
+    pub start: Option<u64>,
 }
 
 /// What two sites have agreed on for a connection.
@@ -181,6 +184,7 @@ impl Hello {
             addresses: None,
             mserver: None,
             feature_level_min: Some(FEATURE_LEVEL_MIN),
+            start: None,
         }
     }
 

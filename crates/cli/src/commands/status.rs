@@ -90,6 +90,18 @@ fn durable(group: &Value) -> Vec<String> {
             ));
         }
     }
+    let full = group.get("full").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
+    if !full.is_empty() {
+        let sites: Vec<String> =
+            full.iter().filter_map(Value::as_u64).map(|site| format!("s{site}")).collect();
+        let (sites, so) = (sites.join(" "), plural_of(full.len(), "the disk of", "the disks of"));
+        let is = plural_of(full.len(), "is", "are");
+        let but = match group.get("writable") {
+            Some(Value::Bool(false)) => "can't be written here",
+            _ => "goes on without",
+        };
+        lines.push(format!("{name}: {but}: {so} {sites} {is} full; make room there"));
+    }
     let damaged = group.get("damaged").and_then(Value::as_array).map_or(0, Vec::len);
     if damaged > 0 {
         lines.push(format!("{name}: {damaged} damaged records at this site, which others are asked for"));
@@ -207,6 +219,10 @@ fn group_row(view: &View) -> Vec<(String, Tone)> {
         (state.to_owned(), tone),
         (format!("{}: {}", view.members.len(), view.members.join(" ")), Tone::Plain),
     ]
+}
+
+fn plural_of(n: usize, one: &'static str, more: &'static str) -> &'static str {
+    if n == 1 { one } else { more }
 }
 
 /// `s`, unless there is just one.

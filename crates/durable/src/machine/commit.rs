@@ -44,6 +44,7 @@ impl Durable {
             committed: self.committed,
             holds: self.agreed,
             again,
+            full: self.disk.is_full(),
         };
         match to {
             Some(site) => self.send(vec![site], &Message::Ack(ack)),

@@ -25,6 +25,8 @@ pub(super) struct Disk {
     cut: Option<u64>,
     unwritten_bytes: usize,
     full_until: Option<Time>,
+    /// What was asked for last and needed room did not get any.
+    full: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -175,12 +177,26 @@ impl Disk {
         self.full_until
     }
 
+    /// Whether there is no room, as far as is known.
+    pub(super) fn is_full(&self) -> bool {
+        self.full
+    }
+
     fn done(&mut self, token: Token) -> Option<Write> {
         let write = self.writes.remove(&token);
         if let Some(Write::Log { bytes, .. } | Write::Repair { bytes, .. }) = write {
             self.unwritten_bytes -= bytes;
         }
         write
+    }
+
+    /// A write was done, or refused for want of room.
+    fn note_room(&mut self, write: Option<Write>, full: bool) {
+        self.full = match write {
+            Some(Write::Log { .. } | Write::Repair { .. } | Write::Checkpoint | Write::Install) => full,
+            // Of a small record that is replaced, and of what makes room, nothing follows for the log.
+            Some(Write::Meta | Write::Cut { .. } | Write::Compact) | None => self.full,
+        };
     }
 }
 
@@ -202,9 +218,11 @@ impl Durable {
 
     /// A write is durable.
     pub fn handle_stored(&mut self, now: Time, token: Token) {
-        if self.stopped || self.disk.done(token).is_none() {
+        let write = self.disk.done(token);
+        if self.stopped || write.is_none() {
             return;
         }
+        self.disk.note_room(write, false);
         self.part_stored(token);
         self.settle(now);
     }
@@ -223,7 +241,9 @@ impl Durable {
             return;
         }
         self.disk.full_until = Some(now + self.settings.full_retry);
-        match self.disk.done(token) {
+        let write = self.disk.done(token);
+        self.disk.note_room(write, true);
+        match write {
             Some(Write::Log { first, .. }) if first <= self.log.end() => {
                 // It may be nowhere else: it waits for room.
                 let entries = self.log.take_back(first);
@@ -273,9 +293,11 @@ impl Durable {
 
     /// A received checkpoint is the current one; `window` is its domain 0.
     pub fn handle_checkpoint_installed(&mut self, now: Time, token: Token, window: &[u8]) {
-        if self.stopped || self.disk.done(token).is_none() {
+        let write = self.disk.done(token);
+        if self.stopped || write.is_none() {
             return;
         }
+        self.disk.note_room(write, false);
         self.checkpoint_installed(now, window);
         self.settle(now);
     }

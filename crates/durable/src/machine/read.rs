@@ -139,15 +139,24 @@ impl Durable {
         let (Some(present), Some(round)) = (&self.present, &self.reads.round) else { return };
         let Some(active) = &present.active else { return };
         let configuration = &active.newest().1;
-        let (elects, _) = exchange::quorums(configuration, &present.view.sites, bugs);
-        let here = exchange::voters(configuration, &present.stated, bugs)
-            .filter(|stated| round.here.contains_key(&stated.site))
-            .count();
-        if here < elects {
+        let (elects, writes) = exchange::quorums(configuration, &present.view.sites, bugs);
+        let voters = exchange::voters(configuration, &present.stated, bugs);
+        let acked: Vec<Option<u64>> = voters.map(|stated| round.here.get(&stated.site).copied()).collect();
+        let mut held: Vec<u64> = acked.iter().copied().flatten().collect();
+        // While too many disks are full, all say what they have: what only one has is committed by nobody.
+        if held.len() < elects || (held.len() < acked.len() && !self.has_room()) {
             return;
         }
-        // Whatever was acknowledged to anybody before is on W stores, and one of these is among them.
-        let point = round.here.values().copied().max().unwrap_or(0).max(active.start());
+        // Whatever was acknowledged to anybody before is on W stores, and one of these is among them. If no other configuration
+        // was in force in this view, so many of these that those who are silent do not make W.
+        held.sort_unstable_by(|a, b| b.cmp(a));
+        let steady = active.configurations.iter().all(|(_, other)| other == configuration);
+        let silent = configuration.stores.len().saturating_sub(held.len());
+        let point = match steady {
+            true => held.get(writes.saturating_sub(silent + 1)).copied(),
+            false => round.here.values().copied().max(),
+        };
+        let point = point.unwrap_or(0).max(active.start());
         if let Some(round) = self.reads.round.take() {
             self.reads.ready.entry(point).or_default().extend(round.reads);
         }

@@ -37,6 +37,10 @@ pub struct Status {
     pub damaged: Vec<u64>,
     /// Entries that were lost from the end may have gone up to here; it counts less until its log has reached it (D15).
     pub floor: Option<Number>,
+    /// The sites in the view whose disks are full, ascending, as far as they have said.
+    pub full: Vec<SiteId>,
+    /// Whether a request that is proposed here would be taken as far as room goes: there is some here, and at W stores.
+    pub has_room: bool,
     /// Bytes appended to the log in this life.
     pub appended_bytes: u64,
     /// How this store catches up, if it is behind.
@@ -109,6 +113,8 @@ impl Durable {
             clock: self.clock,
             damaged: self.log.holes().iter().copied().collect(),
             floor: self.meta.floor.filter(|floor| *floor > self.log.last()),
+            full: self.full(),
+            has_room: self.has_room(),
             appended_bytes: self.appended_bytes,
             progress: self.progress(),
             absent: self.absent(&configuration),

@@ -172,6 +172,7 @@ impl Durable {
                 adopting,
                 acked: 0,
                 marked: false,
+                told_full: false,
             });
         }
         self.change_cut(base);

@@ -103,6 +103,8 @@ pub struct Bench {
     pub deaf: BTreeSet<u32>,
     /// Sites whose disks do nothing.
     pub slow: BTreeSet<u32>,
+    /// Sites whose disks have no room for entries.
+    pub full: BTreeSet<u32>,
     /// A site whose disk does nothing from the first such operation on.
     pub stalls: Option<Stalls>,
     /// How often another view was asked for and made.
@@ -122,6 +124,7 @@ impl Bench {
             here: Vec::new(),
             deaf: BTreeSet::new(),
             slow: BTreeSet::new(),
+            full: BTreeSet::new(),
             stalls: None,
             refreshed: 0,
         };
@@ -219,7 +222,10 @@ impl Bench {
                     break;
                 }
                 for op in std::mem::take(&mut host.held) {
-                    let done = host.disk.work(op);
+                    let done = match (self.full.contains(site), op) {
+                        (true, StoreOp::Append { token, .. }) => Done::Full(token),
+                        (_, op) => host.disk.work(op),
+                    };
                     host.machine.handle_done(now, done);
                 }
             }

@@ -174,7 +174,7 @@ impl World {
                         self.history.violation(format!("{site} has diverged"));
                     }
                     Event::Fatal(durable::Fatal::WriteFailed) => host.failed = true,
-                    Event::Mode(_) => {}
+                    Event::Mode(_) | Event::Full(_) => {}
                 }
             }
             if !busy {

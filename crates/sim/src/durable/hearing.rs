@@ -53,11 +53,11 @@ impl Run {
         if self.world.life(site) != Some(life) {
             return;
         }
+        let is_lost = self.lost.is_some_and(|(lost, _)| lost == site);
         let (machine, app) = match self.disks.open(site) {
             Ok(opened) => opened,
             Err(error) => {
                 self.reach(Kind::Transition, "durable: store could not be opened");
-                let is_lost = self.lost.is_some_and(|(lost, _)| lost == site);
                 let passing = disks::is_passing(&error);
                 self.world.crash(site, Death::Process);
                 self.listen();
@@ -72,6 +72,12 @@ impl Run {
             }
         };
         let status = machine.status();
+        if !is_lost && !status.damaged.is_empty() {
+            // What was synced once is there, on a disk that loses no more than what was not.
+            let damaged = &status.damaged;
+            return self
+                .violated("Own Store", format!("{life} had synced {damaged:?}, which its disk lacks"));
+        }
         if status.last.position > app.applied {
             self.reach(Kind::Transition, "durable: opened with a log");
         }
@@ -208,6 +214,8 @@ impl Run {
                 };
                 self.reach(Kind::Transition, name);
             }
+            Said::Full(true) => self.reach(Kind::Transition, "durable: a full disk is told"),
+            Said::Full(false) => self.reach(Kind::Transition, "durable: there is room again"),
             Said::Fatal(Fatal::Diverged) => self.violated("Own Invariant", format!("{life} has diverged")),
             Said::Fatal(Fatal::WriteFailed) => {
                 self.reach(Kind::Fault, "store: failed sync");

@@ -97,6 +97,7 @@ const FAULTS: &[&str] = &[
 /// What the machines got to.
 const REACHED: &[&str] = &[
     "durable: a checkpoint could not be taken",
+    "durable: a full disk is told",
     "durable: active",
     "durable: active after all had died",
     "durable: below E",
@@ -108,6 +109,7 @@ const REACHED: &[&str] = &[
     "durable: restored while running",
     "durable: store could not be opened",
     "durable: surpassed",
+    "durable: there is room again",
 ];
 
 /// What clients and the operator did.

@@ -160,10 +160,22 @@ impl Ask {
 pub(super) fn refusal(error: ProposeError) -> HostError {
     match error {
         ProposeError::NotActive => HostError::NotActive(why_not(&Mode::ReadOnly(Why::NoView))),
+        ProposeError::Full => HostError::NotActive(no_room(&[])),
         ProposeError::Busy => HostError::Busy,
         ProposeError::TooLarge => HostError::TooLarge,
         ProposeError::Stopped => HostError::Stopped,
     }
+}
+
+/// Why a group can't be written, if these sites have no room, and what to do.
+pub(super) fn no_room(full: &[SiteId]) -> String {
+    let sites: Vec<String> = full.iter().map(SiteId::to_string).collect();
+    let whose = match &sites[..] {
+        [] => "disks are full".to_owned(),
+        [one] => format!("the disk of {one} is full"),
+        all => format!("the disks of {} are full", all.join(" and ")),
+    };
+    format!("{whose}: make room there, or ask another site; what was acknowledged can be read")
 }
 
 /// Why a group can't be written or read up to date, and what to do.

@@ -8,7 +8,7 @@ use std::thread;
 use bytes::Bytes;
 use durable::{Application, CheckpointHead, Done, Durable, Parts, Settings, StoreOp};
 use net::FileDisk;
-use stack::store::{DiskStore, StoreError, Who};
+use stack::store::{DiskStore, Who};
 use tokio::sync::mpsc::UnboundedSender;
 use wire::GroupName;
 
@@ -19,6 +19,9 @@ use super::trouble::{Trouble, TroubleKind};
 const SLICE_BYTES: u64 = 256 << 10;
 /// And at least so many times what was appended: it is done before the next one is due, when the log has grown by half of it.
 const SLICE_SHARE: u64 = 3;
+
+/// What to do about a store that nobody can open. The folder alone must not go: the site knows that it had one.
+const GIVE_UP: &str = "; give the site a new data directory, and let its new store count in place of this one: `unanimous site replace`";
 
 /// Something for a store to do.
 pub(super) enum Job {
@@ -200,12 +203,16 @@ fn open(place: Place) -> Result<(DiskStore<FileDisk>, Box<Durable>, Served), Tro
         why: error.to_string(),
     })?;
     let config = wal::Config::new(who.store.0);
-    let failed = |error: StoreError| Trouble {
-        kind: TroubleKind::of_store(&error),
-        why: format!("the store in {}: {error}", folder.display()),
+    let failed = |kind: TroubleKind, why: &dyn std::fmt::Display| {
+        let what = match kind {
+            TroubleKind::Damaged => GIVE_UP,
+            TroubleKind::Full | TroubleKind::System => "",
+        };
+        Trouble { kind, why: format!("the store in {}: {why}{what}", folder.display()) }
     };
-    let opened = DiskStore::open(disk, config, Settings::default(), who).map_err(failed)?;
-    load(&opened.store, &mut empty).map_err(|why| Trouble { kind: TroubleKind::Damaged, why })?;
+    let opened = DiskStore::open(disk, config, Settings::default(), who)
+        .map_err(|error| failed(TroubleKind::of_store(&error), &error))?;
+    load(&opened.store, &mut empty).map_err(|why| failed(TroubleKind::Damaged, &why))?;
     if !marker.exists() {
         mark(&marker).map_err(told)?;
     }
@@ -277,6 +284,19 @@ mod tests {
         assert_eq!(trouble(&root), None);
         std::fs::remove_dir_all(root.join("group-ledger")).expect("it is there");
         assert_eq!(trouble(&root), Some(TroubleKind::Damaged));
+    }
+
+    #[test]
+    fn a_store_that_is_damaged_says_what_to_do() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let root = dir.path().join("groups");
+        drop(open(place(&root)).map(drop));
+        for copy in ["meta-0", "meta-1"] {
+            std::fs::write(root.join("group-ledger").join(copy), b"rust").expect("a file");
+        }
+        let trouble = open(place(&root)).err().expect("its promises are lost");
+        assert_eq!(trouble.kind, TroubleKind::Damaged);
+        assert!(trouble.why.contains("give the site a new data directory"), "{}", trouble.why);
     }
 
     #[test]

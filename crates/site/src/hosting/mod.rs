@@ -472,6 +472,12 @@ impl Hosting {
             }
             // Whoever asks for it looks again, and asks again.
             Event::Changed(Err(why)) => tracing::debug!(group = %name, %why, "its stores have not changed"),
+            Event::Full(true) => {
+                tracing::warn!(group = %name, "the disk of this site is full: nothing is written here until there is room");
+            }
+            Event::Full(false) => {
+                tracing::info!(group = %name, "there is room on the disk of this site again")
+            }
             Event::Surpassed { .. } => return Err(Failed::Surpassed),
             Event::Fatal(Fatal::WriteFailed) => {
                 return Err(Failed::Disk(format!("a write to the store of {name} failed")));

@@ -8,7 +8,7 @@ use stack::Node;
 use tools::catalog::{self, Founding, Kind};
 use wire::{GroupName, Time};
 
-use super::ask::{Ask, HostError, Told, refusal, why_not};
+use super::ask::{Ask, HostError, Told, no_room, refusal, why_not};
 use super::served::Served;
 use super::{ANSWERED_WITHIN, Hosting, PATIENCE, Stage, WATCHERS_MAX, Watcher, catalog_name, unix_ms};
 
@@ -71,6 +71,10 @@ impl Hosting {
                         hosted.names.give_back(client, sequence);
                         match error {
                             ProposeError::NotActive => hosted.wait(until, Ask::Write { group, write, told }),
+                            ProposeError::Full => {
+                                let why = no_room(&durable.status().full);
+                                drop(told.send(Err(HostError::NotActive(why))));
+                            }
                             error => drop(told.send(Err(refusal(error)))),
                         }
                     }
@@ -137,6 +141,7 @@ impl Hosting {
                     hosted.wait(until, ask);
                 }
             }
+            Err(ProposeError::Full) => ask.refuse(HostError::NotActive(no_room(&durable.status().full))),
             Err(error) => ask.refuse(refusal(error)),
         }
     }
@@ -187,8 +192,12 @@ impl Hosting {
         while let Some(hosted) = self.groups.get_mut(name)
             && let Some((id, look)) = hosted.reads.overdue(now)
         {
-            let why = why_not(&hosted.mode);
+            let mut why = why_not(&hosted.mode);
             if let Some(mut group) = node.durable(now, name) {
+                let full = group.status().full;
+                if !full.is_empty() {
+                    why = no_room(&full);
+                }
                 group.forget_read(id);
             }
             if let Some(look) = look {

@@ -201,6 +201,8 @@ pub(super) fn status(group: &GroupStatus) -> Value {
         json!({"site": absent.site.0, "here": absent.here, "since_ms": absent.since, "behind": absent.behind})
     });
     told["absent"] = absent.collect();
+    told["full"] = machine.full.iter().map(|site| site.0).collect();
+    told["writable"] = (machine.mode == Mode::Active && machine.has_room).into();
     told["damaged"] = machine.damaged.clone().into();
     told["catching_up"] = match machine.progress {
         None => Value::Null,

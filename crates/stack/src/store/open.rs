@@ -21,10 +21,10 @@ pub enum StoreError {
     #[error(transparent)]
     Recovery(#[from] RecoveryError),
     /// The checkpoint in force cannot be read.
-    #[error("the checkpoint is damaged; move the directory away, and the site returns as a new store")]
+    #[error("the checkpoint is damaged")]
     CheckpointDamaged,
     /// Nothing in a file of the log can be read, so how far the log went is not known.
-    #[error("nothing of {0} can be read; move the directory away, and the site returns as a new store")]
+    #[error("nothing of {0} can be read")]
     Unreadable(String),
 }
 

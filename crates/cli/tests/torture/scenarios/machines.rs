@@ -1,14 +1,15 @@
 //! Machines come and go under a durable map that is written all the time: one is wiped and takes its own place again; two of
 //! five are taken out for good, and two new ones come in. What was acknowledged must be there in the end, at every site, and
 //! whatever clients were told must have an order. The longest time for which nobody was answered is told, not asserted.
+//! And what an emptied disk has: no votes.
 
 use std::time::Duration;
 
 use tokio::process::Command;
 use unanimous::SiteConfig;
 
-use super::durable::Load;
 use crate::support::cluster::Cluster;
+use crate::support::load::{Load, map_status};
 use crate::support::run::Run;
 use crate::support::site::Site;
 use crate::support::verdict::{Verdict, ensure, eventually};
@@ -36,6 +37,47 @@ pub async fn replaced(run: &Run) -> Verdict {
     tokio::time::sleep(CALM).await;
     cluster.check_alive()?;
     load.judge(run, &cluster, &format!("{times} times wiped and replaced")).await
+}
+
+/// An emptied disk is another store: it counts for nothing, also where one more would be enough, until it is let count.
+pub async fn wiped(run: &Run) -> Verdict {
+    let times = run.times(1, 20);
+    let mut cluster = Cluster::on_loopback(run, 3, |_| {}).await?;
+    cluster.start().await?;
+    let load = Load::start(run, &cluster).await?;
+    for _ in 0..times {
+        load.goes_on(50).await?;
+        let victim = usize::try_from(run.below(3)).unwrap_or(0);
+        let other = (victim + 1 + usize::try_from(run.below(2)).unwrap_or(0)) % 3;
+        let stayed = 3 - victim - other;
+        cluster.sites[victim].kill().await?;
+        std::fs::remove_dir_all(&cluster.sites[victim].config.site.data)?;
+        cluster.sites[victim].start()?;
+        cluster.whole().await?;
+        load.goes_on(20).await?;
+        // It has all there is by now, perhaps. It is not asked.
+        cluster.sites[other].kill().await?;
+        cluster.one_view_of(&[victim, stayed]).await?;
+        eventually("one store of three is not enough", async || {
+            let map = map_status(&cluster.sites[stayed]).await?;
+            let number = |key: &str| map.get(key).and_then(serde_json::Value::as_u64);
+            (number("stores_here") == Some(1) && number("stores_needed") == Some(2)).then_some(())
+        })
+        .await?;
+        cluster.sites[other].start()?;
+        cluster.whole().await?;
+        load.goes_on(20).await?;
+        let name = cluster.sites[victim].config.site.name.clone();
+        ask(run, &cluster, &["replace", &name]).await?;
+        // Now it counts: with it, the other one is not needed.
+        cluster.sites[other].kill().await?;
+        cluster.one_view_of(&[victim, stayed]).await?;
+        load.goes_on(20).await?;
+        cluster.sites[other].start()?;
+        cluster.whole().await?;
+    }
+    cluster.check_alive()?;
+    load.judge(run, &cluster, &format!("{times} times wiped, and not counted until replaced")).await
 }
 
 /// Five sites become three, and five again with two that are new.
@@ -70,7 +112,7 @@ pub async fn moved(run: &Run) -> Verdict {
 }
 
 /// `unanimous site …`, of the first site.
-async fn ask(run: &Run, cluster: &Cluster, args: &[&str]) -> Verdict {
+pub(super) async fn ask(run: &Run, cluster: &Cluster, args: &[&str]) -> Verdict {
     let address = format!("unix:{}", cluster.sites[0].config.site.session.display());
     eventually(&format!("site {args:?}"), async || {
         let asked =

@@ -1,14 +1,18 @@
 //! The scenarios, in the order in which they are run.
 
+mod cloned;
 mod durable;
 mod failover;
 mod flood;
+mod full;
+mod histories;
 mod hostile;
 mod kills;
 mod machines;
 mod network;
 mod partition;
 mod pause;
+mod rotten;
 mod starved;
 mod terminals;
 
@@ -43,6 +47,11 @@ scenarios! {
     "durable", "a durable map, written while all its sites are killed again and again", durable::run;
     "replaced", "a durable map, written while machines are wiped and take their own places", machines::replaced;
     "moved", "a durable map, written while five sites become three, and five again", machines::moved;
+    "wiped", "a durable map, written while an emptied disk counts for nothing until it is let count", machines::wiped;
+    "cloned", "a durable map, written while copies of a data directory are started", cloned::run;
+    "rotten", "a durable map, written while bits flip in its logs", rotten::run;
+    "histories", "a durable map's clients, while sites die, stop and are cut off", histories::run;
+    "full", "a durable map, written while one disk of three is full, and two", full::run;
     "hostile", "strangers, garbage, forged probes, half-open connections", hostile::run;
     "flood", "a member that stopped holds back a flood", flood::run;
     "failover", "the time from a death to the view without it", failover::run;
