@@ -6,7 +6,7 @@ use std::sync::mpsc;
 use std::thread;
 
 use bytes::Bytes;
-use durable::{Application, CheckpointHead, Done, Durable, Parts, Settings, StoreOp};
+use durable::{Application, CheckpointHead, Done, Durable, Locator, Parts, Settings, StoreOp};
 use net::FileDisk;
 use stack::store::{DiskStore, StoreError, Who};
 use tokio::sync::mpsc::UnboundedSender;
@@ -19,6 +19,9 @@ use super::trouble::{Trouble, TroubleKind};
 const SLICE_BYTES: u64 = 256 << 10;
 /// And at least so many times what was appended: it is done before the next one is due, when the log has grown by half of it.
 const SLICE_SHARE: u64 = 3;
+
+/// Parts of a state that are read and not taken in yet, at most: of 64 KiB, unless a pair is longer.
+const PARTS_AHEAD: usize = 16;
 
 /// Something for a store to do.
 pub(super) enum Job {
@@ -204,8 +207,11 @@ fn open(place: Place) -> Result<(DiskStore<FileDisk>, Box<Durable>, Served), Tro
         kind: TroubleKind::of_store(&error),
         why: format!("the store in {}: {error}", folder.display()),
     };
-    let opened = DiskStore::open(disk, config, Settings::default(), who).map_err(failed)?;
-    load(&opened.store, &mut empty).map_err(|why| Trouble { kind: TroubleKind::Damaged, why })?;
+    let (opened, restored) = taken_in(&mut empty, |take| {
+        DiskStore::open_with(disk, config, Settings::default(), who, take).map_err(failed)
+    });
+    let opened = opened?;
+    restored.map_err(|why| Trouble { kind: TroubleKind::Damaged, why })?;
     if !marker.exists() {
         mark(&marker).map_err(told)?;
     }
@@ -222,17 +228,32 @@ fn mark(marker: &Path) -> std::io::Result<()> {
 }
 
 fn load(store: &DiskStore<FileDisk>, state: &mut Served) -> Result<(), String> {
-    let mut wrong = None;
-    let read = store.state(&mut |at, part| {
-        if wrong.is_none() {
-            wrong = state.restore(at, Bytes::copy_from_slice(part)).err();
-        }
-    });
-    match (read, wrong) {
-        (Err(error), _) => Err(error.to_string()),
-        (Ok(_), Some(wrong)) => Err(wrong.to_string()),
-        (Ok(_), None) => Ok(()),
-    }
+    let (read, restored) = taken_in(state, |take| store.state(take).map(drop));
+    read.map_err(|error| error.to_string()).and(restored)
+}
+
+/// Gives what shows the parts of a state to it: they are read, and checked, on this thread, and taken in on another
+/// meanwhile. What the reading came to, and what the taking in.
+fn taken_in<T>(
+    state: &mut Served,
+    show: impl FnOnce(&mut dyn FnMut(&Locator, &[u8])) -> T,
+) -> (T, Result<(), String>) {
+    let (parts, shown) = mpsc::sync_channel::<(Locator, Bytes)>(PARTS_AHEAD);
+    thread::scope(|scope| {
+        let taking = scope.spawn(move || {
+            for (at, part) in shown {
+                state.restore(&at, part).map_err(|wrong| wrong.to_string())?;
+            }
+            Ok(())
+        });
+        let read = show(&mut |at, part| {
+            // Whoever takes it in no more says why.
+            let _ = parts.send((at.clone(), Bytes::copy_from_slice(part)));
+        });
+        drop(parts);
+        let taken = taking.join().unwrap_or_else(|_| Err("the state cannot be taken in".to_owned()));
+        (read, taken)
+    })
 }
 
 /// The folder of a group: its name, if that is a plain one, else its bytes, six bits a letter: 176 letters at most.
