@@ -89,10 +89,48 @@ pub enum RecordError {
     Malformed,
 }
 
+/// What a record says of its place in the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Known {
+    /// Its entry's name.
+    pub number: Number,
+    /// Of the first entry of a view: the end of its base.
+    pub base: Option<Number>,
+}
+
+impl Known {
+    /// Looks at a whole record, and copies nothing of it.
+    ///
+    /// # Errors
+    ///
+    /// It is no entry.
+    pub fn of(record: &[u8]) -> Result<Known, RecordError> {
+        let (sum, rest) = record.split_first_chunk().ok_or(RecordError::Checksum)?;
+        if record.len() < HEAD || u64::from_le_bytes(*sum) != checksum(rest) {
+            return Err(RecordError::Checksum);
+        }
+        // A request may be long. What is left of its head is read here as anywhere.
+        let head = match rest[1] {
+            REQUEST => rest.get(..HEAD - 8 + REQUEST_HEAD).ok_or(RecordError::Malformed)?,
+            _ => rest,
+        };
+        let entry = Entry::from_checked(Bytes::copy_from_slice(head)).ok_or(RecordError::Malformed)?;
+        let base = match entry.body {
+            Body::ViewStart { base } => Some(base),
+            Body::Request(_) | Body::Configuration(_) | Body::Mark => None,
+        };
+        Ok(Known { number: entry.number, base })
+    }
+}
+
 /// The version of the record's layout.
 const FORMAT: u8 = 1;
 /// Bytes before a record's body: checksum, format, kind, view, position, time.
 const HEAD: usize = 8 + 1 + 1 + (8 + 4 + 4 + 8) + 8 + 8;
+/// The kind of a request.
+const REQUEST: u8 = 1;
+/// Bytes of a request before its payload: client, number, answered.
+const REQUEST_HEAD: usize = 16 + 8 + 8;
 
 impl Entry {
     /// The entry as a record: little-endian, a 64-bit checksum first, which covers all that follows.
@@ -102,7 +140,7 @@ impl Entry {
         buf.put_u8(FORMAT);
         buf.put_u8(match &self.body {
             Body::ViewStart { .. } => 0,
-            Body::Request(_) => 1,
+            Body::Request(_) => REQUEST,
             Body::Configuration(_) => 2,
             Body::Mark => 3,
         });
@@ -148,7 +186,7 @@ impl Entry {
         let time = record.get_u64_le();
         let body = match kind {
             0 => Body::ViewStart { base: get_number(&mut record)? },
-            1 => Body::Request(get_request(record)?),
+            REQUEST => Body::Request(get_request(record)?),
             2 => Body::Configuration(wire::codec::decode(&record).ok()?),
             3 => Body::Mark,
             _ => return None,
@@ -201,7 +239,7 @@ pub(crate) fn put_request(buf: &mut BytesMut, request: &Request) {
 }
 
 pub(crate) fn get_request(mut bytes: Bytes) -> Option<Request> {
-    if bytes.len() < 32 {
+    if bytes.len() < REQUEST_HEAD {
         return None;
     }
     let mut client = [0; 16];
@@ -231,7 +269,13 @@ mod tests {
             Body::Configuration(Configuration::default()),
         ] {
             let entry = Entry { body, ..entry(b"") };
-            assert_eq!(Entry::from_record(entry.to_record()), Ok(entry));
+            let base = match &entry.body {
+                Body::ViewStart { base } => Some(*base),
+                Body::Request(_) | Body::Configuration(_) | Body::Mark => None,
+            };
+            let record = entry.to_record();
+            assert_eq!(Known::of(&record), Ok(Known { number: entry.number, base }));
+            assert_eq!(Entry::from_record(record), Ok(entry));
         }
     }
 
@@ -240,9 +284,11 @@ mod tests {
         let record = entry(b"hello").to_record();
         for at in 0..record.len() {
             assert!(Entry::from_record(record.slice(..at)).is_err());
+            assert!(Known::of(&record[..at]).is_err());
             for bit in 0..8 {
                 let mut damaged = record.to_vec();
                 damaged[at] ^= 1 << bit;
+                assert_eq!(Known::of(&damaged), Err(RecordError::Checksum));
                 assert_eq!(Entry::from_record(damaged.into()), Err(RecordError::Checksum));
             }
         }

@@ -25,7 +25,7 @@ mod window;
 pub use application::{Application, Applying, NotRestored, Parts};
 pub use bugs::{Bug, Bugs};
 pub use configuration::{Change, ChangeError, Configuration};
-pub use entry::{Body, ClientId, Entry, Number, RecordError, Request};
+pub use entry::{Body, ClientId, Entry, Known, Number, RecordError, Request};
 pub use event::{Answer, Event, Fatal, Mode, ProposeError, ReadId, Refused, Transmit, View, Why};
 pub use machine::{Absent, Durable, Forcing, Here, Progress, Status};
 pub use message::{Life, MessageError};

@@ -81,7 +81,13 @@ impl Log {
     /// A position that the log is known to have, without its content.
     pub(crate) fn extend(&mut self, number: Number) {
         assert_eq!(number.position, self.end + 1, "a log has no gaps");
-        self.run(number.position, number.view);
+        self.extend_to(number);
+    }
+
+    /// The same for all positions up to this one: they are of its view.
+    pub(crate) fn extend_to(&mut self, number: Number) {
+        assert!(number.position > self.end, "a log grows");
+        self.run(self.end + 1, number.view);
         self.end = number.position;
         self.recent.clear();
         self.recent_bytes = 0;
@@ -183,7 +189,19 @@ impl Log {
 
     /// What is before this position goes.
     pub(crate) fn compact(&mut self, before: u64) {
-        let Some(base) = before.checked_sub(1).and_then(|position| self.number(position)) else { return };
+        if let Some(base) = before.checked_sub(1).and_then(|position| self.number(position)) {
+            self.begin_behind(base);
+        }
+    }
+
+    /// A damaged position that a checkpoint at `covered` stands for: it goes, and what is before it.
+    pub(crate) fn forget_to(&mut self, damaged: u64, covered: Number) {
+        let base = (damaged + 1..covered.position).find_map(|position| self.number(position));
+        self.begin_behind(base.unwrap_or(covered));
+    }
+
+    fn begin_behind(&mut self, base: Number) {
+        let before = base.position + 1;
         self.base = base;
         while self.runs.get(1).is_some_and(|next| next.first <= before) {
             self.runs.pop_front();

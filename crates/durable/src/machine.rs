@@ -31,6 +31,7 @@ use crate::meta::Meta;
 use crate::settings::Settings;
 use crate::storage::{AfterWrite, CheckpointHead, StoreOp, Token};
 use crate::window::Window;
+use transfer::Part;
 
 pub use force::Forcing;
 pub use status::{Absent, Here, Progress, Status};
@@ -302,13 +303,14 @@ impl Durable {
             Message::Fetch { after, bytes_max, .. } => self.handle_fetch(from, after, bytes_max as usize),
             Message::Tail { after, records, .. } => self.handle_tail(now, from, after, records)?,
             Message::Refuse { why, .. } => self.handle_refuse(now, from, why),
-            Message::FetchCheckpoint { number, at, bytes_max, .. } => {
-                self.handle_fetch_checkpoint(from, number, at, bytes_max as usize);
+            Message::FetchCheckpoint { number, at, bytes_max, several, .. } => {
+                let bytes_max = if several { bytes_max as usize } else { 0 };
+                self.handle_fetch_checkpoint(from, number, at, bytes_max);
             }
             Message::Want { position, proof, .. } => self.handle_want(from, position, proof),
             Message::Found { record, .. } => self.handle_found(record.into())?,
-            Message::Part { head, at, next, bytes, .. } => {
-                self.handle_part(now, from, head, at, next, bytes);
+            Message::Part { head, at, next, bytes, more, .. } => {
+                self.handle_part(now, from, head, Part { at, next, bytes, more });
             }
         }
         self.settle(now);

@@ -292,6 +292,10 @@ pub(crate) enum Message {
         at: Locator,
         #[n(3)]
         bytes_max: u32,
+        /// The parts behind it are welcome too, up to so many bytes in all. Who does not know of this sends one.
+        #[n(4)]
+        #[cbor(default)]
+        several: bool,
     },
     /// A part of a checkpoint.
     #[n(7)]
@@ -306,6 +310,10 @@ pub(crate) enum Message {
         next: Option<Locator>,
         #[cbor(n(4), with = "minicbor::bytes")]
         bytes: Vec<u8>,
+        /// The next one comes without being asked for.
+        #[n(5)]
+        #[cbor(default)]
+        more: bool,
     },
     /// Do you have the entry at this position? Mine is damaged (D14). Who has the number in `proof` has the same log up to it.
     #[n(8)]
@@ -426,4 +434,52 @@ pub(crate) fn entries_of(chunk: Vec<u8>, after: Number) -> Result<Vec<Entry>, Me
 /// The sites of a view without this one.
 pub(crate) fn others(sites: &[SiteId], me: SiteId) -> Vec<SiteId> {
     sites.iter().copied().filter(|site| *site != me).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// As it was before a part could be followed by another.
+    #[derive(Debug, PartialEq, Encode, Decode)]
+    enum Before {
+        #[n(6)]
+        FetchCheckpoint {
+            #[n(0)]
+            view: ViewId,
+            #[n(1)]
+            number: Option<Number>,
+            #[n(2)]
+            at: Locator,
+            #[n(3)]
+            bytes_max: u32,
+        },
+        #[n(7)]
+        Part {
+            #[n(0)]
+            view: ViewId,
+            #[n(1)]
+            head: CheckpointHead,
+            #[n(2)]
+            at: Locator,
+            #[n(3)]
+            next: Option<Locator>,
+            #[cbor(n(4), with = "minicbor::bytes")]
+            bytes: Vec<u8>,
+        },
+    }
+
+    #[test]
+    fn a_store_of_before_asks_for_one_part_and_takes_it() {
+        let (view, at, head) = (ViewId::default(), Locator::default(), CheckpointHead::default());
+        let old = Before::FetchCheckpoint { view, number: None, at: at.clone(), bytes_max: 9 };
+        let new =
+            Message::FetchCheckpoint { view, number: None, at: at.clone(), bytes_max: 9, several: false };
+        assert_eq!(Message::decode(&wire::codec::encode(&old)), Ok(new.clone()));
+        assert_eq!(wire::codec::decode::<Before>(&new.encode()).ok(), Some(old));
+        let old = Before::Part { view, head: head.clone(), at: at.clone(), next: None, bytes: vec![1] };
+        let new = Message::Part { view, head, at, next: None, bytes: vec![1], more: false };
+        assert_eq!(Message::decode(&wire::codec::encode(&old)), Ok(new.clone()));
+        assert_eq!(wire::codec::decode::<Before>(&new.encode()).ok(), Some(old));
+    }
 }

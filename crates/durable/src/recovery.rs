@@ -5,7 +5,7 @@ use wire::{SiteId, StoreId, ViewId};
 
 use crate::bugs::Bug;
 use crate::configuration::Configuration;
-use crate::entry::{Body, Entry, Number};
+use crate::entry::{Body, Entry, Known, Number, RecordError};
 use crate::log::Log;
 use crate::machine::{Durable, Found};
 use crate::message::Life;
@@ -35,23 +35,44 @@ pub enum RecoveryError {
 }
 
 /// What is on a disk, told in order: [`Recovery::new`], then every position of the log from the lowest on
-/// ([`known`](Recovery::known), [`record`](Recovery::record) or [`missing`](Recovery::missing)), then
+/// ([`stretch`](Recovery::stretch), [`record`](Recovery::record) or [`missing`](Recovery::missing)), then
 /// [`start`](Recovery::start). What is told must have been synced: after a crash of the process alone, the log's tail may
 /// be in the kernel's memory only.
+///
+/// Of the log it keeps which view numbered which stretch, and what is damaged: its memory does not grow with the log.
 #[derive(Clone, Debug)]
 pub struct Recovery {
     settings: Settings,
     meta: Option<Bytes>,
     checkpoint: Option<(CheckpointHead, Bytes)>,
-    /// What the log has, by position, from the first that was told.
-    found: Vec<(u64, Slot)>,
+    /// What the log has, from the first position that was told, without gaps.
+    found: Vec<Stretch>,
     torn: bool,
 }
 
+/// Positions of one kind that follow each other, first and last included.
 #[derive(Clone, Copy, Debug)]
+struct Stretch {
+    first: u64,
+    last: u64,
+    slot: Slot,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Slot {
-    Entry { number: Number, base: Option<Number> },
+    /// Of one view; before the first of them the log ended so, if that is known.
+    Entries {
+        view: ViewId,
+        base: Option<Number>,
+    },
     Damaged,
+}
+
+impl Stretch {
+    /// What of it is at or behind this position.
+    fn from(self, position: u64) -> Option<Stretch> {
+        (position <= self.last).then(|| Stretch { first: self.first.max(position), ..self })
+    }
 }
 
 impl Recovery {
@@ -64,9 +85,12 @@ impl Recovery {
         Recovery { settings, meta, checkpoint, found: Vec::new(), torn: false }
     }
 
-    /// A record whose number an index tells, so that it need not be read. Only at or before the checkpoint's position.
-    pub fn known(&mut self, number: Number) -> Result<(), RecoveryError> {
-        self.add(number.position, Slot::Entry { number, base: None })
+    /// Records that are whole and of one view, from this one up to `last`. Those between the two need not have been read,
+    /// as long as they are at or before the checkpoint's position: damage of these is found when they are read, and costs
+    /// no more than what the log has before it.
+    pub fn stretch(&mut self, first: Known, last: u64) -> Result<(), RecoveryError> {
+        let Known { number, base } = first;
+        self.add(Stretch { first: number.position, last, slot: Slot::Entries { view: number.view, base } })
     }
 
     /// The next record. `synced`: the disk can prove that it was durable once, so that it is damaged if it does not
@@ -75,8 +99,8 @@ impl Recovery {
         let unchecked = self.settings.bugs.has(Bug::TornTailAccepted) && !synced;
         let entry = match Entry::from_record(bytes.clone()) {
             Ok(entry) => Some(entry),
-            Err(crate::RecordError::Malformed) => return Err(RecoveryError::Version),
-            Err(crate::RecordError::Checksum) => unchecked.then(|| Entry::from_unchecked(bytes)).flatten(),
+            Err(RecordError::Malformed) => return Err(RecoveryError::Version),
+            Err(RecordError::Checksum) => unchecked.then(|| Entry::from_unchecked(bytes)).flatten(),
         };
         match entry {
             Some(entry) if entry.number.position == position || unchecked => {
@@ -84,10 +108,9 @@ impl Recovery {
                     Body::ViewStart { base } => Some(base),
                     Body::Request(_) | Body::Configuration(_) | Body::Mark => None,
                 };
-                let number = Number { position, ..entry.number };
-                self.add(position, Slot::Entry { number, base })
+                self.stretch(Known { number: Number { position, ..entry.number }, base }, position)
             }
-            Some(_) | None if synced => self.missing(position),
+            Some(_) | None if synced => self.missing(position, position),
             Some(_) | None => {
                 self.torn = true;
                 Ok(())
@@ -95,22 +118,34 @@ impl Recovery {
         }
     }
 
-    /// A record that was durable once and cannot be had (D14).
-    pub fn missing(&mut self, position: u64) -> Result<(), RecoveryError> {
+    /// Records that were durable once and cannot be had (D14), first and last included.
+    pub fn missing(&mut self, first: u64, last: u64) -> Result<(), RecoveryError> {
         if self.settings.bugs.has(Bug::TailCutVotes) {
             self.torn = true;
         }
-        self.add(position, Slot::Damaged)
+        self.add(Stretch { first, last, slot: Slot::Damaged })
     }
 
-    fn add(&mut self, position: u64, slot: Slot) -> Result<(), RecoveryError> {
+    fn add(&mut self, next: Stretch) -> Result<(), RecoveryError> {
         if self.torn {
             return Ok(());
         }
-        if self.found.last().is_some_and(|(last, _)| last + 1 != position) {
+        let Some(before) = self.found.last_mut() else {
+            self.found.push(next);
+            return Ok(());
+        };
+        if before.last + 1 != next.first || next.last < next.first {
             return Err(RecoveryError::Gap);
         }
-        self.found.push((position, slot));
+        let goes_on = match (before.slot, next.slot) {
+            (Slot::Entries { view, .. }, Slot::Entries { view: of, base }) => view == of && base.is_none(),
+            (Slot::Damaged, Slot::Damaged) => true,
+            (Slot::Entries { .. }, Slot::Damaged) | (Slot::Damaged, Slot::Entries { .. }) => false,
+        };
+        match goes_on {
+            true => before.last = next.last,
+            false => self.found.push(next),
+        }
         Ok(())
     }
 
@@ -140,14 +175,9 @@ impl Recovery {
             None => (None, Window::default()),
         };
         let at = head.as_ref().map_or(Number::default(), |head| head.number);
-        let excess = torn || matches!(found.last(), Some((_, Slot::Damaged)));
-
         // The end: damaged records there are a floor [D14].
-        let mut lost = None;
-        while let Some((position, Slot::Damaged)) = found.last().copied() {
-            lost = lost.or(Some(position));
-            found.pop();
-        }
+        let lost = found.pop_if(|last| last.slot == Slot::Damaged).map(|lost| lost.last);
+        let excess = torn || lost.is_some();
         if let Some(position) = lost.filter(|position| *position > at.position) {
             let floor = Number { view: meta.promised, position };
             meta.floor = meta.floor.max(Some(floor));
@@ -162,15 +192,17 @@ impl Recovery {
 }
 
 /// The log of what was found. What is before a damaged record that the checkpoint covers is of no use.
-fn read_log(at: Number, found: &[(u64, Slot)]) -> Result<Log, RecoveryError> {
-    let covered = |(position, slot): &(u64, Slot)| *position <= at.position && matches!(slot, Slot::Damaged);
-    let from = found.iter().rposition(covered).map_or(0, |place| place + 1);
-    let found = &found[from..];
-    if found.last().is_none_or(|(position, _)| *position <= at.position) {
+fn read_log(at: Number, found: &[Stretch]) -> Result<Log, RecoveryError> {
+    let covered = |stretch: &&Stretch| stretch.slot == Slot::Damaged && stretch.first <= at.position;
+    let from = found.iter().rfind(covered).map_or(0, |damaged| damaged.last.min(at.position) + 1);
+    let found: Vec<Stretch> = found.iter().filter_map(|stretch| stretch.from(from)).collect();
+    if found.last().is_none_or(|stretch| stretch.last <= at.position) {
         return Ok(Log::new(at));
     }
-    let contradicts = |(position, slot): &(u64, Slot)| match slot {
-        Slot::Entry { number, .. } => *position == at.position && *number != at,
+    let contradicts = |stretch: &Stretch| match stretch.slot {
+        Slot::Entries { view, .. } => {
+            (stretch.first..=stretch.last).contains(&at.position) && view != at.view
+        }
         Slot::Damaged => false,
     };
     if found.iter().any(contradicts) {
@@ -178,35 +210,39 @@ fn read_log(at: Number, found: &[(u64, Slot)]) -> Result<Log, RecoveryError> {
     }
     let mut log = match found.first() {
         // The number before the first record is not known: the first is the base itself.
-        Some((position, Slot::Entry { number, .. })) if *position <= at.position => Log::new(*number),
-        Some((position, _)) if *position == at.position + 1 => Log::new(at),
+        Some(Stretch { first, slot: Slot::Entries { view, .. }, .. }) if *first <= at.position => {
+            Log::new(Number { view: *view, position: *first })
+        }
+        Some(Stretch { first, .. }) if *first == at.position + 1 => Log::new(at),
         Some(_) | None => return Err(RecoveryError::Gap),
     };
-    for (place, (position, slot)) in found.iter().enumerate() {
-        if *position <= log.end() {
-            continue;
-        }
+    for (place, stretch) in found.iter().enumerate() {
+        let Some(Stretch { first, last, slot }) = stretch.from(log.end() + 1) else { continue };
         match slot {
-            Slot::Entry { number, .. } if *number > log.last() => log.extend(*number),
-            Slot::Entry { .. } => return Err(RecoveryError::Contradiction),
+            Slot::Entries { view, .. } if Number { view, position: first } > log.last() => {
+                log.extend_to(Number { view, position: last });
+            }
+            Slot::Entries { .. } => return Err(RecoveryError::Contradiction),
             Slot::Damaged => {
-                let (view, guessed) = view_of(&found[place..], log.last().view);
-                log.extend_hole(view, guessed);
+                let next = found.get(place + 1).map(|next| next.slot);
+                for position in first..=last {
+                    let (view, guessed) = view_of(next, position == last, log.last().view);
+                    log.extend_hole(view, guessed);
+                }
             }
         }
     }
     Ok(log)
 }
 
-/// The view of a damaged record, and whether it is only a guess: what stands behind it tells the view of the record
-/// before it, and views do not go down.
-fn view_of(found: &[(u64, Slot)], before: ViewId) -> (ViewId, bool) {
-    let next = found.iter().enumerate().find_map(|(place, (_, slot))| match slot {
-        Slot::Entry { number, base } => Some((place, base.map_or(number.view, |base| base.view))),
-        Slot::Damaged => None,
-    });
+/// The view of a damaged record, and whether it is only a guess: what stands `next` behind the damage tells the view of the
+/// last record before it, and views do not go down.
+fn view_of(next: Option<Slot>, is_last: bool, before: ViewId) -> (ViewId, bool) {
     match next {
-        Some((place, view)) => (view.max(before), place > 1 && view != before),
-        None => (before, true),
+        Some(Slot::Entries { view, base }) => {
+            let view = base.map_or(view, |base| base.view).max(before);
+            (view, !is_last && view != before)
+        }
+        Some(Slot::Damaged) | None => (before, true),
     }
 }

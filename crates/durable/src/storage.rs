@@ -167,6 +167,8 @@ impl StoreOp {
 pub enum Done {
     /// A write is durable.
     Stored(Token),
+    /// These are, by one sync: one acknowledgement says so (D2).
+    StoredTogether(Vec<Token>),
     /// It failed (D4).
     Failed(Token),
     /// There was no room, and nothing of it was written.
@@ -181,6 +183,21 @@ pub enum Done {
     Taken(Number, u64),
     /// It is not, for want of room: the one before stays.
     NotTaken(Number),
+}
+
+impl Done {
+    /// The same, with writes that are durable one after the other as one.
+    pub fn together(done: impl IntoIterator<Item = Done>) -> Vec<Done> {
+        let mut all: Vec<Done> = Vec::new();
+        for done in done {
+            match (done, all.last_mut()) {
+                (Done::Stored(token), Some(Done::StoredTogether(tokens))) => tokens.push(token),
+                (Done::Stored(token), _) => all.push(Done::StoredTogether(vec![token])),
+                (done, _) => all.push(done),
+            }
+        }
+        all
+    }
 }
 
 /// Something that may leave only when all writes up to a token are durable.

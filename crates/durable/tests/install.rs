@@ -61,7 +61,7 @@ fn what_a_checkpoint_cuts_off_is_a_floor_before_it_is_gone() {
     let mut of_b = Recovery::new(Settings::default(), Some(meta()), None);
     (5..=6).for_each(|position| of_a.record(position, record(position), true).expect("in order"));
     of_b.record(1, record(1), true).expect("in order");
-    of_b.missing(2).expect("in order");
+    of_b.missing(2, 2).expect("in order");
     (3..=5).for_each(|position| of_b.record(position, record(position), true).expect("in order"));
     let mut machines = [(A, start(A, of_a)), (B, start(B, of_b))];
     let (mut now, mut saved) = (Time::ZERO, meta());

@@ -29,6 +29,8 @@ const FORMAT: u16 = 1;
 const CHUNK: u32 = 1;
 const RELEASED: u32 = 2;
 const SUFFIX: &str = ".ckp";
+/// Read at once when all chunks are read.
+const AHEAD_BYTES: usize = 1 << 20;
 /// Written but not synced, at most: so a sync that others wait for is never long.
 const UNSYNCED_BYTES_MAX: u64 = 2 << 20;
 
@@ -96,8 +98,74 @@ impl<D: Disk> Checkpoint<D> {
         }
     }
 
+    /// Reads all chunks in their order, once, much at a time: each is shown with its locator, until one is not wanted any
+    /// more (`false`). Memory: 1 MiB, or the longest chunk. An error is a chunk that cannot be read, that one or one of the
+    /// next: those before were shown.
+    pub fn each(&self, visit: &mut dyn FnMut(u64, &[u8]) -> bool) -> Result<(), LogError> {
+        let name = name(self.number);
+        let mut ahead = Ahead { disk: &self.disk, name, end: self.chunks_end, window: Vec::new(), at: 0 };
+        let mut offset = HEADER_BYTES;
+        while offset < self.chunks_end {
+            let body = match ahead.frame(self.salt(), offset) {
+                Ok(Some(body)) => body,
+                Ok(None) => return Err(LogError::Damaged(self.position)),
+                Err(DiskError::NotFound(_)) => return Err(LogError::Gone),
+                Err(error) => return Err(LogError::Read(error)),
+            };
+            if !visit(offset, body) {
+                break;
+            }
+            offset += (FRAME_BYTES + body.len()) as u64;
+        }
+        Ok(())
+    }
+
     fn salt(&self) -> u32 {
         salt(self.log, self.number)
+    }
+}
+
+/// A file that is read from its beginning to its end.
+struct Ahead<'d, D> {
+    disk: &'d D,
+    name: String,
+    end: u64,
+    window: Vec<u8>,
+    /// Where the window begins.
+    at: u64,
+}
+
+impl<D: Disk> Ahead<'_, D> {
+    /// The body of the chunk that begins here; none if there is no whole one.
+    fn frame(&mut self, salt: u32, offset: u64) -> Result<Option<&[u8]>, DiskError> {
+        let Some(head) = self.bytes(offset, FRAME_BYTES)?.and_then(|bytes| bytes.first_chunk().copied())
+        else {
+            return Ok(None);
+        };
+        let Some(length) = length_of(&head, CHUNK) else { return Ok(None) };
+        let frame = self.bytes(offset, FRAME_BYTES + length)?;
+        let body = frame.map(|frame| &frame[FRAME_BYTES..]);
+        Ok(body.filter(|body| sum(salt, offset, &head, body).to_le_bytes() == head[..4]))
+    }
+
+    /// So many bytes from an offset on, if the file has them before its end and they can be read. Offsets rise.
+    fn bytes(&mut self, offset: u64, want: usize) -> Result<Option<&[u8]>, DiskError> {
+        if offset + want as u64 > self.end {
+            return Ok(None);
+        }
+        let passed = usize::try_from(offset.saturating_sub(self.at)).unwrap_or(usize::MAX);
+        if passed.saturating_add(want) > self.window.len() {
+            self.window.drain(..passed.min(self.window.len()));
+            self.at = offset;
+            let held = self.window.len();
+            let rest = usize::try_from(self.end - offset).unwrap_or(usize::MAX);
+            self.window.resize(want.max(AHEAD_BYTES).min(rest), 0);
+            if !read_or_damaged(self.disk, &self.name, offset + held as u64, &mut self.window[held..])? {
+                return Ok(None);
+            }
+        }
+        let start = (offset - self.at) as usize;
+        Ok(self.window.get(start..start + want))
     }
 }
 
@@ -119,17 +187,22 @@ fn frame<D: Disk>(
     if !read_or_damaged(disk, name, offset, &mut head)? {
         return Ok(false);
     }
-    let u32_at = |at: usize| u32::from_le_bytes([head[at], head[at + 1], head[at + 2], head[at + 3]]);
-    let length = u32_at(4) as usize;
-    let frame_end = offset.saturating_add((FRAME_BYTES + length) as u64);
-    if u32_at(8) != kind || length > CHUNK_BYTES_MAX || frame_end > end {
+    let Some(length) = length_of(&head, kind) else { return Ok(false) };
+    if offset.saturating_add((FRAME_BYTES + length) as u64) > end {
         return Ok(false);
     }
     body.resize(length, 0);
     if !read_or_damaged(disk, name, offset + FRAME_BYTES as u64, body)? {
         return Ok(false);
     }
-    Ok(sum(salt, offset, &head, body) == u32_at(0))
+    Ok(sum(salt, offset, &head, body).to_le_bytes() == head[..4])
+}
+
+/// The length of a frame's body, if its head is one of this kind.
+fn length_of(head: &[u8; FRAME_BYTES], kind: u32) -> Option<usize> {
+    let u32_at = |at: usize| u32::from_le_bytes([head[at], head[at + 1], head[at + 2], head[at + 3]]);
+    let length = u32_at(4) as usize;
+    (u32_at(8) == kind && length <= CHUNK_BYTES_MAX).then_some(length)
 }
 
 fn sum(salt: u32, offset: u64, head: &[u8; FRAME_BYTES], body: &[u8]) -> u32 {

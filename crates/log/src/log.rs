@@ -71,6 +71,12 @@ impl<D: Disk> Log<D> {
         self.damaged.iter()
     }
 
+    /// The stretches of positions that closed segments hold, rising: from the first, up to and without the second. All that a
+    /// closed segment ever held was synced. What of a stretch was released may be gone.
+    pub fn closed(&self) -> impl Iterator<Item = (u64, u64)> + '_ {
+        self.sealed.iter().map(|segment| (segment.first, segment.end))
+    }
+
     /// Appends an entry and returns its position. It waits in memory until [`write`](Log::write) or
     /// [`sync`](Log::sync), or until `buffer_bytes` of them wait. The tag is what its owner needs to know of the
     /// entry even if its content is damaged: the view it was ordered in.

@@ -119,6 +119,15 @@ fn one_damaged_byte_costs_one_entry_at_most_and_that_one_is_listed_and_mended() 
                     state.extend_from_slice(&chunk);
                 }
                 assert!(!whole || state == b"some statemore of it", "{place}");
+                // Read all at once they are the same, as far as they can be read.
+                let mut at_once = Vec::new();
+                let mut take = |_, chunk: &[u8]| {
+                    at_once.extend_from_slice(chunk);
+                    true
+                };
+                let read = log.checkpoint().map(|checkpoint| checkpoint.each(&mut take));
+                assert_eq!(read.is_some_and(|read| read.is_ok()), whole, "{place}");
+                assert!(!whole || at_once == state, "{place}");
                 continue;
             }
             // The last entry's damage looks like a torn tail: nothing good is behind it.

@@ -42,8 +42,8 @@ const COMPACT_BYTES: u64 = 1 << 20;
 /// 2. on `durable::Event::Checkpoint` the application's state goes to [`take`](DiskStore::take), and while one
 ///    [is being taken](DiskStore::is_taking), [`take_some`](DiskStore::take_some) is called between pieces of other work;
 ///    what that returns goes to `done` too;
-/// 3. on `durable::Event::Restore`, and after opening, the application takes its state from
-///    [`state`](DiskStore::state).
+/// 3. on `durable::Event::Restore` the application takes its state from [`state`](DiskStore::state); when a store is
+///    opened, it is shown by [`open_with`](DiskStore::open_with), so that the checkpoint is read once.
 ///
 /// After a failure every operation is answered with [`Done::Failed`]: the machine says so, and the site is started
 /// again (D4).
@@ -142,11 +142,7 @@ impl<D: Disk> DiskStore<D> {
     /// An error is a part that cannot be read: the store cannot go on.
     pub fn state(&self, take: &mut dyn FnMut(&Locator, &[u8])) -> Result<Option<CheckpointHead>, StoreError> {
         let Some(parts) = &self.parts else { return Ok(None) };
-        parts.each(&self.log, &mut |at, bytes| {
-            if at.domain != checkpoint::WINDOW {
-                take(at, bytes);
-            }
-        })?;
+        parts.each(&self.log, take)?;
         Ok(Some(parts.head.clone()))
     }
 

@@ -13,13 +13,20 @@ use wire::{Incarnation, SiteId, StoreId, ViewId};
 const META: Token = Token(1);
 
 fn open(disk: &SimDisk) -> (DiskStore<SimDisk>, Durable) {
-    let config =
-        wal::Config { segment_bytes: 1_500, allocate_bytes: 512, index_bytes: 256, ..wal::Config::new(7) };
+    open_with(disk, 1_500, &mut |_, _| {})
+}
+
+fn open_with(
+    disk: &SimDisk,
+    segment_bytes: u64,
+    take: &mut dyn FnMut(&Locator, &[u8]),
+) -> (DiskStore<SimDisk>, Durable) {
+    let config = wal::Config { segment_bytes, allocate_bytes: 512, index_bytes: 256, ..wal::Config::new(7) };
     let founders = Some(Configuration::majority([(StoreId(7), SiteId(1))]));
     let life = Life { incarnation: Incarnation(1), nonce: 1 };
     let who = Who { site: SiteId(1), store: StoreId(7), life, founders };
     let Opened { store, machine } =
-        DiskStore::open(disk.clone(), config, Settings::default(), who).expect("it can be opened");
+        DiskStore::open_with(disk.clone(), config, Settings::default(), who, take).expect("it can be opened");
     (store, machine)
 }
 
@@ -191,4 +198,49 @@ fn statement_after(had: u64) -> Bytes {
 #[test]
 fn what_a_received_checkpoint_has_replaced_stays_so_when_the_next_is_taken() {
     assert_eq!(statement_after(5), statement_after(0));
+}
+
+#[test]
+fn a_start_reads_the_checkpoint_once_and_what_is_behind_it_and_of_the_rest_the_ends_of_segments() {
+    const SEGMENT: u64 = 8_000;
+    let head = durable::CheckpointHead { number: number(22), ..Default::default() };
+    let window = Bytes::from_static(&[0x82, 0, 0x80]);
+    let disk = SimDisk::new(1, Faults::default());
+    meta(&disk);
+    let (mut store, _) = open_with(&disk, SEGMENT, &mut |_, _| {});
+    // Each proves that the one before was synced.
+    (1..=30).for_each(|position| drop(store.work([append(2, position..=position)])));
+    let parts = [1, 2].map(|n| (Locator { domain: n, key: Vec::new() }, Bytes::from(vec![n as u8; 300])));
+    store.take(head, &window, Box::new(parts.into_iter()));
+    assert!(matches!(store.take_some(u64::MAX), Some(Done::Taken(at, _)) if at == number(22)));
+    drop(store);
+    // Each entry in turn is damaged.
+    let mut said = Vec::new();
+    for damaged in 1..=30 {
+        let disk = disk.copy(damaged, Faults::default());
+        let payload = vec![damaged as u8; 700];
+        let place = disk.list().expect("a directory").into_iter().find_map(|(name, _)| {
+            let contents = disk.contents(&name)?;
+            Some((name, contents.windows(700).position(|bytes| bytes == payload)?))
+        });
+        let (name, offset) = place.expect("it is somewhere");
+        assert!(disk.rot(&name, offset as u64 + 9, 1));
+        let mut state = Vec::new();
+        let (mut store, machine) =
+            open_with(&disk, SEGMENT, &mut |at, part| state.push((at.domain, part.len())));
+        assert_eq!(state, [(1, 300), (2, 300)]);
+        let status = machine.status();
+        let expected = if damaged == 30 { 29 } else { 30 };
+        assert_eq!((status.last, status.applied), (number(expected), 22), "{damaged}");
+        // What may be applied is known to be damaged at once; what the checkpoint covers is found when it is read.
+        said.push((damaged, status.damaged));
+        let op = StoreOp::Read { token: Token(3), from: damaged, to: damaged, bytes_max: 1 };
+        assert_eq!(store.work([op]), [Done::Read(Token(3), Vec::new())]);
+    }
+    let listed = |(position, damaged): &(u64, Vec<u64>)| *damaged == vec![*position];
+    assert_eq!(
+        said.iter().filter(|said| listed(said)).map(|(position, _)| *position).collect::<Vec<_>>(),
+        [23, 24, 25, 26, 27, 28, 29]
+    );
+    assert!(said.iter().all(|said| listed(said) || said.1.is_empty()));
 }

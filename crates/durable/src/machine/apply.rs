@@ -128,8 +128,12 @@ impl Durable {
         self.apply.replay = entries;
     }
 
-    /// A record that should be there cannot be read: it is fetched from others (D14).
+    /// A record that should be there cannot be read: it is fetched from others (D14). One that the checkpoint covers is
+    /// missed by nobody here: the log begins behind it, as if it had been found at recovery.
     pub(super) fn damage_found(&mut self, position: u64) {
+        if let Some(head) = self.checkpoint.as_ref().filter(|head| position <= head.number.position) {
+            return self.log.forget_to(position, head.number);
+        }
         self.log.damaged(position);
         self.agreed = self.agreed.min(position - 1);
     }

@@ -1,6 +1,6 @@
 //! The machine's side of the disk: what was asked for, what is durable, what waits for that.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use bytes::Bytes;
 use wire::Time;
@@ -17,6 +17,8 @@ pub(super) struct Disk {
     last: u64,
     /// Writes that are not durable.
     writes: BTreeMap<Token, Write>,
+    /// Of these, where those to the log begin.
+    unwritten: BTreeSet<(u64, Token)>,
     reads: BTreeMap<Token, ReadFor>,
     ops: VecDeque<StoreOp>,
     /// Nothing is written to the log before this write is durable.
@@ -51,6 +53,18 @@ enum Write {
     Install,
 }
 
+impl Write {
+    /// The first position of the log that it changes.
+    fn position(&self) -> Option<u64> {
+        match self {
+            Write::Log { first, .. } => Some(*first),
+            Write::Cut { from } => Some(*from),
+            Write::Repair { position, .. } => Some(*position),
+            Write::Meta | Write::Compact | Write::Checkpoint | Write::Install => None,
+        }
+    }
+}
+
 /// What is read, and for whom.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) enum ReadFor {
@@ -68,6 +82,7 @@ impl Disk {
 
     fn write(&mut self, write: Write, op: impl FnOnce(Token) -> StoreOp) -> Token {
         let token = self.token();
+        self.unwritten.extend(write.position().map(|first| (first, token)));
         self.writes.insert(token, write);
         self.ops.push_back(op(token));
         token
@@ -93,13 +108,7 @@ impl Disk {
 
     /// The first position of the log that is not durable.
     fn first_unwritten(&self) -> Option<u64> {
-        let first = |write: &Write| match write {
-            Write::Log { first, .. } => Some(*first),
-            Write::Cut { from } => Some(*from),
-            Write::Repair { position, .. } => Some(*position),
-            Write::Meta | Write::Compact | Write::Checkpoint | Write::Install => None,
-        };
-        self.writes.values().filter_map(first).min()
+        self.unwritten.first().map(|(first, _)| *first)
     }
 
     /// Keeps the log from being written until a write is durable.
@@ -184,6 +193,9 @@ impl Disk {
 
     fn done(&mut self, token: Token) -> Option<Write> {
         let write = self.writes.remove(&token);
+        if let Some(first) = write.and_then(|write| write.position()) {
+            self.unwritten.remove(&(first, token));
+        }
         if let Some(Write::Log { bytes, .. } | Write::Repair { bytes, .. }) = write {
             self.unwritten_bytes -= bytes;
         }
@@ -206,6 +218,7 @@ impl Durable {
     pub fn handle_done(&mut self, now: Time, done: Done) {
         match done {
             Done::Stored(token) => self.handle_stored(now, token),
+            Done::StoredTogether(tokens) => self.handle_all_stored(now, &tokens),
             Done::Failed(token) => self.handle_store_failed(now, token),
             Done::Full(token) => self.handle_disk_full(now, token),
             Done::Read(token, records) => self.handle_read(now, token, records),
@@ -218,13 +231,24 @@ impl Durable {
 
     /// A write is durable.
     pub fn handle_stored(&mut self, now: Time, token: Token) {
-        let write = self.disk.done(token);
-        if self.stopped || write.is_none() {
+        self.handle_all_stored(now, &[token]);
+    }
+
+    fn handle_all_stored(&mut self, now: Time, tokens: &[Token]) {
+        if self.stopped {
             return;
         }
-        self.disk.note_room(write, false);
-        self.part_stored(token);
-        self.settle(now);
+        let mut any = false;
+        for token in tokens {
+            if let Some(write) = self.disk.done(*token) {
+                any = true;
+                self.disk.note_room(Some(write), false);
+                self.part_stored(*token);
+            }
+        }
+        if any {
+            self.settle(now);
+        }
     }
 
     /// A write or its sync failed: what the disk has is not known any more (D4).

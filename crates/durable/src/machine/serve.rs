@@ -24,9 +24,25 @@ impl Serving {
 /// What another site is waiting for.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Wanted {
-    Tail { to: SiteId, view: ViewId, after: Number, bytes_max: usize },
-    Part { to: SiteId, view: ViewId, number: Number, at: Locator },
-    One { to: SiteId, view: ViewId, position: u64 },
+    Tail {
+        to: SiteId,
+        view: ViewId,
+        after: Number,
+        bytes_max: usize,
+    },
+    /// And those behind it, as long as there are bytes left.
+    Part {
+        to: SiteId,
+        view: ViewId,
+        number: Number,
+        at: Locator,
+        bytes_left: usize,
+    },
+    One {
+        to: SiteId,
+        view: ViewId,
+        position: u64,
+    },
 }
 
 impl Wanted {
@@ -171,25 +187,35 @@ impl Durable {
         if self.serving.now >= self.settings.serving_max {
             return self.refuse(from, NoTail::Busy);
         }
+        let bytes_left = bytes_max.min(self.settings.chunk_bytes);
+        self.read_part(Wanted::Part { to: from, view, number: current, at, bytes_left });
+    }
+
+    fn read_part(&mut self, wanted: Wanted) {
+        let Wanted::Part { number, at, bytes_left, .. } = wanted.clone() else { return };
         self.serving.now += 1;
-        let bytes_max = bytes_max.clamp(1, self.settings.chunk_bytes);
-        let wanted = Wanted::Part { to: from, view, number: current, at: at.clone() };
-        let op = |token| StoreOp::ReadCheckpoint { token, number: current, at, bytes_max };
+        let bytes_max = bytes_left.max(1);
+        let op = |token| StoreOp::ReadCheckpoint { token, number, at, bytes_max };
         self.disk.read(ReadFor::Other(wanted), op);
     }
 
-    /// A part that was read for another site.
+    /// A part that was read for another site. The next one is read when this one has gone: other work of the disk comes in
+    /// between.
     pub(super) fn serve_part(&mut self, wanted: Wanted, chunk: Option<Chunk>) {
-        let Wanted::Part { to, view, number, at } = wanted.clone() else { return };
+        let Wanted::Part { to, view, number, at, bytes_left } = wanted.clone() else { return };
         if !self.served(&wanted) {
             return;
         }
         let head = self.checkpoint.clone().filter(|head| head.number == number);
-        match (head, chunk) {
-            (Some(head), Some(Chunk { bytes, next })) => {
-                self.send(vec![to], &Message::Part { view, head, at, next, bytes: bytes.to_vec() });
-            }
-            (Some(_), None) | (None, _) => self.refuse(to, NoTail::Lacking),
+        let (Some(head), Some(Chunk { bytes, next })) = (head, chunk) else {
+            return self.refuse(to, NoTail::Lacking);
+        };
+        let bytes_left = bytes_left.saturating_sub(bytes.len());
+        let following = next.clone().filter(|_| bytes_left > 0);
+        let more = following.is_some();
+        self.send(vec![to], &Message::Part { view, head, at, next, bytes: bytes.to_vec(), more });
+        if let Some(at) = following {
+            self.read_part(Wanted::Part { to, view, number, at, bytes_left });
         }
     }
 }

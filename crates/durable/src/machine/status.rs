@@ -65,6 +65,8 @@ pub enum Progress {
         number: Option<Number>,
         /// Bytes received.
         received: u64,
+        /// Whom the next part is asked of.
+        donor: SiteId,
     },
 }
 
@@ -128,8 +130,7 @@ impl Durable {
 
     fn progress(&self) -> Option<Progress> {
         if let Some(transfer) = &self.transfer {
-            let (number, received) = transfer.progress();
-            return Some(Progress::Checkpoint { number, received });
+            return Some(transfer.progress());
         }
         let active = self.active()?;
         let of = active.next - 1;

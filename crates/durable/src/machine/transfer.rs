@@ -1,10 +1,11 @@
-//! Receiving a checkpoint: one part at a time, from one donor at a time, resumed at the last locator (D19, D20).
+//! Receiving a checkpoint: some parts at a time, from one donor at a time, resumed at the last locator (D19, D20).
+
+use std::collections::VecDeque;
 
 use bytes::Bytes;
 use wire::{SiteId, Time};
 
-use super::Durable;
-use crate::entry::Number;
+use super::{Durable, Progress};
 use crate::event::Event;
 use crate::log::Log;
 use crate::message::Message;
@@ -18,16 +19,29 @@ pub(super) struct Transfer {
     head: Option<CheckpointHead>,
     /// The next part.
     at: Locator,
+    /// There is none behind those that have come.
+    is_whole: bool,
     donor: SiteId,
     /// How many donors in a row did not answer or refused.
     turns: usize,
-    /// The part was asked for, and is awaited until then.
+    /// Parts were asked for, and the next is awaited until then.
     asked: Option<Time>,
+    /// Until then this store's share of the links is used up by what has come.
     not_before: Option<Time>,
-    /// A part is being written; where the next is.
-    writing: Option<(Token, Option<Locator>)>,
+    /// What is being written: parts, or the floor.
+    writing: VecDeque<Token>,
     installing: bool,
     received: u64,
+}
+
+/// A part that came.
+pub(super) struct Part {
+    pub(super) at: Locator,
+    /// The one behind it; none: it is the last.
+    pub(super) next: Option<Locator>,
+    pub(super) bytes: Vec<u8>,
+    /// The next one comes without being asked for.
+    pub(super) more: bool,
 }
 
 impl Transfer {
@@ -35,8 +49,9 @@ impl Transfer {
         self.asked.or(self.not_before)
     }
 
-    pub(super) fn progress(&self) -> (Option<Number>, u64) {
-        (self.head.as_ref().map(|head| head.number), self.received)
+    pub(super) fn progress(&self) -> Progress {
+        let number = self.head.as_ref().map(|head| head.number);
+        Progress::Checkpoint { number, received: self.received, donor: self.donor }
     }
 }
 
@@ -46,22 +61,31 @@ impl Durable {
         self.transfer = Some(Transfer {
             head: None,
             at: Locator::default(),
+            is_whole: false,
             donor,
             turns: 0,
             asked: None,
             not_before: None,
-            writing: None,
+            writing: VecDeque::new(),
             installing: false,
             received: 0,
         });
         self.go_on_with_transfer(now);
     }
 
-    /// Asks for the next part.
+    /// What was asked for in the view before does not come any more: it is asked for as soon as the new one is active, of
+    /// the same donor if that is there.
+    pub(super) fn transfer_in_new_view(&mut self) {
+        if let Some(transfer) = &mut self.transfer {
+            transfer.asked = None;
+        }
+    }
+
+    /// Asks for the next parts, when those that were asked for are written.
     pub(super) fn go_on_with_transfer(&mut self, now: Time) {
         let Some(present) = self.present.as_ref().filter(|present| present.active.is_some()) else { return };
         let Some(transfer) = &mut self.transfer else { return };
-        if transfer.installing || transfer.writing.is_some() || transfer.asked.is_some() {
+        if transfer.is_whole || !transfer.writing.is_empty() || transfer.asked.is_some() {
             return;
         }
         if transfer.not_before.is_some_and(|at| now < at) || self.disk.full_until().is_some() {
@@ -76,34 +100,27 @@ impl Durable {
             let Some(next) = others.get(transfer.turns % others.len().max(1)) else { return };
             transfer.donor = *next;
         }
-        transfer.not_before = None;
+        transfer.not_before = Some(now);
         transfer.asked = Some(now + self.settings.retry);
         let message = Message::FetchCheckpoint {
             view: present.view.id,
             number: transfer.head.as_ref().map(|head| head.number),
             at: transfer.at.clone(),
             bytes_max: u32::try_from(self.settings.chunk_bytes).unwrap_or(u32::MAX),
+            several: true,
         };
         let donor = transfer.donor;
         self.send(vec![donor], &message);
     }
 
-    pub(super) fn handle_part(
-        &mut self,
-        now: Time,
-        from: SiteId,
-        head: CheckpointHead,
-        at: Locator,
-        next: Option<Locator>,
-        bytes: Vec<u8>,
-    ) {
-        let pause = self.share(bytes.len() as u64);
+    pub(super) fn handle_part(&mut self, now: Time, from: SiteId, head: CheckpointHead, part: Part) {
+        let Part { at, next, bytes, more } = part;
+        let (pause, retry) = (self.share(bytes.len() as u64), self.settings.retry);
         let Some(transfer) = &mut self.transfer else { return };
         let fits = transfer.head.as_ref().is_none_or(|known| *known == head);
         if from != transfer.donor || at != transfer.at || transfer.asked.is_none() || !fits {
             return;
         }
-        transfer.asked = None;
         // One that brings nothing, or goes back, is none.
         if head.number.position <= self.applied.max(self.agreed)
             || next.as_ref().is_some_and(|next| *next <= at)
@@ -111,24 +128,28 @@ impl Durable {
             self.transfer = None;
             return;
         }
+        transfer.asked = (more && next.is_some()).then(|| now + retry);
         transfer.turns = 0;
-        transfer.not_before = Some(now + pause);
+        // Counted from when it was asked for: the way is no part of the share.
+        transfer.not_before = transfer.not_before.map(|since| since + pause);
         transfer.received += bytes.len() as u64;
         let number = head.number;
         transfer.head = Some(head);
+        transfer.is_whole = next.is_none();
+        transfer.at = next.unwrap_or_default();
         let bytes = Bytes::from(bytes);
         let op = |token| StoreOp::WriteCheckpoint { token, number, at, bytes };
-        transfer.writing = Some((self.disk.write_checkpoint(op), next));
+        transfer.writing.push_back(self.disk.write_checkpoint(op));
     }
 
-    /// A part of it may be durable.
+    /// A part of it may be written.
     pub(super) fn part_stored(&mut self, token: Token) {
         let Some(transfer) = &mut self.transfer else { return };
-        let Some((_, next)) = transfer.writing.take_if(|(writing, _)| *writing == token) else { return };
-        match (next, transfer.head.clone()) {
-            (Some(next), _) => transfer.at = next,
-            (None, Some(head)) => self.install(head),
-            (None, None) => self.transfer = None,
+        let before = transfer.writing.len();
+        transfer.writing.retain(|writing| *writing != token);
+        let is_last = before > 0 && transfer.writing.is_empty() && transfer.is_whole && !transfer.installing;
+        if is_last && let Some(head) = transfer.head.clone() {
+            self.install(head);
         }
     }
 
@@ -149,7 +170,7 @@ impl Durable {
             self.meta.floor = Some(last);
             let floor = self.save_meta();
             if let Some(transfer) = &mut self.transfer {
-                transfer.writing = Some((floor, None));
+                transfer.writing.push_back(floor);
             }
             return;
         }
@@ -208,7 +229,7 @@ impl Durable {
 
     pub(super) fn transfer_timed_out(&mut self, now: Time) {
         let Some(transfer) = &mut self.transfer else { return };
-        if transfer.not_before.is_some_and(|at| now >= at) {
+        if transfer.asked.is_none() && transfer.not_before.is_some_and(|at| now >= at) {
             transfer.not_before = None;
         }
         if transfer.asked.is_some_and(|until| now >= until) {

@@ -24,6 +24,7 @@ impl Durable {
         self.reads.start_anew();
         self.fetch.start_anew();
         self.serving.start_anew();
+        self.transfer_in_new_view();
         self.casts.clear();
         self.to_cast.clear();
         self.statement = None;

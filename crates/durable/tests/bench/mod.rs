@@ -69,7 +69,7 @@ impl Disk {
         let mut recovery = Recovery::new(settings.clone(), self.meta.clone(), checkpoint);
         for (position, bytes) in &self.log {
             match self.rotten.contains(position) {
-                true => recovery.missing(*position),
+                true => recovery.missing(*position, *position),
                 false => recovery.record(*position, bytes.clone(), true),
             }
             .expect("in order");

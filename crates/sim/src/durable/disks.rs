@@ -174,20 +174,27 @@ impl Disks {
         let nonce = self.dice.number();
         self.places[site].lives += 1;
         let place = &self.places[site];
-        let opened =
-            self.open_on(site, place.disk.clone(), Life { incarnation: Incarnation(place.lives), nonce })?;
-        let app = load(&opened.store)?;
+        let life = Life { incarnation: Incarnation(place.lives), nonce };
+        let mut app = App::default();
+        let opened = self.open_on(site, place.disk.clone(), life, &mut |at, part| app.restore(at, part))?;
+        app.applied = opened.store.checkpoint().map_or(0, |head| head.number.position);
         self.places[site].open = Some(Open { store: opened.store, waiting: VecDeque::new(), working: None });
         Ok((opened.machine, app))
     }
 
     /// Opens the store of a site on this disk.
-    fn open_on(&self, site: usize, disk: SimDisk, life: Life) -> Result<Opened<SimDisk>, StoreError> {
+    fn open_on(
+        &self,
+        site: usize,
+        disk: SimDisk,
+        life: Life,
+        take: &mut dyn FnMut(&Locator, &[u8]),
+    ) -> Result<Opened<SimDisk>, StoreError> {
         let store = self.places[site].store;
         let founding = self.founding.stores.contains_key(&store);
         let founders = founding.then(|| self.founding.clone());
         let who = Who { site: site_id(site), store, life, founders };
-        DiskStore::open(disk, self.config(store), self.settings.clone(), who)
+        DiskStore::open_with(disk, self.config(store), self.settings.clone(), who, take)
     }
 
     fn config(&self, store: StoreId) -> wal::Config {
@@ -260,7 +267,11 @@ impl Disks {
                     let written = entries.iter().filter(|(of, _)| of == token);
                     perhaps.extend(written.map(|(_, number)| *number));
                 }
-                Done::Full(_) | Done::Read(..) | Done::Part(..) | Done::NotTaken(_) => {}
+                Done::StoredTogether(_)
+                | Done::Full(_)
+                | Done::Read(..)
+                | Done::Part(..)
+                | Done::NotTaken(_) => {}
             }
         }
         let next = self.begin(site);
@@ -319,7 +330,8 @@ impl Disks {
         let Some(copy) = &self.copy else { return false };
         let Place { store, lives, .. } = &self.places[copy.site];
         let life = Life { incarnation: Incarnation(copy.lives.unwrap_or(*lives) + 1), nonce: 0 };
-        let Ok(opened) = self.open_on(copy.site, copy.disk.copy(0, Faults::default()), life) else {
+        let Ok(opened) = self.open_on(copy.site, copy.disk.copy(0, Faults::default()), life, &mut |_, _| {})
+        else {
             return false;
         };
         let Some(own) = self.remembered(copy.site, &copy.disk) else { return false };

@@ -372,9 +372,9 @@ impl Run {
         if self.world.paused(site) {
             return self.wake(TELL_AGAIN, Wake::Tell(site));
         }
-        for done in std::mem::take(&mut self.untold[site]) {
+        for done in Done::together(std::mem::take(&mut self.untold[site])) {
             let name = match &done {
-                Done::Stored(_) => "stored",
+                Done::Stored(_) | Done::StoredTogether(_) => "stored",
                 Done::Failed(_) => "failed",
                 Done::Full(_) => "full",
                 Done::Read(..) => "read",

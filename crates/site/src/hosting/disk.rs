@@ -6,7 +6,7 @@ use std::sync::mpsc;
 use std::thread;
 
 use bytes::Bytes;
-use durable::{Application, CheckpointHead, Done, Durable, Parts, Settings, StoreOp};
+use durable::{Application, CheckpointHead, Done, Durable, Locator, Parts, Settings, StoreOp};
 use net::FileDisk;
 use stack::store::{DiskStore, Who};
 use tokio::sync::mpsc::UnboundedSender;
@@ -22,6 +22,8 @@ const SLICE_SHARE: u64 = 3;
 
 /// What to do about a store that nobody can open. The folder alone must not go: the site knows that it had one.
 const GIVE_UP: &str = "; give the site a new data directory, and let its new store count in place of this one: `unanimous site replace`";
+/// Parts of a state that are read and not taken in yet, at most: of 64 KiB, unless a pair is longer.
+const PARTS_AHEAD: usize = 16;
 
 /// Something for a store to do.
 pub(super) enum Job {
@@ -210,9 +212,12 @@ fn open(place: Place) -> Result<(DiskStore<FileDisk>, Box<Durable>, Served), Tro
         };
         Trouble { kind, why: format!("the store in {}: {why}{what}", folder.display()) }
     };
-    let opened = DiskStore::open(disk, config, Settings::default(), who)
-        .map_err(|error| failed(TroubleKind::of_store(&error), &error))?;
-    load(&opened.store, &mut empty).map_err(|why| failed(TroubleKind::Damaged, &why))?;
+    let (opened, restored) = taken_in(&mut empty, |take| {
+        DiskStore::open_with(disk, config, Settings::default(), who, take)
+            .map_err(|error| failed(TroubleKind::of_store(&error), &error))
+    });
+    let opened = opened?;
+    restored.map_err(|why| failed(TroubleKind::Damaged, &why))?;
     if !marker.exists() {
         mark(&marker).map_err(told)?;
     }
@@ -229,17 +234,32 @@ fn mark(marker: &Path) -> std::io::Result<()> {
 }
 
 fn load(store: &DiskStore<FileDisk>, state: &mut Served) -> Result<(), String> {
-    let mut wrong = None;
-    let read = store.state(&mut |at, part| {
-        if wrong.is_none() {
-            wrong = state.restore(at, Bytes::copy_from_slice(part)).err();
-        }
-    });
-    match (read, wrong) {
-        (Err(error), _) => Err(error.to_string()),
-        (Ok(_), Some(wrong)) => Err(wrong.to_string()),
-        (Ok(_), None) => Ok(()),
-    }
+    let (read, restored) = taken_in(state, |take| store.state(take).map(drop));
+    read.map_err(|error| error.to_string()).and(restored)
+}
+
+/// Gives what shows the parts of a state to it: they are read, and checked, on this thread, and taken in on another
+/// meanwhile. What the reading came to, and what the taking in.
+fn taken_in<T>(
+    state: &mut Served,
+    show: impl FnOnce(&mut dyn FnMut(&Locator, &[u8])) -> T,
+) -> (T, Result<(), String>) {
+    let (parts, shown) = mpsc::sync_channel::<(Locator, Bytes)>(PARTS_AHEAD);
+    thread::scope(|scope| {
+        let taking = scope.spawn(move || {
+            for (at, part) in shown {
+                state.restore(&at, part).map_err(|wrong| wrong.to_string())?;
+            }
+            Ok(())
+        });
+        let read = show(&mut |at, part| {
+            // Whoever takes it in no more says why.
+            let _ = parts.send((at.clone(), Bytes::copy_from_slice(part)));
+        });
+        drop(parts);
+        let taken = taking.join().unwrap_or_else(|_| Err("the state cannot be taken in".to_owned()));
+        (read, taken)
+    })
 }
 
 /// The folder of a group: its name, if that is a plain one, else its bytes, six bits a letter: 176 letters at most.

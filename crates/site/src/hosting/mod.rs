@@ -29,8 +29,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use durable::{
-    Answer, Application, Applying, Body, ClientId, Configuration, Event, Fatal, Life, Mode, Names, ReadId,
-    Refused, Request, Why,
+    Answer, Application, Applying, Body, ClientId, Configuration, Done, Event, Fatal, Life, Mode, Names,
+    ReadId, Refused, Request, Why,
 };
 use membership::group::{Create, GroupOptions, GroupView, Lives};
 use membership::step::Peer;
@@ -335,7 +335,7 @@ impl Hosting {
             }
             Said::Done(done) => {
                 if let Some(mut group) = node.durable(now, &name) {
-                    done.into_iter().for_each(|done| group.done(done));
+                    Done::together(done).into_iter().for_each(|done| group.done(done));
                 }
             }
             Said::Restored(state) => {

@@ -207,7 +207,9 @@ pub(super) fn status(group: &GroupStatus) -> Value {
     told["catching_up"] = match machine.progress {
         None => Value::Null,
         Some(Progress::Tail { at, of }) => json!({"at": at, "of": of}),
-        Some(Progress::Checkpoint { received, .. }) => json!({"received_bytes": received}),
+        Some(Progress::Checkpoint { received, donor, .. }) => {
+            json!({"received_bytes": received, "from": donor.0})
+        }
     };
     told
 }

@@ -29,21 +29,34 @@ pub(super) struct Parts {
 }
 
 impl Parts {
-    /// Finds the parts of the checkpoint in force; none if there is no checkpoint.
-    pub(super) fn find<D: Disk>(log: &Log<D>) -> Result<Option<Parts>, StoreError> {
+    /// Reads the checkpoint in force once: where its parts are, the window of answers, and the application's parts, which
+    /// are shown in order. None if there is no checkpoint.
+    pub(super) fn find<D: Disk>(
+        log: &Log<D>,
+        take: &mut dyn FnMut(&Locator, &[u8]),
+    ) -> Result<Option<(Parts, Bytes)>, StoreError> {
         let Some(checkpoint) = log.checkpoint() else { return Ok(None) };
-        let mut bytes = Vec::new();
-        let mut next = checkpoint.chunk(0, &mut bytes).map_err(|_| StoreError::CheckpointDamaged)?;
-        let head: CheckpointHead = wire::codec::decode(&bytes).map_err(|_| StoreError::CheckpointDamaged)?;
-        let mut places = Vec::new();
-        while let Some(place) = next {
-            next = checkpoint.chunk(place, &mut bytes).map_err(|_| StoreError::CheckpointDamaged)?;
-            if next.is_some() {
-                let (locator, _) = split(&bytes).ok_or(StoreError::CheckpointDamaged)?;
-                places.push((locator, place));
-            }
-        }
-        Ok(Some(Parts { head, places }))
+        let (mut head, mut places, mut window, mut sound) = (None, Vec::new(), Vec::new(), true);
+        checkpoint
+            .each(&mut |place, chunk| {
+                if head.is_none() {
+                    head = wire::codec::decode(chunk).ok();
+                    return head.is_some();
+                }
+                let part = split(chunk);
+                sound = part.is_some();
+                if let Some((at, part)) = part {
+                    match at.domain {
+                        WINDOW => window.extend_from_slice(part),
+                        _ => take(&at, part),
+                    }
+                    places.push((at, place));
+                }
+                sound
+            })
+            .map_err(|_| StoreError::CheckpointDamaged)?;
+        let head = head.filter(|_| sound).ok_or(StoreError::CheckpointDamaged)?;
+        Ok(Some((Parts { head, places }, window.into())))
     }
 
     /// The part at a locator, and where the next one is.
@@ -55,29 +68,23 @@ impl Parts {
         Some(Chunk { bytes: Bytes::copy_from_slice(part), next })
     }
 
-    /// Every part, in order.
+    /// The application's parts, in order.
     pub(super) fn each<D: Disk>(
         &self,
         log: &Log<D>,
         take: &mut dyn FnMut(&Locator, &[u8]),
     ) -> Result<(), StoreError> {
-        for (locator, place) in &self.places {
-            let bytes = log.checkpoint().and_then(|checkpoint| read(checkpoint, *place));
-            let bytes = bytes.ok_or(StoreError::CheckpointDamaged)?;
-            let (_, part) = split(&bytes).ok_or(StoreError::CheckpointDamaged)?;
-            take(locator, part);
-        }
-        Ok(())
+        Parts::find(log, take).and_then(|found| found.map(drop).ok_or(StoreError::CheckpointDamaged))
     }
 
-    /// The window of answers.
+    /// The window of answers: it comes first.
     pub(super) fn window<D: Disk>(&self, log: &Log<D>) -> Result<Bytes, StoreError> {
         let mut window = Vec::new();
-        self.each(log, &mut |at, part| {
-            if at.domain == WINDOW {
-                window.extend_from_slice(part);
-            }
-        })?;
+        for (_, place) in self.places.iter().take_while(|(at, _)| at.domain == WINDOW) {
+            let chunk = log.checkpoint().and_then(|checkpoint| read(checkpoint, *place));
+            let chunk = chunk.ok_or(StoreError::CheckpointDamaged)?;
+            window.extend_from_slice(split(&chunk).ok_or(StoreError::CheckpointDamaged)?.1);
+        }
         Ok(window.into())
     }
 }

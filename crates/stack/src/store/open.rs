@@ -1,7 +1,7 @@
 //! From a directory to a store and its machine (`durable::Recovery`).
 
 use bytes::Bytes;
-use durable::{Configuration, Durable, Life, Number, Recovery, RecoveryError, Settings};
+use durable::{Configuration, Durable, Known, Life, Locator, RecordError, Recovery, RecoveryError, Settings};
 use wal::{Disk, Item, Log, LogError, OpenError};
 use wire::{SiteId, StoreId};
 
@@ -52,6 +52,21 @@ pub struct Who {
 impl<D: Disk> DiskStore<D> {
     /// Opens the store in a directory, or makes one in an empty directory.
     pub fn open(disk: D, config: wal::Config, settings: Settings, who: Who) -> Result<Opened<D>, StoreError> {
+        DiskStore::open_with(disk, config, settings, who, &mut |_, _| {})
+    }
+
+    /// The same, and the application's state as of the checkpoint in force is shown meanwhile, part by part, as
+    /// [`state`](DiskStore::state) does. After an error what was shown is worth nothing.
+    ///
+    /// The checkpoint is read once, and once what the log has behind it. Of what the log has before it, a whole segment is
+    /// believed to be what its first and last entry say; damage there is found when it is read for somebody.
+    pub fn open_with(
+        disk: D,
+        config: wal::Config,
+        settings: Settings,
+        who: Who,
+        take: &mut dyn FnMut(&Locator, &[u8]),
+    ) -> Result<Opened<D>, StoreError> {
         let (log, found) = Log::open(disk.clone(), config)?;
         if found.checkpoint_damaged {
             return Err(StoreError::CheckpointDamaged);
@@ -59,69 +74,162 @@ impl<D: Disk> DiskStore<D> {
         if let Some(name) = found.unreadable.into_iter().next() {
             return Err(StoreError::Unreadable(name));
         }
-        let parts = Parts::find(&log)?;
+        let (parts, window) = Parts::find(&log, take)?.unzip();
         let from = of_use(&log);
         let mut store = DiskStore { disk, log, parts, from, incoming: None, taking: None, failed: None };
         store.forget_incoming().map_err(LogError::Fatal)?;
         let meta = store.log.metadata();
         let meta = (!meta.is_empty()).then(|| Bytes::copy_from_slice(meta));
-        let checkpoint = match &store.parts {
-            Some(parts) => Some((parts.head.clone(), parts.window(&store.log)?)),
-            None => None,
-        };
-        let at = checkpoint.as_ref().map_or(Number::default(), |(head, _)| head.number);
+        let checkpoint = store.checkpoint().cloned().zip(window);
+        let at = store.checkpoint().map_or(0, |head| head.number.position);
+        let survey = Survey::of(&store.log, from, at)?;
         let mut recovery = Recovery::new(settings, meta, checkpoint);
-        let Found { first, proven } = store.find(at)?;
-        if let Some(first) = first {
-            let mut told = Ok(());
-            store.log.reader().range(first, store.log.next(), u64::MAX, &mut |item| {
-                if told.is_ok() {
-                    told = tell(&mut recovery, item, proven);
-                }
-            })?;
-            told?;
-        }
+        survey.tell(&mut recovery, at)?;
         let machine = recovery.start(who.site, who.store, who.life, who.founders)?;
         Ok(Opened { store, machine })
     }
-
-    /// Goes through the log, to see from where on it is of use beside the checkpoint.
-    fn find(&self, at: Number) -> Result<Found, StoreError> {
-        let (mut first, mut end, mut proven) = (None, 0, 0);
-        self.log.reader().range(self.from, self.log.next().max(self.from), u64::MAX, &mut |item| {
-            let (from, to) = match item {
-                Item::Entry(entry) => (entry.position, entry.position),
-                Item::Damaged(from, to) => (from, to),
-            };
-            if first.is_none() || from != end + 1 {
-                first = Some(from); // before a gap: freed
-            }
-            end = to;
-            if let Item::Entry(entry) = item {
-                proven = proven.max(proof_of(entry.tag));
-            }
-        })?;
-        let first = first.filter(|_| end >= at.position).or(Some(at.position + 1));
-        Ok(Found { first: first.filter(|first| *first < self.log.next()), proven })
-    }
 }
 
-/// What the log holds.
-struct Found {
-    /// From here on, without gaps, it is of use.
-    first: Option<u64>,
+/// What the log holds, as far as it is of use beside the checkpoint: no more than a line for each view and each damage.
+#[derive(Default)]
+struct Survey {
+    /// Without gaps.
+    found: Vec<Place>,
+    /// The last position that was seen.
+    end: u64,
     /// Everything before was synced once: entries behind it say so.
     proven: u64,
 }
 
-/// Tells what one place of the log holds. What cannot be read and was never known to be synced is torn: a crash may lose
-/// any part of what was written last.
-fn tell(recovery: &mut Recovery, item: Item<'_>, proven: u64) -> Result<(), RecoveryError> {
+enum Place {
+    /// Entries of one view, from this one up to a position.
+    Whole(Known, u64),
+    /// The first, and the last.
+    Damaged(u64, u64),
+}
+
+impl Survey {
+    /// Goes through the log from a position on. Behind the checkpoint's position `at` every record is read.
+    fn of<D: Disk>(log: &Log<D>, from: u64, at: u64) -> Result<Survey, StoreError> {
+        let (mut survey, mut next) = (Survey::default(), from);
+        for (first, end) in log.closed() {
+            if end <= next || end > at.saturating_add(1) {
+                continue;
+            }
+            survey.read(log, next, first)?;
+            next = next.max(first);
+            if !survey.glance(log, next, end)? {
+                survey.read(log, next, end)?;
+            }
+            next = end;
+        }
+        survey.read(log, next, log.next())?;
+        Ok(survey)
+    }
+
+    /// Looks at the first and the last entry of a closed segment's stretch. Where they are of one view, so is all between
+    /// them: the numbers of a log rise. Only a beginning of it can have been released. False: it has to be read whole.
+    fn glance<D: Disk>(&mut self, log: &Log<D>, from: u64, end: u64) -> Result<bool, StoreError> {
+        if log.damaged().any(|(first, last)| first < end && last >= from) {
+            return Ok(false);
+        }
+        let (mut ends, mut sound) = ([None, None], true);
+        for (end_of, (from, to)) in ends.iter_mut().zip([(from, end), (end - 1, end)]) {
+            log.reader().range(from, to, 1, &mut |item| {
+                *end_of = known(item);
+                sound &= end_of.is_some();
+                self.prove(item);
+            })?;
+        }
+        let [first, last] = ends.map(|end| end.filter(|_| sound));
+        match (first, last) {
+            (Some(first), Some(last)) if first.number.view == last.number.view => {
+                self.add(first.number.position, last.number.position, |_, to| Place::Whole(first, to));
+                Ok(true)
+            }
+            (Some(_) | None, Some(_) | None) => Ok(false),
+        }
+    }
+
+    fn read<D: Disk>(&mut self, log: &Log<D>, from: u64, to: u64) -> Result<(), StoreError> {
+        let mut looked = Ok(());
+        log.reader().range(from, to.max(from), u64::MAX, &mut |item| {
+            if looked.is_ok() {
+                looked = self.look(item);
+            }
+        })?;
+        looked
+    }
+
+    /// Notes what one place of the log holds. A record that its own checksum refutes is damaged, too.
+    fn look(&mut self, item: Item<'_>) -> Result<(), StoreError> {
+        self.prove(item);
+        match item {
+            Item::Entry(entry) => match Known::of(entry.payload) {
+                Ok(known) if known.number.position == entry.position => {
+                    self.add(entry.position, entry.position, |_, last| Place::Whole(known, last));
+                }
+                Err(RecordError::Malformed) => return Err(RecoveryError::Version.into()),
+                Ok(_) | Err(RecordError::Checksum) => {
+                    self.add(entry.position, entry.position, Place::Damaged);
+                }
+            },
+            Item::Damaged(first, last) => self.add(first, last, Place::Damaged),
+        }
+        Ok(())
+    }
+
+    fn prove(&mut self, item: Item<'_>) {
+        if let Item::Entry(entry) = item {
+            self.proven = self.proven.max(proof_of(entry.tag));
+        }
+    }
+
+    fn add(&mut self, first: u64, last: u64, place: impl FnOnce(u64, u64) -> Place) {
+        if first != self.end + 1 {
+            self.found.clear(); // before a gap: freed
+        }
+        self.end = last;
+        match (place(first, last), self.found.last_mut()) {
+            (Place::Whole(next, _), Some(Place::Whole(before, to)))
+                if next.base.is_none() && next.number.view == before.number.view =>
+            {
+                *to = last;
+            }
+            (place, _) => self.found.push(place),
+        }
+    }
+
+    /// Tells what was found, if the log reaches beyond the checkpoint's position. What cannot be read and was never known
+    /// to be synced is torn: a crash may lose any part of what was written last.
+    fn tell(&self, recovery: &mut Recovery, at: u64) -> Result<(), RecoveryError> {
+        if self.end < at {
+            return Ok(());
+        }
+        for place in &self.found {
+            match place {
+                Place::Whole(first, last) => recovery.stretch(*first, *last)?,
+                Place::Damaged(first, last) => {
+                    let synced = (*last + 1).min(self.proven);
+                    if *first < synced {
+                        recovery.missing(*first, synced - 1)?;
+                    }
+                    if synced <= *last {
+                        recovery.record((*first).max(synced), Bytes::new(), false)?;
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What an entry says of its place, if it is whole.
+fn known(item: Item<'_>) -> Option<Known> {
     match item {
-        Item::Entry(entry) => recovery.record(entry.position, Bytes::copy_from_slice(entry.payload), true),
-        Item::Damaged(first, last) => (first..=last).try_for_each(|position| match position < proven {
-            true => recovery.missing(position),
-            false => recovery.record(position, Bytes::new(), false),
-        }),
+        Item::Entry(entry) => {
+            Known::of(entry.payload).ok().filter(|known| known.number.position == entry.position)
+        }
+        Item::Damaged(..) => None,
     }
 }
