@@ -147,6 +147,8 @@ mod tests {
             clock: 0,
             configuration: Configuration::majority(stores),
             configured: 7,
+            full: Vec::new(),
+            has_room: true,
             present: present.collect(),
             damaged: Vec::new(),
             floor: None,
