@@ -1,15 +1,16 @@
 //! A durable map under load while copies of a site's data directory are started: in the original's place after it has gone on
 //! (once, so that the copy's life is equal to one that was seen, and again, so that it is above), and beside it while it runs.
 //! A copy has forgotten what the original promised and acknowledged since. It is refused, or stops, and its log says why; nothing
-//! that was acknowledged may be lost, and the original, put back, goes on.
+//! that was acknowledged may be lost. The original, put back, goes on; one beside which a copy has run needs a new data directory.
 
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::Path;
 
+use super::rotten::new_store;
 use crate::support::cluster::Cluster;
 use crate::support::line::one_line;
-use crate::support::load::Load;
+use crate::support::load::{Load, map_status};
 use crate::support::run::Run;
 use crate::support::site::Site;
 use crate::support::verdict::{Verdict, eventually};
@@ -87,13 +88,19 @@ async fn beside(run: &Run, cluster: &mut Cluster, victim: usize, load: &Load, ro
     load.goes_on(30).await?;
     let mut copy = a_second(run, &cluster.sites[victim], round)?;
     load.goes_on(30).await?;
+    // What the original has acknowledged since is known to another: else the copy has forgotten nothing that anybody knows of.
+    let other = &cluster.sites[(victim + 1) % 3];
+    eventually("the original lags behind nobody", async || {
+        map_status(other).await?.get("absent")?.as_array()?.is_empty().then_some(())
+    })
+    .await?;
     copy.start()?;
     // Its log begins with it.
     eventually("the copy is recognised", async || copy.log().contains(SAID).then_some(())).await?;
     copy.kill().await?;
-    // Its life was above the original's, which it has pushed out.
-    cluster.sites[victim].kill().await?;
-    start_original(cluster, victim).await?;
+    // Its life was above the original's, which it has pushed out; and where nothing had changed since it was copied, in the
+    // catalog, it is the store that goes on, and the original is the old one. Neither is of use any more.
+    new_store(run, cluster, victim).await?;
     load.goes_on(30).await
 }
 

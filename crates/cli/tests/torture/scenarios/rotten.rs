@@ -147,7 +147,7 @@ async fn in_a_checkpoint(run: &Run, cluster: &mut Cluster, load: &Load) -> Verdi
 }
 
 /// The site gets a new data directory, and its new store counts in place of the old one.
-async fn new_store(run: &Run, cluster: &mut Cluster, one: usize) -> Verdict {
+pub(super) async fn new_store(run: &Run, cluster: &mut Cluster, one: usize) -> Verdict {
     cluster.sites[one].kill().await?;
     std::fs::remove_dir_all(&cluster.sites[one].config.site.data)?;
     cluster.sites[one].start()?;
