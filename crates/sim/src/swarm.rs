@@ -373,6 +373,7 @@ impl Swarm {
                 self.work.groups.truncate(2);
                 self.work.churn_per_mille = *dice.pick(&[300, 600, 900]);
                 self.be_well();
+                self.world.disk.write_mean = Duration::from_micros(dice.between(100, 1000));
             }
             Profile::OneDeaf => {
                 self.faults = vec![Fault::Deaf];
@@ -390,9 +391,7 @@ impl Swarm {
     fn be_well(&mut self) {
         self.world.network.late_per_mille = 0;
         self.world.network.loss_per_mille = self.world.network.loss_per_mille.min(10);
-        // Agreement's time-outs know nothing of disks: a write that outlasts some round trips is an answer that is not there.
-        let write_mean = self.world.disk.write_mean.min(Duration::from_millis(1));
-        self.world.disk = disk::Model { write_mean, error_per_mille: 0, slow_per_mille: 0 };
+        self.world.disk = disk::Model { error_per_mille: 0, slow_per_mille: 0, ..self.world.disk };
     }
 }
 
