@@ -123,6 +123,8 @@ struct OwnCast {
     order: Carried,
     envelope: Envelope,
     payload: Bytes,
+    /// For a client's cast: the view that the client knew when it first asked.
+    as_of: Option<ViewId>,
 }
 
 impl Groups {
@@ -289,7 +291,8 @@ impl Groups {
                 let id = carry.group;
                 match self.groups.get_mut(&id) {
                     Some(group) => {
-                        group.contact.handle_carry(now, from, carry, &mut self.caller);
+                        let newest = group.latest.as_ref().map(|view| view.id);
+                        group.contact.handle_carry(now, from, carry, newest, &mut self.caller);
                         self.dirty.insert(id);
                     }
                     None => self.refuse_carry(from, &carry),

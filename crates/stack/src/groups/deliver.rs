@@ -41,7 +41,7 @@ impl Groups {
                 idle = false;
                 match output {
                     DedupOutput::Cast(envelope, payload) => {
-                        let own = OwnCast { order: Carried::Total, envelope, payload };
+                        let own = OwnCast { order: Carried::Total, envelope, payload, as_of: None };
                         group.queue_own(own, &mut self.caller);
                     }
                     DedupOutput::Send(transmit) => self.point(transmit),
@@ -50,8 +50,9 @@ impl Groups {
             while let Some(output) = group.contact.poll_output() {
                 idle = false;
                 match output {
-                    ContactOutput::Cast { order, envelope, payload } => {
-                        group.queue_own(OwnCast { order, envelope, payload }, &mut self.caller);
+                    ContactOutput::Cast { order, envelope, payload, as_of } => {
+                        let own = OwnCast { order, envelope, payload, as_of };
+                        group.queue_own(own, &mut self.caller);
                     }
                     ContactOutput::Send(transmit) => self.point(transmit),
                 }
