@@ -103,7 +103,7 @@ pub struct Dedup {
     need: BTreeSet<SiteIncarnation>,
     /// Whether `known` holds anybody's past: not at a joiner before its first table.
     informed: bool,
-    /// The view in which this site came without a past: what was delivered from then on it knows.
+    /// The first view that this site has installed since it came without a past: what was delivered from then on it knows.
     joined: Option<ViewId>,
     /// Who asked, and as of which view, if that is not installed here yet.
     asked: BTreeMap<SiteId, ViewId>,
@@ -169,7 +169,8 @@ impl Dedup {
             .filter(|member| member.previous.is_some())
             .map(|member| member.id.process.birth)
             .collect();
-        if carriers.contains(&self.me) {
+        let carries = carriers.contains(&self.me);
+        if carries {
             self.known.merge(&self.recent);
             let stayed = |site: &SiteIncarnation| installed.together.contains(site);
             self.need.retain(|site| stayed(site) && carriers.contains(site));
@@ -178,8 +179,11 @@ impl Dedup {
             // It joins, or its members were all replaced in one step: they come without a past.
             self.known = Table::new(self.clients_max);
             self.informed = view.id == view.group.created;
-            self.joined = Some(view.id);
             self.need = carriers;
+        }
+        // Who skips views on its way in has delivered nothing in them, though it was a member.
+        if self.view.is_none() || !carries {
+            self.joined = Some(view.id);
         }
         self.recent = self.known.successor();
         self.need.remove(&self.me);

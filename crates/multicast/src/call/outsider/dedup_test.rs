@@ -385,6 +385,18 @@ fn a_request_that_was_under_way_when_all_who_knew_went_is_not_taken_for_new() {
 }
 
 #[test]
+fn who_skips_the_view_in_which_it_joined_knows_nothing_of_that_one_either() {
+    let mut sites = Sites::found(&[1]);
+    sites.install_at(1, &view_with(2, &[1, 2], &[2], &[]), &[&[1]]);
+    sites.carry(1, origin(9, 1));
+    sites.sites.remove(&1);
+    sites.install(&view_with(3, &[2], &[], &[1]), &[&[2]]);
+    let carry = |as_of| sites.sites[&2].may_carry(&origin(9, 1), view_id(as_of));
+    assert_eq!(carry(2), Carriage::Refused(Refusal::Forgotten));
+    assert_eq!(carry(3), Carriage::Fresh);
+}
+
+#[test]
 fn what_is_asked_as_of_an_earlier_view_is_not_answered() {
     let mut sites = Sites::found(&[1]);
     sites.install(&view(3, &[1]), &[&[1]]);
