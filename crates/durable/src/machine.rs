@@ -26,7 +26,7 @@ use crate::entry::{ClientId, Entry, Number, Request};
 use crate::event::{Answer, Event, Fatal, Mode, ProposeError, ReadId, Transmit, View, Why};
 use crate::exchange::Stated;
 use crate::log::Log;
-use crate::message::{Ack, Cast, Life, Message, MessageError};
+use crate::message::{Ack, Cast, Life, Message, MessageError, Statement};
 use crate::meta::Meta;
 use crate::settings::Settings;
 use crate::storage::{AfterWrite, CheckpointHead, StoreOp, Token};
@@ -135,6 +135,8 @@ struct Active {
     waiting_bytes: usize,
     /// Fetched entries that are not in the log yet.
     fetched: VecDeque<Entry>,
+    /// What this store was before, if it has not stated yet.
+    held: Option<Box<Statement>>,
     /// `adopted` is being written (D8).
     adopting: Token,
     /// How far this store has acknowledged in this view.

@@ -3,7 +3,8 @@
 mod bench;
 
 use bench::Bench;
-use durable::{Change, ChangeError, CheckpointHead, Event, Number, StoreOp};
+use durable::{Change, ChangeError, CheckpointHead, Event, Mode, Number, StoreOp};
+use wire::SiteId;
 
 const ALL: [u32; 3] = [1, 2, 3];
 
@@ -99,4 +100,51 @@ fn a_change_that_is_not_in_the_base_is_answered_when_the_view_is_active() {
     let now = bench.now;
     bench.host(1).machine.change(now, change).expect("nothing is under way");
     bench.until("it is in force", |bench| bench.status(3).configuration.writes == Some(3));
+}
+
+/// What it has forgotten it has forgotten, also if the others did not wait for its statement and it follows them already.
+#[test]
+fn a_copy_that_states_late_is_recognised() {
+    let mut bench = active();
+    let copy = bench.hosts[&3].disk.clone();
+    (2..=4).for_each(|sequence| bench.ask(1, sequence));
+    bench.until("all have them", |bench| bench.at_rest(&ALL));
+    bench.rounds(2);
+    bench.start(3, copy);
+    bench.slow.insert(3);
+    bench.view(&ALL);
+    bench.until("it follows", |bench| bench.status(3).mode == Mode::Active);
+    bench.slow.clear();
+    let told = |bench: &Bench| bench.hosts[&3].events.iter().any(|e| matches!(e, Event::Surpassed { .. }));
+    bench.until("it is told", told);
+    let here = bench.status(1).present;
+    assert!(here.iter().all(|here| here.may_count == (here.site != SiteId(3))));
+}
+
+/// It alone has numbered and acknowledged what came when the others had begun to flush, and they have heard of it. It does not
+/// get into the next view's log: that is nothing forgotten, whenever it states.
+#[test]
+fn a_store_that_states_late_has_forgotten_nothing_that_it_has_cut_since() {
+    let mut bench = active();
+    bench.until("it is quiet", |bench| bench.at_rest(&ALL));
+    let now = bench.now;
+    [1, 2].into_iter().for_each(|site| bench.host(site).machine.handle_blocked(now));
+    bench.ask(3, 2);
+    let last = bench.status(1).last;
+    let acked = |bench: &Bench, of| {
+        let present = bench.status(of).present;
+        present.iter().find(|here| here.site == SiteId(3)).map(|here| here.acked)
+    };
+    bench.until("1 and 2 have heard of it", |bench| {
+        [1, 2].iter().all(|of| acked(bench, *of) == Some(last.position + 1))
+    });
+    bench.slow.insert(3);
+    bench.view(&ALL);
+    bench.until("it is active without 3", |bench| bench.status(3).mode == Mode::Active);
+    bench.rounds(5);
+    bench.slow.clear();
+    bench.until("all have it, once", |bench| {
+        bench.at_rest(&ALL) && bench.hosts.values().all(|host| host.applied == [1, 2])
+    });
+    assert!(bench.hosts[&3].events.iter().all(|event| !matches!(event, Event::Surpassed { .. })));
 }

@@ -75,8 +75,17 @@ impl Durable {
         }
     }
 
+    /// States. If the view has become active without it, it states what it was before that: what it has followed and cut since
+    /// says nothing about whether it had forgotten something (D16).
     fn state(&mut self) {
-        let Some(present) = &self.present else { return };
+        let held = self.active_mut().and_then(|active| active.held.take());
+        let statement = held.or_else(|| self.describe().map(Box::new));
+        self.casts.extend(statement.map(Cast::Statement));
+    }
+
+    /// What this store is, as it is stated in the installed view.
+    fn describe(&self) -> Option<Statement> {
+        let view = self.present.as_ref()?.view.id;
         let floor = self.meta.floor.filter(|floor| *floor > self.log.last());
         let configuration = self.newest_configuration();
         let others = self.meta.configurations.iter().filter(|other| **other != configuration);
@@ -84,8 +93,8 @@ impl Durable {
             true => others.rev().take(DOUBTED_MAX).cloned().collect(),
             false => Vec::new(),
         };
-        let statement = Statement {
-            view: present.view.id,
+        Some(Statement {
+            view,
             store: self.store,
             life: self.life,
             adopted: self.meta.adopted,
@@ -98,8 +107,7 @@ impl Durable {
             lives: self.meta.lives.clone(),
             forced: self.is_forced(),
             doubted,
-        };
-        self.casts.push_back(Cast::Statement(Box::new(statement)));
+        })
     }
 
     /// The newest configuration in the log, or what an operator has put in its place (D22).
@@ -153,6 +161,7 @@ impl Durable {
             true => base.position,
             false => self.log.common(&statement).unwrap_or(0),
         };
+        let held = self.statement.as_ref().and_then(|_| self.describe()).map(Box::new);
         let sound = self.agreed.min(self.committed).max(self.log.base().position);
         self.agreed = sound;
         self.meta.adopted = view; // [D8]
@@ -170,6 +179,7 @@ impl Durable {
                 waiting: Default::default(),
                 waiting_bytes: 0,
                 fetched: Default::default(),
+                held,
                 adopting,
                 acked: 0,
                 marked: false,

@@ -78,6 +78,7 @@ async fn start_original(cluster: &mut Cluster, victim: usize) -> Verdict {
     })
     .await?;
     if refused {
+        cluster.sites[victim].kill().await?;
         cluster.sites[victim].start()?;
     }
     cluster.whole().await.map(drop)
