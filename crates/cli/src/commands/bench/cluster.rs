@@ -63,7 +63,7 @@ impl Cluster {
         let members = configs.into_iter().enumerate().map(|(i, config)| Member::new(config, namespace(i)));
         let mut cluster = Cluster { members: members.collect(), manner, _folder: folder };
         for i in 0..sites {
-            cluster.restart(i)?;
+            cluster.restart(i).await?;
         }
         let all: Vec<usize> = (0..sites).collect();
         cluster.view_of(sites, &all).await?;
@@ -71,18 +71,31 @@ impl Cluster {
     }
 
     /// Starts a member, and its site if that is apart. What of it still ran is killed.
-    pub fn restart(&mut self, i: usize) -> Result<(), Failure> {
+    pub async fn restart(&mut self, i: usize) -> Result<(), Failure> {
         let manner = self.manner.clone();
-        self.members[i].start(&manner)
+        self.members[i].start(&manner).await
     }
 
     /// Waits until each of these members has a view of so many. Gives when the last of them had it.
     pub async fn view_of(&mut self, members: usize, who: &[usize]) -> Result<Duration, Failure> {
         let mut last = Duration::ZERO;
         for &i in who {
-            last = last.max(self.members[i].view_of(members).await?);
+            match self.members[i].view_of(members).await {
+                Ok(at) => last = last.max(at),
+                // What one waits for in vain may be another that has ended.
+                Err(failure) => return Err(self.ended(who).unwrap_or(failure)),
+            }
         }
         Ok(last)
+    }
+
+    /// The failure of one of these whose process has ended by itself, if there is one.
+    fn ended(&mut self, who: &[usize]) -> Option<Failure> {
+        let ended = |member: &mut Member| {
+            member.processes.iter_mut().any(|process| matches!(process.try_wait(), Ok(Some(_))))
+        };
+        let found = who.iter().copied().find(|&i| ended(&mut self.members[i]))?;
+        Some(self.members[found].failed("its process has ended"))
     }
 
     /// The members by rank.
@@ -152,9 +165,11 @@ impl Member {
         Member { config, namespace, processes: Vec::new(), orders: None, says: None, rank: None }
     }
 
-    fn start(&mut self, manner: &Manner) -> Result<(), Failure> {
-        // Dropped children are killed.
-        self.processes.clear();
+    async fn start(&mut self, manner: &Manner) -> Result<(), Failure> {
+        // Until the process before is gone it holds the data directory.
+        for mut process in self.processes.drain(..) {
+            process.kill().await?;
+        }
         self.rank = None;
         if manner.session {
             let mut site = self.command(&["site", "--with-stdin", "--config"])?;

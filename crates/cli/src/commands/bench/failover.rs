@@ -97,7 +97,7 @@ async fn one(cluster: &mut Cluster, victim: usize, way: Way) -> Result<Duration,
         cluster.kill(victim)?;
         cable(cluster, victim, true)?;
     }
-    cluster.restart(victim)?;
+    cluster.restart(victim).await?;
     let all: Vec<usize> = (0..SITES).collect();
     cluster.view_of(SITES, &all).await?;
     Ok(seen.saturating_sub(began))
