@@ -12,18 +12,29 @@ fn recover(cluster: &Cluster, site: usize, args: &[&str]) -> (Option<i32>, Strin
     (output.status.code(), text(&output.stdout), text(&output.stderr))
 }
 
-/// What the disk of a stopped site says.
-fn knows_a_view_of_five(cluster: &Cluster, site: usize) -> bool {
+/// Whether the disk of a stopped site has a view of five sites, and that the catalog's stores are those of all five.
+fn knows_five(cluster: &Cluster, site: usize) -> bool {
     let (_, report, _) = recover(cluster, site, &["--survivors", "a,b", "--json"]);
     let report: Value = serde_json::from_str(&report).unwrap_or_default();
-    report["last_view"]["members"].as_array().is_some_and(|members| members.len() == 5)
+    let is_five = |list: &Value| list.as_array().is_some_and(|list| list.len() == 5);
+    let groups = report["groups"].as_array();
+    let known = groups.is_some_and(|groups| groups.len() == 1 && is_five(&groups[0]["stores"]));
+    known && is_five(&report["last_view"]["members"])
+}
+
+/// Waits until all five sites are there, and the catalog's stores are theirs.
+fn until_five(cluster: &Cluster) {
+    cluster.until_up(0, &["a", "b", "c", "d", "e"]);
+    cluster.until(0, "five stores of the catalog", |status| {
+        status["durable"][0]["stores"].as_array().is_some_and(|stores| stores.len() == 5)
+    });
 }
 
 #[test]
 fn survivors_go_on_in_a_new_epoch_that_the_old_ones_can_only_join_anew() {
     let mut cluster = Cluster::new(&["a", "b", "c", "d", "e"], |_, _| {});
     (0..5).for_each(|site| cluster.start(site));
-    cluster.until_up(0, &["a", "b", "c", "d", "e"]);
+    until_five(&cluster);
     assert_eq!(cluster.run(0, &["cast", "nobody", "hello"]).status.code(), Some(1));
 
     // A site that runs is not touched, and one that answers is not lost.
@@ -35,10 +46,10 @@ fn survivors_go_on_in_a_new_epoch_that_the_old_ones_can_only_join_anew() {
     assert_eq!(status, Some(1));
     assert!(why.contains("e answers: it is not lost"), "{why}");
     cluster.kill(4);
-    // A site is in a view a moment before its disk knows it.
-    while !knows_a_view_of_five(&cluster, 0) {
+    // A site knows both a moment before its disk does.
+    while !knows_five(&cluster, 0) {
         (0..5).for_each(|site| cluster.start(site));
-        cluster.until_up(0, &["a", "b", "c", "d", "e"]);
+        until_five(&cluster);
         (0..5).for_each(|site| cluster.kill(site));
     }
 
@@ -138,6 +149,13 @@ fn durable_groups_go_on_from_the_most_advanced_store_that_is_left() {
     cluster.kill(0);
     cluster.until_up(1, &["b", "c", "d", "e"]);
     put(&cluster, 1, "two");
+    // It is acknowledged when three of the four have it on their disks. What the one that will be left has not is lost.
+    assert_eq!(get(&cluster, 2, "two").as_deref(), Some("two"));
+    cluster.until(2, "b has it, too", |status| {
+        let groups = status["durable"].as_array().into_iter().flatten();
+        let mut absent = groups.flat_map(|group| group["absent"].as_array().into_iter().flatten());
+        absent.all(|absent| absent["site"] != 2)
+    });
     (1..5).for_each(|site| cluster.kill(site));
 
     // It says what may be lost, of each group.
