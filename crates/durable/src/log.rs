@@ -59,7 +59,7 @@ impl Log {
     /// Whether an entry that was in the log once is in it, or before it, or where it is damaged.
     pub(crate) fn may_have(&self, number: Number) -> bool {
         number.position <= self.base.position
-            || self.holes.contains(&number.position)
+            || (self.holes.contains(&number.position) && self.may_be(number))
             || self.number(number.position) == Some(number)
     }
 

@@ -7,6 +7,7 @@ use wire::{StoreId, ViewId};
 use crate::configuration::Configuration;
 use crate::entry::Number;
 use crate::message::{LIVES_MAX, Life, Seen};
+use crate::storage::CheckpointHead;
 
 /// What a store remembers beside its log. Replaced atomically.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Encode, Decode)]
@@ -55,6 +56,13 @@ impl Meta {
             let old = self.lives.len().saturating_sub(LIVES_MAX);
             self.lives.drain(..old);
         }
+    }
+
+    /// What a checkpoint says was in force at its position stands for all configurations up to there: which of them were in
+    /// the log cannot be told any more once that begins behind them.
+    pub(crate) fn covered(&mut self, head: &CheckpointHead) {
+        self.configurations.retain(|(number, _)| number.position > head.number.position);
+        self.configurations.insert(0, head.configuration.clone());
     }
 
     pub(crate) fn seen_mut(&mut self, store: StoreId) -> &mut Seen {

@@ -184,8 +184,7 @@ impl Recovery {
         }
         let log = read_log(at, &found)?;
         if let Some(head) = &head {
-            meta.configurations.retain(|(number, _)| number.position > at.position);
-            meta.configurations.insert(0, head.configuration.clone());
+            meta.covered(head);
         }
         Ok(Durable::new(settings, me, store, life, Found { meta, log, checkpoint: head, window, excess }))
     }

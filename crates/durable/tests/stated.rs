@@ -3,8 +3,8 @@
 mod bench;
 
 use bench::Bench;
-use durable::{Change, ChangeError, CheckpointHead, Event, Mode, Number, StoreOp};
-use wire::SiteId;
+use durable::{Change, ChangeError, CheckpointHead, Event, Mode, Number, Settings, StoreOp};
+use wire::{SiteId, StoreId};
 
 const ALL: [u32; 3] = [1, 2, 3];
 
@@ -147,4 +147,38 @@ fn a_store_that_states_late_has_forgotten_nothing_that_it_has_cut_since() {
         bench.at_rest(&ALL) && bench.hosts.values().all(|host| host.applied == [1, 2])
     });
     assert!(bench.hosts[&3].events.iter().all(|event| !matches!(event, Event::Surpassed { .. })));
+}
+
+/// Its configuration was on the disk, as it must be before the entry is, and the entry was not: another has its place. It is no
+/// configuration later either, when the log begins behind that place.
+#[test]
+fn a_change_that_is_in_no_log_is_not_in_force_when_the_log_is_shortened() {
+    let mut bench = Bench::new(3);
+    bench.settings = Settings { checkpoint_bytes: 1, retain_entries: 0, ..bench.settings.clone() };
+    ALL.into_iter().for_each(|site| bench.restart(site));
+    bench.takes_checkpoints = true;
+    bench.view(&ALL);
+    bench.until("it is active", |bench| bench.status(1).committed > 0 && bench.at_rest(&ALL));
+    bench.deaf.extend([2, 3]);
+    bench.slow.insert(1);
+    let now = bench.now;
+    let change = Change::Remove { store: StoreId(3) };
+    bench.host(1).machine.change(now, change).expect("it may be changed");
+    let place = bench.status(1).last.position + 1;
+    bench.rounds(10);
+    // Its disk does what it was asked for when the next view has begun, and the others are enough for that.
+    bench.deaf.clear();
+    bench.view(&ALL);
+    bench.slow.clear();
+    bench.until("it is active again", |bench| bench.status(1).committed >= place && bench.at_rest(&ALL));
+    (1..=4).for_each(|sequence| bench.ask(2, sequence));
+    bench.until("all is applied", |bench| bench.hosts[&1].applied == [1, 2, 3, 4] && bench.at_rest(&ALL));
+    bench.until("there is a checkpoint behind it", |bench| {
+        bench.hosts[&1].taken.iter().filter(|taken| **taken > place).count() > 1
+    });
+    // 1 alone would think that two stores count, and be one of them.
+    bench.view(&[1, 2]);
+    bench.until("they go on", |bench| bench.status(1).mode == Mode::Active && bench.at_rest(&[1, 2]));
+    assert_eq!(bench.status(1).configuration.stores.len(), 3);
+    assert_eq!(bench.status(2).configuration.stores.len(), 3);
 }

@@ -57,11 +57,13 @@ impl Durable {
     /// The checkpoint of [`Event::Checkpoint`] is durable and the current one, of so many bytes: the log before it may go
     /// (D19), but for what those need who are a little behind: `retain_entries`, and none from before the last checkpoint.
     pub fn handle_checkpoint_taken(&mut self, now: Time, number: crate::Number, bytes: u64) {
-        if self.stopped || self.apply.taking.as_ref().is_none_or(|head| head.number != number) {
+        if self.stopped {
             return;
         }
+        let Some(head) = self.apply.taking.take_if(|head| head.number == number) else { return };
         let last = self.checkpoint.as_ref().map_or(0, |head| head.number.position);
-        self.checkpoint = self.apply.taking.take();
+        self.meta.covered(&head);
+        self.checkpoint = Some(head);
         self.apply.taken_bytes = bytes;
         let before = (number.position + 1).saturating_sub(self.settings.retain_entries).max(last + 1);
         if before > self.log.base().position + 1 && self.log.number(before - 1).is_some() {

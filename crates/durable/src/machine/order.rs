@@ -133,6 +133,8 @@ impl Durable {
             self.fail(Fatal::Diverged);
             return false;
         }
+        // A configuration whose entry did not get here is none: its place is taken.
+        self.meta.configurations.retain(|(known, _)| known.position < position || *known == number);
         batch.push(Record { position, bytes: entry.to_record() });
         self.appended_bytes += entry.bytes() as u64;
         self.log.append(entry);

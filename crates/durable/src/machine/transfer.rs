@@ -193,8 +193,7 @@ impl Durable {
         self.agreed = number.position;
         self.applied = number.position;
         self.committed = self.committed.max(number.position);
-        self.meta.configurations.retain(|(of, _)| of.position > u64::MAX / 2);
-        self.meta.configurations.push(head.configuration.clone());
+        self.meta.configurations = vec![head.configuration.clone()];
         self.apply.start_anew();
         self.checkpoint = Some(head.clone());
         self.events.push_back(Event::Restore(head));

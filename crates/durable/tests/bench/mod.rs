@@ -85,6 +85,8 @@ pub struct Host {
     pub events: Vec<Event>,
     /// The client's numbers that it has applied.
     pub applied: Vec<u64>,
+    /// Where it has taken checkpoints.
+    pub taken: Vec<u64>,
     /// What its disk was asked for and has not done, while it is held.
     pub held: Vec<StoreOp>,
 }
@@ -107,6 +109,8 @@ pub struct Bench {
     pub full: BTreeSet<u32>,
     /// A site whose disk does nothing from the first such operation on.
     pub stalls: Option<Stalls>,
+    /// Checkpoints are taken at once. No site may be started again then: they are on no disk.
+    pub takes_checkpoints: bool,
     /// How often another view was asked for and made.
     pub refreshed: u32,
 }
@@ -126,6 +130,7 @@ impl Bench {
             slow: BTreeSet::new(),
             full: BTreeSet::new(),
             stalls: None,
+            takes_checkpoints: false,
             refreshed: 0,
         };
         (1..=stores).for_each(|site| bench.start(site, Disk::default()));
@@ -140,7 +145,14 @@ impl Bench {
             .recovery(&self.settings)
             .start(SiteId(site), StoreId(site.into()), life, Some(self.founding.clone()))
             .expect("a sound disk");
-        let host = Host { machine, disk, events: Vec::new(), applied: Vec::new(), held: Vec::new() };
+        let host = Host {
+            machine,
+            disk,
+            events: Vec::new(),
+            applied: Vec::new(),
+            taken: Vec::new(),
+            held: Vec::new(),
+        };
         self.hosts.insert(site, host);
     }
 
@@ -239,6 +251,10 @@ impl Bench {
                             host.applied.push(request.sequence);
                         }
                         host.machine.handle_applied(now, entry.number.position, Bytes::new());
+                    }
+                    Event::Checkpoint { head, .. } if self.takes_checkpoints => {
+                        host.taken.push(head.number.position);
+                        host.machine.handle_done(now, Done::Taken(head.number, 1));
                     }
                     event => host.events.push(event),
                 }
