@@ -24,3 +24,4 @@ mod view;
 mod write;
 
 pub use session::{Answer, Config, Mechanism, Peer, Request, Session, Ticket};
+pub(crate) use write::flag_texts;

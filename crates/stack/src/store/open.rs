@@ -61,7 +61,8 @@ impl<D: Disk> DiskStore<D> {
         }
         let parts = Parts::find(&log)?;
         let from = of_use(&log);
-        let mut store = DiskStore { disk, log, parts, from, incoming: None, taking: None, failed: None };
+        let mut store =
+            DiskStore { disk, log, parts, from, first: from, incoming: None, taking: None, failed: None };
         store.forget_incoming().map_err(LogError::Fatal)?;
         let meta = store.log.metadata();
         let meta = (!meta.is_empty()).then(|| Bytes::copy_from_slice(meta));
@@ -72,6 +73,7 @@ impl<D: Disk> DiskStore<D> {
         let at = checkpoint.as_ref().map_or(Number::default(), |(head, _)| head.number);
         let mut recovery = Recovery::new(settings, meta, checkpoint);
         let Found { first, proven } = store.find(at)?;
+        store.first = first.unwrap_or(store.log.next());
         if let Some(first) = first {
             let mut told = Ok(());
             store.log.reader().range(first, store.log.next(), u64::MAX, &mut |item| {
