@@ -1,12 +1,14 @@
 //! Every flag, defined once: the parser, the man pages and the completions come from here.
 
 mod bench;
+mod mail;
 mod site;
 
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+pub use mail::{Mail, MailOf, MailSend, Password};
 pub use site::{Site, SiteAdd, SiteChange, SiteMove, SiteRemove, SiteReplace};
 
 use crate::commands::certificates::SITE_DAYS;
@@ -36,6 +38,7 @@ const EXAMPLES: &str = "Examples:
   unanimous cast chat hello         cast from outside
   unanimous view chat --watch       follow the group's views
   unanimous kv put notes a hello    a durable map; `kv get notes a` reads it at any site
+  unanimous mail send bob --subject lunch --body 'At noon?'
   unanimous sim --seeds 1..2000     simulate 2,000 disasters
 
 Exit status: 0 done, 1 the cluster refused or a check failed, 2 usage, 3 no site reachable.";
@@ -85,6 +88,9 @@ pub enum Command {
     /// A durable key-value map: what was acknowledged is on most machines' disks
     #[command(subcommand)]
     Kv(Kv),
+    /// Mail: letters and users
+    #[command(subcommand)]
+    Mail(Mail),
     /// Split, merge and reorder groups
     #[command(subcommand)]
     Group(Group),

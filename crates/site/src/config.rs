@@ -24,6 +24,46 @@ pub struct SiteConfig {
     /// Limits and time-outs.
     #[serde(default)]
     pub limits: Limits,
+    /// Mail, if the site serves it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mail: Option<MailConfig>,
+}
+
+/// What a site serves of mail (`docs/maildriver.md`). A listener that is left out is not there.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MailConfig {
+    /// The domain whose mail it is; the same at every site.
+    pub domain: String,
+    /// Where IMAP is spoken, with STARTTLS if there is a certificate.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub imap: Option<SocketAddr>,
+    /// Where IMAP is spoken inside TLS.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub imaps: Option<SocketAddr>,
+    /// The certificate that mail programs are shown, and those behind it (PEM).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub certificate: Option<PathBuf>,
+    /// Its key (PEM).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<PathBuf>,
+    /// A trial: passwords are taken from this machine without TLS.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub trial: bool,
+    /// Connections of mail programs at once.
+    #[serde(default = "connections")]
+    pub connections: usize,
+    /// And from one address.
+    #[serde(default = "connections_of_one")]
+    pub connections_of_one: usize,
+}
+
+fn connections() -> usize {
+    4_096
+}
+
+fn connections_of_one() -> usize {
+    256
 }
 
 /// This site's own part.
@@ -101,11 +141,23 @@ pub struct Limits {
     pub detection_ms: u64,
     /// Sessions at once.
     pub sessions: usize,
+    /// Bytes of a durable group's entries between two checkpoints of it, at least.
+    pub checkpoint_bytes: u64,
+    /// Entries before its last checkpoint that stay in its log, for sites that were away for a while.
+    pub retain_entries: u64,
 }
 
 impl Default for Limits {
     fn default() -> Limits {
-        Limits { window_bytes: 8 << 20, slow_member_s: 30, detection_ms: 1_000, sessions: 1_024 }
+        let durable = durable::Settings::default();
+        Limits {
+            window_bytes: 8 << 20,
+            slow_member_s: 30,
+            detection_ms: 1_000,
+            sessions: 1_024,
+            checkpoint_bytes: durable.checkpoint_bytes,
+            retain_entries: durable.retain_entries,
+        }
     }
 }
 
@@ -153,6 +205,11 @@ impl SiteConfig {
         let folder = folder.parent().unwrap_or(Path::new("/"));
         for relative in [&mut config.site.data, &mut config.site.certificates, &mut config.site.session] {
             *relative = folder.join(&*relative);
+        }
+        if let Some(mail) = &mut config.mail {
+            for relative in [&mut mail.certificate, &mut mail.key].into_iter().flatten() {
+                *relative = folder.join(&*relative);
+            }
         }
         Ok(config)
     }
@@ -240,6 +297,14 @@ impl SiteConfig {
         if self.site.name.is_empty() || self.site.name.chars().any(|c| c.is_whitespace() || c.is_control()) {
             return Err(format!("site.name = {:?} must be a word", self.site.name));
         }
+        if let Some(mail) = &self.mail {
+            if mail.certificate.is_some() != mail.key.is_some() {
+                return Err("mail.certificate and mail.key go together".to_owned());
+            }
+            if mail.imaps.is_some() && mail.certificate.is_none() {
+                return Err("mail.imaps needs mail.certificate and mail.key".to_owned());
+            }
+        }
         if let Some(metrics) = self.site.metrics
             && !metrics.ip().is_loopback()
         {
@@ -290,6 +355,7 @@ mod tests {
                 addresses: vec!["127.0.0.1:7001".into()],
             }],
             limits: Limits::default(),
+            mail: None,
         }
     }
 
@@ -328,6 +394,10 @@ mod tests {
         );
         assert!(problem(|c| c.site.addresses = vec![String::new(); 5]).contains("at most 4"));
         assert!(problem(|c| c.site.name = "a b".into()).contains("word"));
+        let lonely = |c: &mut SiteConfig| {
+            c.mail = toml::from_str("domain = 'a.test'\ncertificate = 'cert.pem'").ok();
+        };
+        assert!(problem(lonely).contains("go together"));
         assert!(problem(|c| c.site.metrics = "10.0.0.1:1".parse().ok()).contains("loopback"));
     }
 

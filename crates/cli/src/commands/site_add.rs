@@ -83,6 +83,7 @@ fn configuration(dir: &Path, cluster: &str, new: Founder, mserver: bool) -> Resu
         },
         peers,
         limits: Limits::default(),
+        mail: None,
     })
 }
 

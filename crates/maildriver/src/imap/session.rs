@@ -20,11 +20,13 @@ pub struct Config {
     pub starttls: bool,
     /// A trial: passwords are taken without TLS from this machine.
     pub trial: bool,
+    /// Whether SCRAM-SHA-256 is offered: whoever answers the session's requests can compute it.
+    pub scram: bool,
 }
 
 impl Default for Config {
     fn default() -> Config {
-        Config { letter_bytes_max: mail::limits::LETTER_BYTES_MAX, starttls: true, trial: false }
+        Config { letter_bytes_max: mail::limits::LETTER_BYTES_MAX, starttls: true, trial: false, scram: true }
     }
 }
 

@@ -32,8 +32,12 @@ impl Handle {
     /// The states of all durable groups, by name, each with whatever was acknowledged before this was asked for.
     pub(crate) async fn cut(&self) -> Result<Vec<Snapshot>, HostError> {
         let listed = |served: &Served| match served {
-            Served::Catalog(catalog) => catalog.groups().map(|(name, _)| name.clone()).collect(),
-            Served::Map(_) => Vec::new(),
+            // Services are not in backups yet.
+            Served::Catalog(catalog) => {
+                let maps = catalog.groups().filter(|(_, founding)| founding.kind == Kind::Map);
+                maps.map(|(name, _)| name.clone()).collect()
+            }
+            Served::Map(_) | Served::Service(..) => Vec::new(),
         };
         let groups: Vec<GroupName> = self.read_group(catalog_name(), false, listed).await?;
         let mut barriers = JoinSet::new();
@@ -71,7 +75,7 @@ impl Hosting {
                 parts: map.snapshot(),
             }),
             Some(Stage::Refused(trouble)) => Err(HostError::Store(trouble.why.clone())),
-            Some(Stage::Opening(_) | Stage::Open(_, Served::Catalog(_))) | None => {
+            Some(Stage::Opening(_) | Stage::Open(_, Served::Catalog(_) | Served::Service(..))) | None => {
                 Err(HostError::NoSuchGroup(name.clone()))
             }
         };

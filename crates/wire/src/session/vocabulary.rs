@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::durable::{Condition, Once};
+use super::mail::MailOp;
 
 /// What a message costs of the client's credit, beside the bytes of its body.
 pub const MESSAGE_COST_BYTES: usize = 64;
@@ -306,6 +307,8 @@ pub enum Op {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         to: Option<String>,
     },
+    /// Something of mail: what, is said by `do`.
+    Mail(MailOp),
     /// The site leaves in order and stops.
     Stop,
     /// The session ends in order: its memberships are left, not failed.
