@@ -168,6 +168,8 @@ struct AtWork {
     begun: Vec<u64>,
     kept: Option<Vec<u64>>,
     moving: Option<Moving>,
+    /// Room of payloads that are not kept any more is being given back.
+    compacting: bool,
     /// Payloads were written that are not durable.
     dirty: bool,
     /// What waits to be done together.
@@ -180,7 +182,7 @@ struct AtWork {
 
 impl AtWork {
     fn is_busy(&self) -> bool {
-        self.store.is_taking() || self.moving.is_some()
+        self.store.is_taking() || self.moving.is_some() || self.compacting
     }
 
     fn take(&mut self, job: Job) {
@@ -251,6 +253,7 @@ impl AtWork {
             self.fail(error.to_string());
         }
         self.move_on();
+        self.compact_some();
         if let Some(why) = self.store.failed() {
             // With what was done nobody can do anything any more: the site stops, and says why.
             self.fail(why.to_owned());
@@ -264,7 +267,7 @@ impl AtWork {
             Ok(false) => {}
             Ok(true) => {
                 let missing = payloads.missing(moving.kept(), self.store.first());
-                self.moving = None;
+                (self.moving, self.compacting) = (None, true);
                 if !missing.is_empty() {
                     self.said.push(Said::Missing(missing));
                 }
@@ -275,9 +278,29 @@ impl AtWork {
         }
     }
 
-    /// A payload, from where it is kept or from the log.
+    fn compact_some(&mut self) {
+        if self.compacting
+            && let Some(payloads) = &mut self.payloads
+        {
+            match payloads.compact_some() {
+                Ok(idle) => self.compacting = !idle,
+                Err(LogError::Full(_)) => self.compacting = false,
+                Err(error) => self.fail(error.to_string()),
+            }
+        }
+    }
+
+    /// A payload, from where it is kept or from the log. What waits is done first only if the log does not have it yet.
     fn payload(&mut self, position: u64) -> Option<Bytes> {
+        let found = self.find(position);
+        if found.is_some() || self.ops.is_empty() {
+            return found;
+        }
         self.work();
+        self.find(position)
+    }
+
+    fn find(&mut self, position: u64) -> Option<Bytes> {
         let payloads = self.payloads.as_mut()?;
         let had = payloads.has(position);
         match payloads.get(position) {
@@ -384,6 +407,7 @@ fn open(place: Place) -> Result<(AtWork, Box<Durable>, Served, Vec<u64>), Troubl
         begun: Vec::new(),
         kept: None,
         moving: None,
+        compacting: false,
         dirty: false,
         ops: Vec::new(),
         done: Vec::new(),

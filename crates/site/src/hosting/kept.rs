@@ -132,14 +132,12 @@ impl Payloads {
         for chunk in pairs.chunks(CHUNK_BYTES) {
             self.log.checkpoint_chunk(chunk)?;
         }
-        self.log.checkpoint_finish()?;
-        // Each step is a piece of the disk's time: what is not done now is done with the next checkpoint.
-        for _ in 0..64 {
-            if self.log.compact(COMPACT_BYTES)? == Compacted::Idle {
-                break;
-            }
-        }
-        Ok(())
+        self.log.checkpoint_finish()
+    }
+
+    /// Gives back some of the room of what is not kept any more. True when nothing is left to do for now.
+    pub(super) fn compact_some(&mut self) -> Result<bool, LogError> {
+        Ok(self.log.compact(COMPACT_BYTES)? == Compacted::Idle)
     }
 
     /// Which of these are neither here nor in the group's log, which has everything from `first` on.

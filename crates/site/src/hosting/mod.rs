@@ -17,6 +17,8 @@ mod handle;
 mod kept;
 mod member;
 mod open;
+#[cfg(test)]
+mod payload_tests;
 mod place;
 mod placing;
 mod requests;
