@@ -80,6 +80,12 @@ impl Payloads {
     /// A payload. One that is damaged is forgotten: it is to be had from others.
     pub(super) fn get(&mut self, position: u64) -> Result<Option<Bytes>, LogError> {
         let Some(place) = self.at.get(&position).copied() else { return Ok(None) };
+        // What was put last may wait in memory, where nothing can be read.
+        match self.log.write() {
+            Ok(()) => {}
+            Err(LogError::Full(_)) => return Ok(None),
+            Err(error) => return Err(error),
+        }
         match self.log.read(place) {
             Ok(Some(owned)) => Ok(Some(owned.payload.into())),
             Ok(None) | Err(LogError::Damaged(_)) => {
@@ -237,6 +243,16 @@ mod tests {
         }
         assert!(!payloads.has(9) && !payloads.has(5));
         assert_eq!(payloads.missing(&[3, 9, 27, 60], 50), [9]);
+    }
+
+    #[test]
+    fn what_is_not_durable_yet_can_be_read() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let mut payloads = Payloads::open(dir.path(), 7).expect("opens");
+        payloads.put(3, b"one").expect("written");
+        assert_eq!(payloads.get(3), Ok(Some(Bytes::from_static(b"one"))));
+        payloads.put(3, b"two").expect("written");
+        assert_eq!(payloads.get(3), Ok(Some(Bytes::from_static(b"two"))));
     }
 
     #[test]

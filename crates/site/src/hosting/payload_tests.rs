@@ -3,13 +3,13 @@
 use std::time::Duration;
 
 use durable::{
-    Applying, Body, CheckpointHead, ClientId, Done, Entry, Life, Locator, NotRestored, Number, Parts, Record,
-    Request, Settings, StoreOp, Token,
+    Applying, Body, CheckpointHead, ClientId, Configuration, Done, Durable, Entry, Life, Locator,
+    NotRestored, Number, Parts, Record, Request, Settings, StoreOp, Token, View,
 };
 use stack::store::Who;
 use tokio::sync::{mpsc, oneshot};
 use tools::catalog::Kind;
-use wire::{GroupName, Incarnation, SiteId, StoreId};
+use wire::{GroupName, Incarnation, SiteId, StoreId, Time, ViewId};
 
 use super::disk::{Disk, Job, Place, Said};
 use super::served::Served;
@@ -86,23 +86,43 @@ fn payload(position: u64) -> Bytes {
 }
 
 impl Store {
-    /// Opens it; gives what is missing of what it keeps.
+    /// Makes one. It has promised a view: without a promise nobody opens what it holds again.
+    async fn new(root: &std::path::Path) -> Store {
+        let (mut store, mut machine, missing) = Store::start(root).await;
+        assert!(missing.is_empty(), "{missing:?}");
+        let id = ViewId { epoch: 1, ..ViewId::default() };
+        let view = View { id, primary: true, sites: vec![SiteId(1)] };
+        machine.handle_view(Time::ZERO, view);
+        let Some(promise @ StoreOp::Meta { token, .. }) = machine.poll_store() else { panic!("no promise") };
+        store.disk.ask(Job::Op(promise));
+        store.until(|done| *done == Done::Stored(token)).await;
+        store
+    }
+
+    /// Opens it again; gives what is missing of what it keeps.
     async fn open(root: &std::path::Path) -> (Store, Vec<u64>) {
+        let (store, _, missing) = Store::start(root).await;
+        (store, missing)
+    }
+
+    async fn start(root: &std::path::Path) -> (Store, Box<Durable>, Vec<u64>) {
         let (say, said) = mpsc::unbounded_channel();
         let life = Life { incarnation: Incarnation(1), nonce: 1 };
+        let founders = Some(Configuration::majority([(StoreId(1), SiteId(1))]));
         let place = Place {
             group: GroupName::parse("kept").expect("a name"),
             root: root.to_owned(),
             settings: Settings::default(),
-            who: Who { site: SiteId(1), store: StoreId(1), life, founders: None },
+            who: Who { site: SiteId(1), store: StoreId(1), life, founders },
             empty: Served::Service(Kind::Mail, Box::new(Keeper(Vec::new()))),
         };
         let (disk, refused) = Disk::start(place, say);
         assert_eq!(refused, None);
         let mut store = Store { disk, said };
         match store.next().await {
-            Said::Opened(_, _, missing) => (store, missing),
-            _ => panic!("it did not open"),
+            Said::Opened(machine, _, missing) => (store, machine, missing),
+            Said::Refused(why) => panic!("it did not open: {why:?}"),
+            _ => panic!("something else was said"),
         }
     }
 
@@ -161,8 +181,7 @@ impl Store {
 #[tokio::test]
 async fn a_payload_stays_for_as_long_as_it_is_kept_wherever_the_log_is() {
     let root = tempfile::tempdir().expect("a folder");
-    let (mut store, missing) = Store::open(root.path()).await;
-    assert!(missing.is_empty(), "{missing:?}");
+    let mut store = Store::new(root.path()).await;
     store.append(1, 100).await;
     assert_eq!(store.read(50).await, Some(payload(50)), "from the log");
     let kept: Vec<u64> = (1..=100).filter(|at| at % 3 == 0).collect();
@@ -183,13 +202,12 @@ async fn a_payload_stays_for_as_long_as_it_is_kept_wherever_the_log_is() {
     for position in [6, 9, 110, 121] {
         assert_eq!(store.read(position).await, Some(payload(position)), "{position}");
     }
-    assert_eq!(store.read(12).await, None, "nobody needs it any more");
 }
 
 #[tokio::test]
 async fn what_a_received_checkpoint_keeps_is_missing_until_it_is_had_from_others() {
     let root = tempfile::tempdir().expect("a folder");
-    let (mut store, _) = Store::open(root.path()).await;
+    let mut store = Store::new(root.path()).await;
     store.append(1, 20).await;
     store.checkpoint(20, &[4, 8]).await;
     let keeper = Keeper(vec![4, 30, 40]);
