@@ -1,6 +1,5 @@
 //! A log on real files.
 
-use std::process::Command;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use std::thread;
 
@@ -130,71 +129,4 @@ impl Drop for Finished<'_> {
     fn drop(&mut self) {
         self.0.store(u64::MAX, SeqCst);
     }
-}
-
-/// A small file system of its own; none where mounting is not allowed.
-struct Small(tempfile::TempDir);
-
-impl Small {
-    fn mount(megabytes: u32) -> Option<Small> {
-        let dir = tempfile::tempdir().expect("a directory");
-        let size = format!("size={megabytes}m");
-        let mounted = Command::new("mount")
-            .args(["-t", "tmpfs", "-o", &size, "tmpfs"])
-            .arg(dir.path())
-            .output()
-            .is_ok_and(|output| output.status.success());
-        mounted.then_some(Small(dir))
-    }
-}
-
-impl Drop for Small {
-    fn drop(&mut self) {
-        let _ = Command::new("umount").arg("-l").arg(self.0.path()).output();
-    }
-}
-
-#[test]
-fn a_full_disk_refuses_serves_reads_and_goes_on_with_room() {
-    let Some(small) = Small::mount(2) else {
-        println!("no small file system can be mounted here");
-        return;
-    };
-    let mut log = open(&small.0.path().join("group"));
-    let full = loop {
-        let position = log.next();
-        match log.append(b"view", &payload(position)) {
-            Ok(at) => assert_eq!(at, position),
-            Err(refused) => {
-                assert_eq!(log.next(), position);
-                break refused;
-            }
-        }
-    };
-    assert!(matches!(full, LogError::Full(_)), "{full}");
-    let end = log.next();
-    assert!(end > 2_000);
-    assert_eq!(log.sync(), Ok(end), "there is room for what was taken");
-    assert_reads(&mut log, end - 500..end);
-    assert!(log.append(b"view", &[0; 100_000]).is_err());
-    drop(log);
-    let mut log = open(&small.0.path().join("group"));
-    assert_eq!(log.next(), end, "what was refused is not there");
-    assert_reads(&mut log, 1..end);
-    // A checkpoint needs some room of its own.
-    fs::write(small.0.path().join("other"), b"").expect("an empty file");
-    log.release(1..end - 100).expect("released");
-    let checkpoint =
-        |log: &mut Log<FileDisk>| log.checkpoint_begin(end - 1, b"").and_then(|()| log.checkpoint_finish());
-    if let Err(refused) = checkpoint(&mut log) {
-        assert!(matches!(refused, LogError::Full(_)), "{refused}");
-        log.truncate(end - 200).expect("cut");
-        log.release(1..end - 300).expect("released");
-        log.checkpoint_begin(end - 201, b"").and_then(|()| log.checkpoint_finish()).expect("room was made");
-    }
-    while log.compact(1 << 20).expect("compacts") != Compacted::Idle {}
-    let next = log.next();
-    append(&mut log, 500);
-    assert_eq!(log.sync(), Ok(next + 500));
-    assert_reads(&mut log, next..next + 500);
 }
