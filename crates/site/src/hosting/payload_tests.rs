@@ -196,6 +196,7 @@ async fn a_payload_stays_for_as_long_as_it_is_kept_wherever_the_log_is() {
     for position in [6, 9, 110, 121] {
         assert_eq!(store.read(position).await, Some(payload(position)), "{position}");
     }
+    assert_eq!(store.read(12).await, None, "nobody needs it any more");
     drop(store);
     let (mut store, missing) = Store::open(root.path()).await;
     assert!(missing.is_empty(), "{missing:?}");
