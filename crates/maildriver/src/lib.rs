@@ -12,11 +12,9 @@ pub mod edge;
 mod header;
 pub mod imap;
 pub mod login;
-mod logins;
 mod requests;
 pub mod serve;
 pub mod service;
 pub mod smtp;
 
-pub use logins::{HashError, hash_password};
 pub use serve::{StartError, WithMail, start};

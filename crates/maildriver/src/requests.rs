@@ -11,34 +11,34 @@ use serde_json::{Map as Object, Value, json};
 use site::{Answered, Answering, Handle, HostError, Requests};
 use wire::session::{ErrorCode, Failure, MailOp, Principal};
 
-use crate::logins::Logins;
+use crate::serve::passwords::Passwords;
 use crate::service::{Mail, MailError, Shared};
 
 /// Who answers them.
 #[derive(Debug)]
 pub(crate) struct Answers {
     shared: Arc<Shared>,
-    logins: Logins,
+    passwords: Passwords,
     domain: Domain,
 }
 
 /// What a request is done with.
 struct Asked {
     mail: Mail,
-    logins: Logins,
+    passwords: Passwords,
     domain: Domain,
 }
 
 impl Answers {
-    pub(crate) fn new(shared: Arc<Shared>, logins: Logins, domain: Domain) -> Answers {
-        Answers { shared, logins, domain }
+    pub(crate) fn new(shared: Arc<Shared>, passwords: Passwords, domain: Domain) -> Answers {
+        Answers { shared, passwords, domain }
     }
 }
 
 impl Requests for Answers {
     fn run(&self, site: Handle, principal: Principal, op: MailOp, body: Bytes) -> Answering {
         let mail = Mail::new(site, Arc::clone(&self.shared));
-        let asked = Asked { mail, logins: self.logins.clone(), domain: self.domain.clone() };
+        let asked = Asked { mail, passwords: self.passwords.clone(), domain: self.domain.clone() };
         Box::pin(async move {
             // All of these are in other people's names: the operator's alone, who owns the machine [Mail 4].
             if principal < Principal::Administer {

@@ -5,6 +5,10 @@
 
 mod connection;
 mod listen;
+pub(crate) mod passwords;
+mod room;
+mod speaker;
+mod stream;
 mod tls;
 
 use std::collections::BTreeMap;
@@ -21,10 +25,10 @@ use site::{HostError, Kind, MailConfig, RunningSite, Services, SiteConfig};
 use tokio::net::TcpListener;
 use wire::session::ErrorCode;
 
-use crate::logins::Logins;
 use crate::requests::Answers;
 use crate::service::{Application, Mail, MailError, Shared, group};
 use listen::{Door, Doors};
+use passwords::Passwords;
 
 /// When the group cannot be founded yet it is tried again after so long.
 const AGAIN: Duration = Duration::from_millis(200);
@@ -40,6 +44,14 @@ pub enum StartError {
     Domain {
         /// What it is.
         domain: String,
+        /// Why it is none.
+        why: mail::BadName,
+    },
+    /// `mail.host` is no name of a host.
+    #[error("mail.host = {host:?}: {why}")]
+    Host {
+        /// What it is.
+        host: String,
         /// Why it is none.
         why: mail::BadName,
     },
@@ -76,26 +88,26 @@ pub async fn start(config: SiteConfig) -> Result<WithMail, StartError> {
     };
     let why = |why| StartError::Domain { domain: settings.domain.clone(), why };
     let domain = Domain::parse(&settings.domain).map_err(why)?;
+    let host = host(&settings, &config.site.name)?;
     let tls = tls::load(&settings)?;
     let lobby = Lobby::start().map_err(StartError::Thread)?;
     let mut ports = BTreeMap::new();
     let mut listeners = Vec::new();
-    for (what, address, door) in [("imap", settings.imap, Door::Clear), ("imaps", settings.imaps, Door::Tls)]
-    {
-        let Some(address) = address else { continue };
+    for (what, address, door) in Door::all(&settings) {
         let listener = listen(&lobby, what, address)?;
         ports.insert(what.to_owned(), listener.local_addr().map_or(0, |address| address.port()));
         listeners.push((listener, door));
     }
     let shared = Arc::new(Shared::default());
-    let logins = Logins::default();
+    let passwords = Passwords::new(tls::secret(&settings)?);
     let mut services = Services { ports, ..Services::default() };
     services.applications.insert(Kind::Mail, Box::new(Application::new(Arc::clone(&shared))));
-    services.requests = Some(Arc::new(Answers::new(Arc::clone(&shared), logins.clone(), domain.clone())));
+    services.requests = Some(Arc::new(Answers::new(Arc::clone(&shared), passwords.clone(), domain.clone())));
     let site = site::start_with(config, services).await?;
     let mail = Mail::new(site.handle(), shared);
     lobby.spawn(found(mail.clone(), domain));
-    let doors = Arc::new(Doors::new(mail, logins, &settings, tls));
+    lobby.spawn(passwords.clone().follow(mail.changes()));
+    let doors = Arc::new(Doors::new(mail, passwords, &settings, host, tls));
     for (listener, door) in listeners {
         lobby.spawn(Arc::clone(&doors).serve(listener, door));
     }
@@ -151,7 +163,18 @@ async fn take_domain(mail: &Mail, domain: &Domain) -> Result<(), MailError> {
     }
 }
 
-/// A configuration's bounds on connections.
-fn bounds(settings: &MailConfig) -> (usize, usize) {
-    (settings.connections.max(1), settings.connections_of_one.max(1))
+/// What the site calls itself: what is configured; else its name in the mail's domain, as far as hosts may have that.
+fn host(settings: &MailConfig, site: &str) -> Result<String, StartError> {
+    let made = || {
+        let fits = |c: char| if c.is_ascii_alphanumeric() { c } else { '-' };
+        let label: String = site.chars().map(fits).take(63).collect();
+        format!("{}.{}", label.trim_matches('-'), settings.domain)
+    };
+    match &settings.host {
+        Some(host) => match Domain::parse(host) {
+            Ok(host) => Ok(host.as_str().to_owned()),
+            Err(why) => Err(StartError::Host { host: host.clone(), why }),
+        },
+        None => Ok(Domain::parse(&made()).map_or(settings.domain.clone(), |host| host.as_str().to_owned())),
+    }
 }

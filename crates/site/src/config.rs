@@ -41,6 +41,21 @@ pub struct MailConfig {
     /// Where IMAP is spoken inside TLS.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub imaps: Option<SocketAddr>,
+    /// Where other mail servers bring letters for the domain, with STARTTLS if there is a certificate.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub smtp: Option<SocketAddr>,
+    /// Where users' programs send letters after login, with STARTTLS.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub submission: Option<SocketAddr>,
+    /// The same inside TLS.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub submissions: Option<SocketAddr>,
+    /// Where a mail server of this machine hands over letters: a loopback address, since whoever gets there is believed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lmtp: Option<SocketAddr>,
+    /// What the site calls itself in SMTP; by default its name in the domain.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub host: Option<String>,
     /// The certificate that mail programs are shown, and those behind it (PEM).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub certificate: Option<PathBuf>,
@@ -56,6 +71,50 @@ pub struct MailConfig {
     /// And from one address.
     #[serde(default = "connections_of_one")]
     pub connections_of_one: usize,
+}
+
+impl MailConfig {
+    /// Mail of a domain, served nowhere yet.
+    pub fn of(domain: &str) -> MailConfig {
+        MailConfig {
+            domain: domain.to_owned(),
+            imap: None,
+            imaps: None,
+            smtp: None,
+            submission: None,
+            submissions: None,
+            lmtp: None,
+            host: None,
+            certificate: None,
+            key: None,
+            trial: false,
+            connections: connections(),
+            connections_of_one: connections_of_one(),
+        }
+    }
+
+    fn check(&self) -> Result<(), String> {
+        if self.certificate.is_some() != self.key.is_some() {
+            return Err("mail.certificate and mail.key go together".to_owned());
+        }
+        // Without TLS nobody can log in, except in a trial.
+        let wants = [
+            ("mail.imaps", self.imaps.is_some()),
+            ("mail.submissions", self.submissions.is_some()),
+            ("mail.submission", self.submission.is_some() && !self.trial),
+        ];
+        if let Some((what, _)) = wants.iter().find(|(_, wants)| *wants && self.certificate.is_none()) {
+            return Err(format!("{what} needs mail.certificate and mail.key"));
+        }
+        if let Some(lmtp) = self.lmtp
+            && !lmtp.ip().is_loopback()
+        {
+            return Err(format!(
+                "mail.lmtp = {lmtp} must be a loopback address: whoever gets there is believed"
+            ));
+        }
+        Ok(())
+    }
 }
 
 fn connections() -> usize {
@@ -298,12 +357,7 @@ impl SiteConfig {
             return Err(format!("site.name = {:?} must be a word", self.site.name));
         }
         if let Some(mail) = &self.mail {
-            if mail.certificate.is_some() != mail.key.is_some() {
-                return Err("mail.certificate and mail.key go together".to_owned());
-            }
-            if mail.imaps.is_some() && mail.certificate.is_none() {
-                return Err("mail.imaps needs mail.certificate and mail.key".to_owned());
-            }
+            mail.check()?;
         }
         if let Some(metrics) = self.site.metrics
             && !metrics.ip().is_loopback()

@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use serde_json::json;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use unanimous::Running;
 
 use crate::args;
 use crate::args::Find;
@@ -63,6 +64,11 @@ pub async fn run(find: &Find, args: &args::Up, json: bool) -> Result<(), Failure
     };
     cluster.stop().await;
     result
+}
+
+/// Where a site serves something.
+fn of_port(running: &Running, what: &str) -> String {
+    running.ports.get(what).map_or_else(|| "-".to_owned(), |port| format!("127.0.0.1:{port}"))
 }
 
 /// Only one `up` runs on a directory.
@@ -170,20 +176,16 @@ impl Cluster {
             let mail = self.mail.as_ref().map(|mail| json!({"domain": mail.domain, "users": mail.users}));
             return say_json(&json!({"event": "ready", "dir": self.dir, "mail": mail}));
         }
-        let mut table = Table::new(&["SITE", "STATE", "PID", "LINK", "METRICS", "IMAP", "IMAPS"]);
+        let mut table = Table::new(&["SITE", "STATE", "PID", "LINK", "METRICS"]);
         for child in &self.children {
             let running = child.running().unwrap_or_default();
-            let port = |what: &str| {
-                running.ports.get(what).map_or_else(|| "-".to_owned(), |p| format!("127.0.0.1:{p}"))
-            };
+            let port = |what: &str| of_port(&running, what);
             table.row(vec![
                 (child.name().to_owned(), Tone::Plain),
                 ("ready".to_owned(), Tone::Good),
                 (running.pid.to_string(), Tone::Plain),
                 (port("link"), Tone::Plain),
                 (port("metrics"), Tone::Plain),
-                (port("imap"), Tone::Plain),
-                (port("imaps"), Tone::Plain),
             ]);
         }
         for line in table.lines() {
@@ -199,7 +201,16 @@ impl Cluster {
         if let Some(mail) = &self.mail {
             say(&format!("  unanimous {flag}mail send bob --subject hi --body hello"))?;
             say("")?;
-            say(&format!("Mail for {}, over IMAP at any of the sites:", mail.domain))?;
+            say(&format!("Mail for {}, at any of the sites:", mail.domain))?;
+            let head = ["SITE", "IMAP", "IMAPS", "SUBMISSION", "SUBMISSIONS", "SMTP", "LMTP"];
+            let mut table = Table::new(&head);
+            for child in &self.children {
+                let running = child.running().unwrap_or_default();
+                let ports =
+                    head[1..].iter().map(|what| (of_port(&running, &what.to_lowercase()), Tone::Plain));
+                table.row([(child.name().to_owned(), Tone::Plain)].into_iter().chain(ports).collect());
+            }
+            table.lines().iter().try_for_each(|line| say(line))?;
             for user in &mail.users {
                 say(&format!("  {} with the password {}", user.address, user.password))?;
             }

@@ -1,11 +1,12 @@
 """A mail program, for the tests: one command a line of standard input, one answer a line of standard output, as JSON.
 
-Python's own imaplib speaks IMAP, so that the server is not tested against what its own authors believe.
+Python's own imaplib and smtplib speak, so that the server is not tested against what its own authors believe.
 """
 
 import imaplib
 import json
 import re
+import smtplib
 import ssl
 import sys
 
@@ -83,7 +84,61 @@ def pushed(name, wanted):
 
 
 def close(name):
-    connections.pop(name).logout()
+    connection = connections.pop(name)
+    if isinstance(connection, smtplib.SMTP):
+        connection.quit()
+    else:
+        connection.logout()
+
+
+def smtp(name, host, port, user=None, password=None, tls=None, starttls=False, lmtp=False):
+    """Connects to a server of letters; gives what it offers."""
+    context = ssl.create_default_context(cafile=tls) if tls else None
+    if tls and not starttls:
+        connection = smtplib.SMTP_SSL(host, port, context=context, timeout=60)
+    else:
+        connection = (smtplib.LMTP if lmtp else smtplib.SMTP)(host, port, timeout=60)
+    connection.ehlo_or_helo_if_needed()
+    if starttls:
+        connection.starttls(context=context)
+        connection.ehlo()
+    connections[name] = connection
+    if user:
+        try:
+            connection.login(user, password)
+        except smtplib.SMTPAuthenticationError as error:
+            return {"refused": error.smtp_code}
+    return sorted(connection.esmtp_features)
+
+
+def send(name, sender, to, text):
+    """Sends a letter. Gives the reply to it, or what was said against it, and against single recipients."""
+    connection = connections[name]
+    try:
+        against = connection.sendmail(sender, to, text.replace("\n", "\r\n").encode())
+        return {"code": 250, "against": {to: told(*reply) for to, reply in against.items()}}
+    except smtplib.SMTPRecipientsRefused as error:
+        return {"code": 550, "against": {to: told(*reply) for to, reply in error.recipients.items()}}
+    except smtplib.SMTPResponseException as error:
+        return {"code": error.smtp_code, "text": error.smtp_error.decode()}
+
+
+def hand_over(name, sender, to, text):
+    """Hands over a letter by LMTP, which has a reply for each recipient that was taken; smtplib reads one only."""
+    connection = connections[name]
+    assert connection.mail(sender)[0] == 250
+    replies = [connection.rcpt(one) for one in to]
+    if any(code == 250 for code, _ in replies):
+        assert connection.docmd("DATA")[0] == 354
+        connection.send(text.replace("\n", "\r\n").encode() + b".\r\n")
+        replies = [connection.getreply() if code == 250 else (code, text) for code, text in replies]
+    else:
+        connection.rset()
+    return [told(*reply) for reply in replies]
+
+
+def told(code, text):
+    return "%d %s" % (code, text.decode())
 
 
 def refused(name, **how):

@@ -1,4 +1,4 @@
-//! A mail program beside the test: `client.py`, on Python's own imaplib.
+//! A mail program beside the test: `client.py`, on Python's own imaplib and smtplib.
 
 #![allow(dead_code, reason = "each test uses a part")]
 
@@ -18,15 +18,16 @@ pub const SECRET: &str = "correct horse battery";
 
 /// Mail on a site of a test: in clear, on a port that the system chooses.
 pub fn serve(config: &mut SiteConfig) {
+    let at = SocketAddr::new(config.site.link.ip(), 0);
     config.mail = Some(MailConfig {
-        domain: DOMAIN.to_owned(),
-        imap: Some(SocketAddr::new(config.site.link.ip(), 0)),
-        imaps: None,
-        certificate: None,
-        key: None,
+        imap: Some(at),
+        smtp: Some(at),
+        submission: Some(at),
+        lmtp: Some(at),
         trial: true,
         connections: 64,
         connections_of_one: 64,
+        ..MailConfig::of(DOMAIN)
     });
 }
 
@@ -114,6 +115,29 @@ impl Imap {
             }
         });
         assert!(connected.is_some(), "{name}: {last}");
+    }
+
+    /// Connects to a port for letters of a site: `smtp`, `submission` or `lmtp`; logs in, if it is said who.
+    pub fn smtp(&mut self, name: &str, at: SocketAddr, what: &str, user: Option<&str>) {
+        let (host, port): (IpAddr, u16) = (at.ip(), at.port());
+        let asked = json!({
+            "do": "smtp", "name": name, "host": host, "port": port, "lmtp": what == "lmtp",
+            "user": user, "password": SECRET,
+        });
+        let mut last = String::new();
+        let connected = eventually(|| match self.try_ask(asked.clone()) {
+            Ok(told) if told.get("refused").is_none() => Some(()),
+            told => {
+                last = format!("{told:?}");
+                None
+            }
+        });
+        assert!(connected.is_some(), "{name}: {last}");
+    }
+
+    /// Sends a letter; gives what was said to it.
+    pub fn send(&mut self, name: &str, from: &str, to: &[&str], text: &str) -> Value {
+        self.ask(json!({"do": "send", "name": name, "sender": from, "to": to, "text": text}))
     }
 
     /// Opens INBOX, once the site has found the others: how many letters it has, and its UIDVALIDITY.

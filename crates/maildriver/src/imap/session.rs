@@ -223,6 +223,17 @@ impl Session {
         self.user
     }
 
+    /// Memory of commands that are coming or wait, and of the letter that is looked at: a driver that has too much of
+    /// it in all sessions together stops offering bytes to some. The entry of a letter that is proposed is the driver's.
+    pub fn memory_bytes(&self) -> usize {
+        let waits: usize = self.pending.iter().flatten().map(Part::len).sum();
+        let looked_at = match &self.running {
+            Some((_, Task::Fetch(fetch))) => fetch.memory_bytes(),
+            _ => 0,
+        };
+        self.reader.memory_bytes() + waits + looked_at
+    }
+
     /// When `handle_timeout` is to be called.
     pub fn poll_timeout(&self) -> Option<Time> {
         let idles = matches!(self.running, Some((_, Task::Idle)));

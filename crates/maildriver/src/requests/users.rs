@@ -44,7 +44,7 @@ impl Asked {
     async fn hashed(&self, password: Option<String>) -> Result<Option<Box<str>>, wire::session::Failure> {
         match password {
             Some(password) => {
-                let hash = self.logins.hash(password).await;
+                let hash = self.passwords.hash(password).await;
                 hash.map(|hash| Some(hash.into())).map_err(|error| bad(error.to_string()))
             }
             None => Ok(None),

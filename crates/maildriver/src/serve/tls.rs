@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use ::ring::hmac;
 use rustls::ServerConfig;
 use rustls::crypto::ring;
 use rustls::pki_types::pem::PemObject;
@@ -28,6 +29,21 @@ pub(super) fn load(settings: &MailConfig) -> Result<Option<TlsAcceptor>, StartEr
         .and_then(|builder| builder.with_no_client_auth().with_single_cert(chain, key_der))
         .map_err(|error| wrong(certificate, &error))?;
     Ok(Some(TlsAcceptor::from(Arc::new(config))))
+}
+
+/// What the salts of users are drawn from who do not exist: of the key for mail programs, so that all sites with that key tell
+/// the same ones, and after a restart too.
+pub(super) fn secret(settings: &MailConfig) -> Result<[u8; 32], StartError> {
+    let mut secret = [0; 32];
+    match &settings.key {
+        Some(path) => {
+            let key = std::fs::read(path).map_err(|error| wrong(path, &error))?;
+            let key = hmac::Key::new(hmac::HMAC_SHA256, &key);
+            secret.copy_from_slice(hmac::sign(&key, b"unanimous mail logins").as_ref());
+        }
+        None => secret[..16].copy_from_slice(&net::random().to_ne_bytes()),
+    }
+    Ok(secret)
 }
 
 fn wrong(path: &Path, why: &impl ToString) -> StartError {

@@ -24,17 +24,18 @@ impl Layout {
         if !configs.is_empty() {
             return Ok(Layout { configs });
         }
-        let ports = free_ports(3 * sites as usize)?;
+        const PORTS: usize = 1 + mail::LISTENERS;
+        let ports = free_ports(PORTS * sites as usize)?;
         let at = |port: u16| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
         let mail = mail::Files::create(dir)?;
-        let founder = |(i, ports): (usize, &[u16])| Founder {
+        let founder = |(i, ports): (usize, &[u16; PORTS])| Founder {
             name: format!("site-{}", i + 1),
             address: at(ports[0]).to_string(),
             listen: at(ports[0]),
             metrics: Some(at(0)),
-            mail: Some(mail.config(at(ports[1]), at(ports[2]))),
+            mail: Some(mail.config(std::array::from_fn(|i| at(ports[1 + i])))),
         };
-        let founders: Vec<Founder> = ports.chunks_exact(3).enumerate().map(founder).collect();
+        let founders: Vec<Founder> = ports.as_chunks().0.iter().enumerate().map(founder).collect();
         Ok(Layout { configs: write_cluster(dir, &founders, MSERVERS)? })
     }
 }

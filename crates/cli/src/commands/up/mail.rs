@@ -17,6 +17,8 @@ use crate::failure::Failure;
 
 /// The trial's domain: one that nobody can own (RFC 2606).
 pub const DOMAIN: &str = "unanimous.test";
+/// Listeners of a site.
+pub const LISTENERS: usize = 6;
 const USERS: [&str; 2] = ["ann", "bob"];
 /// Letters and digits that are not taken for each other: 32 of them, 5 bits each.
 const LETTERS: &[u8; 32] = b"abcdefghijkmnpqrstuvwxyz23456789";
@@ -66,17 +68,22 @@ impl Files {
         Ok(files)
     }
 
-    /// What a site serves of it.
-    pub fn config(&self, imap: SocketAddr, imaps: SocketAddr) -> MailConfig {
+    /// What a site serves of it, at these addresses.
+    pub fn config(&self, at: [SocketAddr; LISTENERS]) -> MailConfig {
+        let [imap, imaps, smtp, submission, submissions, lmtp] = at.map(Some);
         MailConfig {
-            domain: DOMAIN.to_owned(),
-            imap: Some(imap),
-            imaps: Some(imaps),
+            imap,
+            imaps,
+            smtp,
+            submission,
+            submissions,
+            lmtp,
             certificate: Some(self.certificate()),
             key: Some(self.folder.join("key.pem")),
             trial: true,
             connections: 1_024,
             connections_of_one: 1_024,
+            ..MailConfig::of(DOMAIN)
         }
     }
 
