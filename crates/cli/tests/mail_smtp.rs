@@ -76,8 +76,8 @@ fn strangers_and_servers_of_ours_bring_letters_for_people_here_and_for_nobody_el
     imap.connect("bob", port(&cluster, 1, "imap"), "bob");
     assert_eq!(imap.select("bob").0, 1);
     let got = imap.letters("bob")[0][2].as_str().expect("a text").to_owned();
-    let results: Vec<&str> = got.lines().filter(|line| line.starts_with("Authentication-Results:")).collect();
-    assert_eq!(results, ["Authentication-Results: a.mail.test; none"], "{got}");
+    assert!(got.contains("\nAuthentication-Results: a.mail.test;\n\tnone\n"), "{got}");
+    assert_eq!(got.matches("Authentication-Results:").count(), 1, "{got}");
     let asked = json!({"do": "smtp", "name": "x", "host": port(&cluster, 0, "smtp").ip(),
         "port": port(&cluster, 0, "smtp").port()});
     let offered = imap.ask(asked);

@@ -78,6 +78,10 @@ fn with(mut asked: Value, name: &str, more: Value) -> Value {
     asked
 }
 
+fn letter_of_ann(subject: &str) -> String {
+    format!("From: ann@unanimous.test\nTo: bob@unanimous.test\nSubject: {subject}\n\nBy {subject}.\n")
+}
+
 #[test]
 fn a_trial_has_a_domain_users_and_ports_and_keeps_them() {
     let dir = tempfile::tempdir().expect("a directory");
@@ -100,6 +104,18 @@ fn a_trial_has_a_domain_users_and_ports_and_keeps_them() {
     assert!(sent.status.success(), "{}", text(&sent.stderr));
     imap.ask(with(up.login(&cluster, 2, "imaps", 1), "bob", json!({"tls": trust})));
     assert_eq!(imap.select("bob").0, 1);
+    // By submission, inside TLS from the first byte and by STARTTLS.
+    for (site, what, starttls) in [(0, "submissions", false), (1, "submission", true)] {
+        let mut asked = up.login(&cluster, site, what, 0);
+        asked["do"] = "smtp".into();
+        let offered = imap.ask(with(asked, what, json!({"tls": trust, "starttls": starttls})));
+        assert!(offered.as_array().is_some_and(|offered| offered.contains(&json!("auth"))), "{offered}");
+        let sent = imap.send(what, "ann@unanimous.test", &["bob@unanimous.test"], &letter_of_ann(what));
+        assert_eq!(sent, json!({"code": 250, "against": {}}));
+    }
+    assert_eq!(imap.select("bob").0, 3);
+    let with_tls = imap.letters("bob").to_string();
+    assert!(with_tls.matches("with ESMTPSA").count() == 2, "{with_tls}");
     let users = up.ready["mail"]["users"].clone();
     up.stop();
 
@@ -107,7 +123,7 @@ fn a_trial_has_a_domain_users_and_ports_and_keeps_them() {
     assert_eq!(up.ready["mail"]["users"], users, "the passwords hold");
     let again = up.cluster();
     for site in 0..3 {
-        for what in ["imap", "imaps"] {
+        for what in ["imap", "imaps", "smtp", "submission", "submissions", "lmtp"] {
             let port = |cluster: &Value| cluster["sites"][site]["ports"][what].clone();
             assert!(port(&again).is_u64() && port(&again) == port(&cluster), "{what} of site {site}");
         }

@@ -178,3 +178,21 @@ fn host(settings: &MailConfig, site: &str) -> Result<String, StartError> {
         None => Ok(Domain::parse(&made()).map_or(settings.domain.clone(), |host| host.as_str().to_owned())),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_site_calls_itself_what_a_host_may_be_called() {
+        let named = |configured: Option<&str>, site: &str| {
+            let settings = MailConfig { host: configured.map(str::to_owned), ..MailConfig::of("x.org") };
+            host(&settings, site).ok()
+        };
+        assert_eq!(named(None, "site-1").as_deref(), Some("site-1.x.org"));
+        assert_eq!(named(None, "rack_2;x=(y").as_deref(), Some("rack-2-x--y.x.org"));
+        assert_eq!(named(None, "\u{fc}").as_deref(), Some("x.org"));
+        assert_eq!(named(Some("mx.x.org"), "a").as_deref(), Some("mx.x.org"));
+        assert_eq!(named(Some("mx; dkim=pass"), "a"), None);
+    }
+}

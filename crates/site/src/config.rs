@@ -425,6 +425,26 @@ mod tests {
     }
 
     #[test]
+    fn contradictions_of_mail_are_named_and_the_rest_reads_back() {
+        let problem = |change: fn(&mut MailConfig)| {
+            let mut mail = MailConfig::of("x.org");
+            change(&mut mail);
+            SiteConfig { mail: Some(mail), ..sample() }.check().err().unwrap_or_default()
+        };
+        let at = |text: &str| Some(text.parse::<SocketAddr>().expect("an address"));
+        assert!(problem(|m| m.key = Some("key.pem".into())).contains("go together"));
+        assert!(problem(|m| m.imaps = "[::]:993".parse().ok()).contains("mail.imaps needs"));
+        assert!(problem(|m| m.submissions = "[::]:465".parse().ok()).contains("mail.submissions needs"));
+        assert!(problem(|m| m.submission = "[::]:587".parse().ok()).contains("mail.submission needs"));
+        assert!(problem(|m| m.lmtp = "10.0.0.1:24".parse().ok()).contains("loopback"));
+        let mail = MailConfig { smtp: at("0.0.0.0:25"), lmtp: at("127.0.0.1:24"), ..MailConfig::of("x.org") };
+        let config = SiteConfig { mail: Some(mail.clone()), ..sample() };
+        assert_eq!(config.check(), Ok(()));
+        let read: SiteConfig = toml::from_str(&config.to_toml()).expect("it reads back");
+        assert_eq!(read.mail, Some(mail));
+    }
+
+    #[test]
     fn contradictions_are_named() {
         let problem = |change: fn(&mut SiteConfig)| {
             let mut config = sample();

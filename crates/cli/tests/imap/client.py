@@ -116,9 +116,9 @@ def send(name, sender, to, text):
     connection = connections[name]
     try:
         against = connection.sendmail(sender, to, text.replace("\n", "\r\n").encode())
-        return {"code": 250, "against": {to: told(*reply) for to, reply in against.items()}}
+        return {"code": 250, "against": {to: line_of(*reply) for to, reply in against.items()}}
     except smtplib.SMTPRecipientsRefused as error:
-        return {"code": 550, "against": {to: told(*reply) for to, reply in error.recipients.items()}}
+        return {"code": 550, "against": {to: line_of(*reply) for to, reply in error.recipients.items()}}
     except smtplib.SMTPResponseException as error:
         return {"code": error.smtp_code, "text": error.smtp_error.decode()}
 
@@ -134,10 +134,10 @@ def hand_over(name, sender, to, text):
         replies = [connection.getreply() if code == 250 else (code, text) for code, text in replies]
     else:
         connection.rset()
-    return [told(*reply) for reply in replies]
+    return [line_of(*one) for one in replies]
 
 
-def told(code, text):
+def line_of(code, text):
     return "%d %s" % (code, text.decode())
 
 

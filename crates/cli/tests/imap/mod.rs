@@ -56,6 +56,8 @@ pub fn port(cluster: &Cluster, site: usize, what: &str) -> SocketAddr {
     let path = cluster.path(site, "data/running.json");
     let port = eventually(|| {
         let running: Value = serde_json::from_slice(&std::fs::read(&path).ok()?).ok()?;
+        // A site that was killed has left what it said of itself.
+        (running["pid"] == cluster.pid(site)).then_some(())?;
         u16::try_from(running["ports"][what].as_u64()?).ok()
     });
     let config = SiteConfig::read(&cluster.path(site, "site.toml")).expect("it was written");

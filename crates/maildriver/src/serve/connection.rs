@@ -33,6 +33,9 @@ const WRITTEN_WITHIN: Duration = Duration::from_secs(60);
 /// A request of the session's under way: its answer, and the place of a long letter.
 type Asking = Pin<Box<dyn Future<Output = (Answer, Option<Held>)> + Send>>;
 
+/// A place for a long letter that is waited for.
+type Entering = Pin<Box<dyn Future<Output = Held> + Send>>;
+
 pub(super) struct Connection<'a> {
     doors: &'a Doors,
     stream: Stream,
@@ -48,7 +51,7 @@ pub(super) struct Connection<'a> {
     /// Its place for a long letter.
     held: Option<Held>,
     /// Waits for one; until then nothing is read.
-    entering: Option<Pin<Box<dyn Future<Output = Held> + Send>>>,
+    entering: Option<Entering>,
 }
 
 /// What has happened.
@@ -270,7 +273,7 @@ async fn answered(asking: &mut Option<(Ticket, Asking)>) -> (Ticket, (Answer, Op
     }
 }
 
-async fn entered(entering: &mut Option<Pin<Box<dyn Future<Output = Held> + Send>>>) -> Held {
+async fn entered(entering: &mut Option<Entering>) -> Held {
     match entering {
         Some(entering) => entering.await,
         None => std::future::pending().await,
