@@ -13,7 +13,10 @@ pub use site::{Site, SiteAdd, SiteChange, SiteMove, SiteRemove, SiteReplace};
 
 use crate::commands::certificates::SITE_DAYS;
 
-pub use bench::{Bench, BenchCast, BenchFailover, BenchKv, BenchMember, BenchSink, BenchStream, Fault};
+pub use bench::{
+    Bench, BenchCast, BenchFailover, BenchKv, BenchMember, BenchSink, BenchStartup, BenchStream,
+    BenchTransfer, Fault,
+};
 
 /// Process groups with agreed views and ordered multicast, for software that has to go on working when
 /// machines do not.

@@ -72,7 +72,9 @@ fn run(cli: &Cli) -> Result<(), Failure> {
         Command::Bench(Bench::Cast(args)) => in_runtime(bench::cast::run(args, cli.json)),
         Command::Bench(Bench::Failover(args)) => in_runtime(bench::failover::run(args, cli.json)),
         Command::Bench(Bench::Kv(args)) => in_runtime(bench::kv::run(args, cli.json)),
+        Command::Bench(Bench::Startup(args)) => in_runtime(bench::startup::run(args, cli.json)),
         Command::Bench(Bench::Stream(args)) => in_runtime(bench::stream::run(args, cli.json)),
+        Command::Bench(Bench::Transfer(args)) => in_runtime(bench::transfer::run(args, cli.json)),
         Command::Bench(Bench::Member(args)) => bench::member::run(args),
         Command::Bench(Bench::Sink(args)) => bench::stream::sink(args),
     }

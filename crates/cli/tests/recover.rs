@@ -47,7 +47,7 @@ fn survivors_go_on_in_a_new_epoch_that_the_old_ones_can_only_join_anew() {
     assert_eq!(status, Some(1));
     assert!(why.contains("--force"), "{why}");
     assert!(report.contains("given up for good: c, d, e") && report.contains("may be lost"), "{report}");
-    let (status, _, why) = recover(&cluster, 0, &["--survivors", "a,b,c", "--force"]);
+    let (status, _, why) = recover(&cluster, 0, &["--survivors", "a,b,c,d", "--force"]);
     assert_eq!(status, Some(1));
     assert!(why.contains("start them all"), "{why}");
     let (status, _, why) = recover(&cluster, 0, &["--survivors", "b", "--force"]);

@@ -315,6 +315,37 @@ fn a_deaf_site_removes_nobody_who_answers() {
 }
 
 #[test]
+fn who_is_not_heard_for_a_moment_is_asked_before_one_word_removes_it() {
+    // The coordinator has missed the third site's acknowledgement, and counts it as not heard, when the fourth, which is
+    // deaf, accuses it.
+    let mut world = World::founded(4, Bugs::NONE);
+    world.hear(1, &[2, 4]);
+    world.fail_alone(4, 3);
+    world.deliver(4, 1, "Submit");
+    assert!(world.find(1, 3, "CoordFail").is_some(), "who is accused is asked: {world}");
+    world.quiesce();
+    world.settle();
+    assert_one_view(&world, &[1, 2, 3, 4]);
+    assert!(!world.told.iter().any(|(_, told)| *told == Told::Excluded), "nobody was removed for a moment");
+}
+
+#[test]
+fn who_is_accused_during_an_election_is_asked_in_it() {
+    let mut world = World::founded(4, Bugs::NONE);
+    world.hear(1, &[2, 4]);
+    world.fail_alone(4, 2);
+    world.deliver(4, 1, "Submit");
+    assert!(world.find(1, 2, "CoordFail").is_some() && world.find(1, 3, "CoordFail").is_none());
+    world.fail_alone(4, 3);
+    world.deliver(4, 1, "Submit");
+    assert!(world.find(1, 3, "CoordFail").is_none(), "when the others have answered");
+    world.quiesce();
+    world.settle();
+    assert_one_view(&world, &[1, 2, 3, 4]);
+    assert!(!world.told.iter().any(|(_, told)| *told == Told::Excluded), "nobody was removed for a moment");
+}
+
+#[test]
 fn who_does_not_answer_goes_on_one_word_too() {
     let mut world = World::founded(4, Bugs::NONE);
     world.crash(4, 0);

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use membership::group::GroupView;
-use wire::{SiteId, Time, ViewId};
+use wire::{Incarnation, SiteId, SiteIncarnation, Time, ViewId};
 
 use super::Extent;
 use crate::call::testing::{group, life, member, view, view_id, view_with};
@@ -255,11 +255,49 @@ fn after_the_end_it_is_for_a_parting_to_say() {
 /// A site has left and the others have not installed the view without it yet.
 fn parted(last: &GroupView) -> (Sites, Parting) {
     let mut sites = Sites::found(&[1, 2, 3]);
+    let left = Arc::clone(sites.at(3).view().expect("founded"));
     sites.cast(3, Order::Cbcast, false, b"x");
     sites.view(&[3], last);
     let now = sites.now;
-    let parting = Parting::new(now, life(3), sites.at(3), last);
+    let parting = Parting::new(now, life(3), sites.at(3), &left, last);
     (sites, parting)
+}
+
+#[test]
+fn who_went_another_way_is_waited_for_while_it_is_met() {
+    // The view that ended the group at site 3 is of its own side of a partition: nobody is in it.
+    let last = view_with(2, &[], &[], &[]);
+    let (sites, mut parting) = parted(&last);
+    let met = |life: SiteIncarnation| life.site == SiteId(1);
+    assert!(!parting.is_over(sites.now));
+    assert!(parting.holds(met) && !parting.holds(|_| false), "nothing is sent to who is not met");
+    assert!(
+        !parting.holds(|met| met == SiteIncarnation { incarnation: Incarnation(9), ..life(1) }),
+        "another life"
+    );
+    parting.handle_gone(SiteId(1));
+    assert!(parting.holds(met), "it may come back");
+    parting.handle_installed(SiteId(1), view_id(1));
+    assert!(parting.holds(met), "what it says to have installed came before");
+    parting.handle_installed(SiteId(1), view_id(3));
+    assert!(!parting.holds(met) && !parting.is_over(sites.now), "site 2 is still to say so");
+    assert!(parting.is_over(parting.until()));
+    parting.handle_installed(SiteId(2), view_id(3));
+    assert!(parting.is_over(sites.now));
+}
+
+#[test]
+fn who_leaves_with_the_same_view_says_so() {
+    let last = view_with(2, &[1], &[], &[2, 3]);
+    let (mut sites, mut parting) = parted(&last);
+    parting.handle_installed(SiteId(1), last.id);
+    assert!(parting.holds(|life| life.site == SiteId(2)));
+    sites.view(&[2], &last);
+    let told = sites.hold_installed(2, 3);
+    assert_eq!(told.len(), 1);
+    parting.handle_installed(SiteId(2), Parting::installed_of(&told[0]).expect("just seen"));
+    assert!(!parting.holds(|life| life.site == SiteId(2)));
+    assert!(sites.hold_installed(2, 1).is_empty(), "who stays needs no word of it");
 }
 
 #[test]
@@ -291,9 +329,10 @@ fn who_had_installed_before_the_leaver_heard_of_it_is_not_waited_for() {
     for (from, to) in [(1, 2), (2, 1), (1, 3)] {
         sites.arrive(from, to);
     }
+    let left = Arc::clone(sites.at(3).view().expect("founded"));
     sites.view(&[3], &last);
     let now = sites.now;
-    let mut parting = Parting::new(now, life(3), sites.at(3), &last);
+    let mut parting = Parting::new(now, life(3), sites.at(3), &left, &last);
     assert!(!parting.is_over(now), "site 2 has not said it");
     parting.handle_installed(SiteId(2), last.id);
     assert!(parting.is_over(now));

@@ -86,7 +86,9 @@ impl Endpoint {
         self.outbox.forced = self.outbox.frames.len();
         self.ended = true;
         self.change = None;
-        self.traffic = None;
+        if let Some(old) = self.traffic.take() {
+            self.tell_ended(&view, &old);
+        }
         self.previous = None;
         self.events.push_back(Event::Ended { view });
     }
@@ -411,7 +413,19 @@ impl Endpoint {
         }
     }
 
-    /// A site has installed this view, which may be one that has not come here yet.
+    /// Tells those who were in the last view and are not in the one that ended it here either: they wait for each other as
+    /// for those who stay (`Parting`), and this site has left the view behind too.
+    fn tell_ended(&mut self, view: &GroupView, old: &Traffic) {
+        let listed = sites_of(view);
+        let apart = |site: &SiteId| *site != self.me.site && !listed.contains(site);
+        let others: Vec<SiteId> = old.sites.iter().copied().filter(apart).collect();
+        if old.reliable() && !others.is_empty() {
+            let frame = control(Kind::Installed, self.group, view.id, &Installed {});
+            self.outbox.control.push_back(Transmit { to: others.into(), frame });
+        }
+    }
+
+    /// A site has installed this view, or ended with it; it may be one that has not come here yet.
     pub(crate) fn handle_installed(&mut self, from: SiteId, x: ViewId) {
         let installed = self.traffic.as_ref().map(Traffic::id);
         if installed.is_some_and(|v| x < v) {

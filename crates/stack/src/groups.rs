@@ -25,6 +25,8 @@ pub use stores::DurableGroup;
 const OWN_CASTS_MAX: usize = 8_192;
 /// Frames of groups whose first view has not come yet are kept by their endpoints; so many such groups at most.
 const EARLY_GROUPS_MAX: usize = 1_024;
+/// Of so many members that have left it is remembered that they have.
+const DEPARTED_MAX: usize = 4_096;
 /// Of so many groups that are over for this site it is remembered that they are.
 const ENDED_MAX: usize = 4_096;
 
@@ -57,6 +59,8 @@ pub(crate) struct Groups {
     /// Groups that this site has left and whose messages may not be delivered yet by those who stay: no causal cast
     /// leaves before they are.
     partings: BTreeMap<GroupId, Parting>,
+    /// The sites of the core-set's view, in their lives.
+    core: BTreeSet<SiteIncarnation>,
     /// Groups in which a causal cast waits for that.
     parted: BTreeSet<GroupId>,
     /// The view with which a group ended for this site: what comes for it and earlier ones is late.
@@ -70,6 +74,9 @@ pub(crate) struct Groups {
     calls: BTreeMap<u64, (ProcessId, CallId)>,
     /// Members whose joins were given up: if they are granted after all, a leave follows, and nobody is told.
     refused: BTreeSet<MemberId>,
+    /// Members that were told that they have left, the last ones at the end: a group of which theirs is part since may
+    /// still list them.
+    departed: VecDeque<MemberId>,
     /// Groups to which something was done since they were last settled.
     dirty: BTreeSet<GroupId>,
     actions: VecDeque<Action>,
@@ -116,6 +123,8 @@ struct OwnCast {
     order: Carried,
     envelope: Envelope,
     payload: Bytes,
+    /// For a client's cast: the view that the client knew when it first asked.
+    as_of: Option<ViewId>,
 }
 
 impl Groups {
@@ -130,6 +139,7 @@ impl Groups {
             switch: Switch::new(),
             switching: BTreeMap::new(),
             partings: BTreeMap::new(),
+            core: BTreeSet::new(),
             parted: BTreeSet::new(),
             ended: BTreeMap::new(),
             clients: BTreeMap::new(),
@@ -139,6 +149,7 @@ impl Groups {
             next_flush: 1,
             calls: BTreeMap::new(),
             refused: BTreeSet::new(),
+            departed: VecDeque::new(),
             dirty: BTreeSet::new(),
             actions: VecDeque::new(),
             events: VecDeque::new(),
@@ -280,7 +291,8 @@ impl Groups {
                 let id = carry.group;
                 match self.groups.get_mut(&id) {
                     Some(group) => {
-                        group.contact.handle_carry(now, from, carry, &mut self.caller);
+                        let newest = group.latest.as_ref().map(|view| view.id);
+                        group.contact.handle_carry(now, from, carry, newest, &mut self.caller);
                         self.dirty.insert(id);
                     }
                     None => self.refuse_carry(from, &carry),
@@ -317,8 +329,13 @@ impl Groups {
             self.dirty.insert(id);
         }
         self.partings.values_mut().for_each(|parting| parting.handle_gone(life.site));
-        self.end_partings(now);
         self.handle_contact_died(now, life.site);
+    }
+
+    /// The core-set's view has these sites.
+    pub(crate) fn handle_core(&mut self, now: Time, sites: BTreeSet<SiteIncarnation>) {
+        self.core = sites;
+        self.end_partings(now);
     }
 
     /// Whether the link to a site takes data.
@@ -332,16 +349,19 @@ impl Groups {
         }
     }
 
-    /// The interface says that a member has left: for it the group is over at once.
-    pub(crate) fn handle_left(&mut self, id: GroupId, member: MemberId, why: &'static str) {
-        if let Some(group) = self.groups.get_mut(&id)
-            && group.local.contains(&member)
-        {
-            group.left.insert(member);
-            group.local.retain(|local| *local != member);
-            let name = group.name.clone();
-            self.events.push_back(Event::Left { group: id, name, member, why });
+    /// The interface says that a member has left: for it the group is over at once, and so is one that it becomes part of.
+    pub(crate) fn handle_left(&mut self, member: MemberId, why: &'static str) {
+        // What it is shown in may be another group than the one that the interface knows already.
+        let mut shown = self.groups.iter_mut().filter(|(_, group)| group.local.contains(&member));
+        let Some((&id, group)) = shown.next() else { return };
+        group.left.insert(member);
+        group.local.retain(|local| *local != member);
+        let name = group.name.clone();
+        if self.departed.len() >= DEPARTED_MAX {
+            self.departed.pop_front();
         }
+        self.departed.push_back(member);
+        self.events.push_back(Event::Left { group: id, name, member, why });
     }
 
     /// A member joins again under another number, since the line has no place for it as it is. If no view has come that
@@ -355,7 +375,7 @@ impl Groups {
         let ids: Vec<GroupId> =
             self.groups.iter().filter(|(_, group)| has_it(group)).map(|(id, _)| *id).collect();
         for id in ids {
-            self.handle_left(id, was, "its side of a partition was left behind");
+            self.handle_left(was, "its side of a partition was left behind");
             let Some(group) = self.groups.get_mut(&id) else { continue };
             group.left.insert(was);
             if group.has_more_here() {
@@ -467,8 +487,10 @@ impl Groups {
             self.ended.pop_first();
         }
         self.ended.insert(id, last.id);
-        if group.causes || !group.marks.is_empty() {
-            self.partings.insert(id, Parting::new(now, self.me, &group.endpoint, last));
+        if (group.causes || !group.marks.is_empty())
+            && let Some(left) = &group.shown
+        {
+            self.partings.insert(id, Parting::new(now, self.me, &group.endpoint, left, last));
             self.end_partings(now);
         }
     }

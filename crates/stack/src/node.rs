@@ -405,6 +405,7 @@ impl Node {
         for gone in before.iter().filter(|life| !self.members.contains(life)) {
             self.groups.handle_life_ended(now, *gone);
         }
+        self.groups.handle_core(now, self.members.iter().copied().collect());
         let unheard = |why: &Why| matches!(why, Why::Failed | Why::Partitioned);
         for (peer, _) in
             step.removed.iter().filter(|(peer, why)| peer.site != self.config.me.site && unheard(why))
@@ -524,8 +525,8 @@ impl Node {
                     self.events.push_back(Event::JoinFailed { member, group, error });
                 }
             }
-            interface::Event::Left { member, group, why } => {
-                self.groups.handle_left(group, member, crate::why_text(Some(why)));
+            interface::Event::Left { member, group: _, why } => {
+                self.groups.handle_left(member, crate::why_text(Some(why)));
             }
             interface::Event::Rejoining { was, member, group } => {
                 self.groups.handle_rejoining(was);

@@ -181,6 +181,74 @@ fn where_every_side_lives_both_go_on_and_merge() {
     all_have(&mut cluster, &[1, 2, 3], "merged");
 }
 
+/// Two sides of a partition, neither with the line, have founded a group of one name each, and hear each other again: the
+/// first becomes part of the second, which is larger. It was founded earlier, so that it has the lower id.
+fn a_group_that_becomes_another(first: u32, second: u32) -> (Cluster, [wire::MemberId; 2]) {
+    let mut cluster = Cluster::start(5, 0);
+    cluster.partition(&[&[1], &[2], &[3], &[4], &[5]]);
+    cluster.until("each is alone", |c| {
+        [first, second].iter().all(|n| {
+            let status = c.sites[n].node.as_ref().expect("it is up").status();
+            !status.primary && status.sites.iter().filter(|site| site.rank.is_some()).count() == 1
+        })
+    });
+    let rules = GroupOptions { lives: Lives::All, ..GroupOptions::default() };
+    let early = cluster.join(first, "g", rules.clone());
+    cluster.join(first, "g", rules.clone());
+    // Views that make its ids higher, and a larger side, which is the one that goes on.
+    for name in ["a", "b", "c", "d", "e", "f", "h", "i"] {
+        cluster.join(second, name, rules.clone());
+    }
+    let late = cluster.join(second, "g", rules.clone());
+    for _ in 0..2 {
+        cluster.join(second, "g", rules.clone());
+    }
+    let ids = [first, second].map(|n| cluster.view(n, "g").expect("it is in").group);
+    assert!(ids[0] < ids[1]);
+    cluster.mend(first, second);
+    (cluster, [early, late])
+}
+
+#[test]
+fn a_member_whose_group_becomes_another_is_not_told_that_it_has_left() {
+    for (first, second) in [(1, 3), (3, 1)] {
+        let (mut cluster, members) = a_group_that_becomes_another(first, second);
+        let all_in = |view: &GroupView| members.iter().all(|member| lists(view, *member));
+        cluster.until("they merge", |c| [1, 3].iter().all(|n| c.view(*n, "g").is_some_and(|v| all_in(&v))));
+        cluster.pass(Duration::from_secs(1));
+        for n in [1, 3] {
+            let told = &cluster.sites[&n].told;
+            let is_end = |event: &Event| matches!(event, Event::Left { .. } | Event::Rejoining { .. });
+            assert!(!told.iter().any(is_end), "site {n}, where {first} was first");
+        }
+        cluster.cast(members[0], "g", Order::Abcast, "in it");
+        all_have(&mut cluster, &[1, 3], "in it");
+    }
+}
+
+#[test]
+fn who_leaves_while_its_group_becomes_another_is_out_of_that_too() {
+    let moments = (0..40).flat_map(|millis| [(1, 3, millis), (3, 1, millis)]);
+    for (first, second, millis) in moments {
+        let (mut cluster, [early, late]) = a_group_that_becomes_another(first, second);
+        cluster.pass(Duration::from_millis(millis));
+        for (n, member) in [(first, early), (second, late)] {
+            let now = cluster.now;
+            cluster.node(n).leave(now, member.process, &group("g")).expect("it is a member");
+            cluster.work();
+        }
+        cluster.pass(Duration::from_secs(2));
+        for (n, member) in [(first, early), (second, late)] {
+            let told = &cluster.sites[&n].told;
+            let left =
+                told.iter().position(|event| matches!(event, Event::Left { .. })).expect("it has left");
+            let shown =
+                |event: &Event| matches!(event, Event::View { members, .. } if members.contains(&member));
+            assert!(!told[left..].iter().any(shown), "{n} after {millis} ms, where {first} was first");
+        }
+    }
+}
+
 #[test]
 fn a_deaf_site_is_removed_and_takes_nobody_with_it() {
     let (mut cluster, _) = three();

@@ -14,8 +14,12 @@ pub enum Bench {
     Failover(BenchFailover),
     /// Writes per second to a durable map, each forced to the disks of a majority
     Kv(BenchKv),
+    /// From the start of a site to its first answer, after a crash, with much in its store
+    Startup(BenchStartup),
     /// A bare TCP and TLS stream over loopback: what the machine allows
     Stream(BenchStream),
+    /// A site that has nothing gets a large state, while others write
+    Transfer(BenchTransfer),
     /// A member of the benched group
     #[command(hide = true)]
     Member(BenchMember),
@@ -121,6 +125,66 @@ pub struct BenchKv {
     /// On which disk: a folder is made in it, and removed [default: the folder of temporary files]
     #[arg(long, value_name = "DIR")]
     pub dir: Option<PathBuf>,
+    /// What the sites run [default: this program]
+    #[arg(long, value_name = "FILE")]
+    pub program: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Example:
+  unanimous bench startup --gib 10 --state-gib 5 --trials 3 --json
+
+A site alone is given a durable map, killed as by a power cut, and started again. Nothing of its files is in the machine's
+memory then, if this is run as root. It reads and writes some times as much as --gib.")]
+pub struct BenchStartup {
+    /// Checkpoint and log of the map together, at least
+    #[arg(long, default_value_t = 1.0)]
+    pub gib: f64,
+    /// Keys and values of the map
+    #[arg(long, default_value_t = 0.5)]
+    pub state_gib: f64,
+    /// Bytes of a value
+    #[arg(long, default_value_t = 32_768, value_parser = clap::value_parser!(u32).range(1..=1 << 20))]
+    pub size: u32,
+    /// How often it is killed and started
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
+    pub trials: u32,
+    /// A folder for the site that is filled if it is not there, and stays [default: one that is removed]
+    #[arg(long, value_name = "DIR")]
+    pub keep: Option<PathBuf>,
+    /// On which disk: a folder is made in it, and removed [default: the folder of temporary files]
+    #[arg(long, value_name = "DIR", conflicts_with = "keep")]
+    pub dir: Option<PathBuf>,
+    /// What the site runs [default: this program]
+    #[arg(long, value_name = "FILE")]
+    pub program: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Example:
+  unanimous bench transfer --gib 4 --json
+  unanimous bench transfer --gib 1 --kill-donor --json
+
+Three sites have a durable map; one more comes that has nothing, while clients write. Each of the four has the map in memory, and on the disk about three times.")]
+pub struct BenchTransfer {
+    /// Keys and values of the map
+    #[arg(long, default_value_t = 0.5)]
+    pub gib: f64,
+    /// Bytes of a value
+    #[arg(long, default_value_t = 32_768, value_parser = clap::value_parser!(u32).range(1..=1 << 20))]
+    pub size: u32,
+    /// Writes of 1 KiB that are under way at once, meanwhile
+    #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..=4096))]
+    pub outstanding: u32,
+    /// The site that it comes from is killed when half of it has come
+    #[arg(long)]
+    pub kill_donor: bool,
+    /// On which disk: a folder is made in it, and removed [default: the folder of temporary files]
+    #[arg(long, value_name = "DIR")]
+    pub dir: Option<PathBuf>,
+    /// What the sites run [default: this program]
+    #[arg(long, value_name = "FILE")]
+    pub program: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]

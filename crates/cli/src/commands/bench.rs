@@ -8,13 +8,17 @@ mod clock;
 mod cluster;
 mod disk;
 pub mod failover;
+mod filling;
 pub mod kv;
 pub mod member;
 mod namespaces;
 mod port;
+mod sites;
+pub mod startup;
 pub mod stream;
 mod summary;
 mod talk;
+pub mod transfer;
 
 use std::io::IsTerminal;
 use std::time::Duration;

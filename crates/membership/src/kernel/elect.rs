@@ -226,10 +226,10 @@ impl<T: Tables> Kernel<T> {
             && !surpassed
     }
 
-    fn is_heard_and_accused(&self, site: SiteId) -> bool {
+    /// The sites of the line that are to go on a single site's word, be they heard or not.
+    fn accused_by_one(&self) -> BTreeSet<SiteId> {
         let members = self.line.iter().flat_map(|line| &line.step.members);
-        let mut accused = members.filter(|m| m.peer.site == site && self.rests_on_one_word(m.peer));
-        self.heard.contains(&site) && accused.next().is_some()
+        members.filter(|m| self.rests_on_one_word(m.peer)).map(|m| m.peer.site).collect()
     }
 
     /// Who is taken to be there without being asked: the view, less the established failed, in their newest
@@ -270,6 +270,8 @@ impl<T: Tables> Kernel<T> {
         let member = |site: &SiteId| self.view.as_ref().is_some_and(|v| v.step.rank(*site).is_some());
         let joiner = |site: &SiteId| self.seen.get(site).is_some_and(|g| g.line.is_none()) && !member(site);
         let mut asked: BTreeSet<SiteId> = self.heard.iter().filter(|s| !joiner(s)).copied().collect();
+        // Who is accused on one word may be silent only because its disk is slow: an answer refutes (C15).
+        asked.extend(self.accused_by_one());
         asked.insert(self.me.site);
         self.trace(Transition::Election);
         for site in &asked {
@@ -356,13 +358,34 @@ impl<T: Tables> Kernel<T> {
 
     pub(super) fn compose_if_answered(&mut self) {
         let Role::Electing(electing) = &self.role else { return };
-        let over = |site: &SiteId| self.newest_life(*site).is_some_and(|life| self.is_over(life));
+        let accused = self.accused_by_one();
+        let over = |site: &SiteId| {
+            !accused.contains(site) && self.newest_life(*site).is_some_and(|life| self.is_over(life))
+        };
         let answered = |site: &SiteId| {
             electing.statuses.contains_key(site) || electing.refused.contains(site) || over(site)
         };
-        if electing.asked.iter().all(answered) {
+        if electing.asked.iter().all(answered) && !self.asks_the_accused() {
             self.finish_election();
         }
+    }
+
+    /// C15: who came to be accused on one word while others were asked is asked too, before anything rests on it.
+    fn asks_the_accused(&mut self) -> bool {
+        let accused = self.accused_by_one();
+        let Role::Electing(electing) = &mut self.role else { return false };
+        let late: Vec<SiteId> = accused.difference(&electing.asked).copied().collect();
+        if late.is_empty() {
+            return false;
+        }
+        electing.asked.extend(&late);
+        electing.patient = true;
+        let attempt = electing.attempt;
+        for site in late {
+            self.send(site, Body::CoordFail { attempt });
+        }
+        self.arm(Timer::Collect(attempt), Delay::Rounds(6));
+        true
     }
 
     pub(super) fn collect_ran_out(&mut self, attempt: ViewId) {
@@ -372,7 +395,8 @@ impl<T: Tables> Kernel<T> {
         }
         let answered = |s: &SiteId| electing.statuses.contains_key(s) || electing.refused.contains(s);
         let silent: Vec<SiteId> = electing.asked.iter().copied().filter(|site| !answered(site)).collect();
-        if !electing.patient && silent.iter().any(|site| self.is_heard_and_accused(*site)) {
+        let accused = self.accused_by_one();
+        if !electing.patient && silent.iter().any(|site| accused.contains(site)) {
             // Its disk may be slow, and a single site's word is no reason to call that a failure.
             if let Role::Electing(electing) = &mut self.role {
                 electing.patient = true;
@@ -383,7 +407,9 @@ impl<T: Tables> Kernel<T> {
         for site in &silent {
             self.heard.remove(site);
         }
-        self.finish_election();
+        if !self.asks_the_accused() {
+            self.finish_election();
+        }
     }
 
     // C9

@@ -233,6 +233,7 @@ fn put_carry(out: &mut BytesMut, carry: &Carry) {
     out.group(carry.group);
     carry.origin.put(out);
     out.number(carry.oldest);
+    out.view(carry.as_of);
     out.put_u8(match carry.order {
         Order::Total => 0,
         Order::Safe => 1,
@@ -251,7 +252,8 @@ fn put_carry(out: &mut BytesMut, carry: &Carry) {
 }
 
 fn read_carry(mut reader: Reader) -> Result<PointMessage, DecodeError> {
-    let (group, origin, oldest) = (reader.group()?, Origin::read(&mut reader)?, reader.u64()?);
+    let (group, origin) = (reader.group()?, Origin::read(&mut reader)?);
+    let (oldest, as_of) = (reader.u64()?, reader.view()?);
     let order = match reader.u8()? {
         0 => Order::Total,
         1 => Order::Safe,
@@ -268,7 +270,7 @@ fn read_carry(mut reader: Reader) -> Result<PointMessage, DecodeError> {
     };
     let time_out_ms = reader.u32()?;
     let payload = reader.into_rest();
-    Ok(PointMessage::Carry(Carry { group, origin, oldest, order, replies, time_out_ms, payload }))
+    Ok(PointMessage::Carry(Carry { group, origin, oldest, as_of, order, replies, time_out_ms, payload }))
 }
 
 fn put_verdict(out: &mut BytesMut, verdict: &Verdict) {
@@ -425,7 +427,16 @@ mod tests {
         ] {
             let origin = Origin { client: client(5), sequence: 6, again: true };
             let (payload, group) = (body.clone(), group());
-            let carry = Carry { group, origin, oldest: 2, order, replies, time_out_ms: 900, payload };
+            let carry = Carry {
+                group,
+                origin,
+                oldest: 2,
+                as_of: view_id(3),
+                order,
+                replies,
+                time_out_ms: 900,
+                payload,
+            };
             all.push(PointMessage::Carry(carry));
         }
         all

@@ -141,7 +141,8 @@ impl Group {
         };
         while let Some(mut own) = self.own_casts.pop_front() {
             let origin = own.envelope.outsider;
-            match origin.map(|origin| (origin, self.dedup.may_carry(&origin))) {
+            match origin.zip(own.as_of).map(|(origin, as_of)| (origin, self.dedup.may_carry(&origin, as_of)))
+            {
                 None | Some((_, Carriage::Fresh)) => {}
                 Some((_, Carriage::Repeated)) => own.envelope.kind = Kind::Repeated,
                 Some((_, Carriage::Later)) => {

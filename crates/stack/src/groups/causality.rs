@@ -13,7 +13,7 @@ impl Groups {
     /// in another group before must be at its members, not the causal casts alone: what these wait for there is
     /// delivered here already.
     pub(super) fn may_switch(&mut self, now: Time, id: GroupId) -> Result<bool, CastError> {
-        if !self.partings.is_empty() {
+        if self.is_parting() {
             self.parted.insert(id);
             return Ok(false);
         }
@@ -42,10 +42,15 @@ impl Groups {
         }
     }
 
-    /// Lets go of the partings that are over; after the last one causal casts may leave again.
+    /// Whether somebody is awaited to deliver what this site knows of a group that it has left.
+    fn is_parting(&self) -> bool {
+        self.partings.values().any(|parting| parting.holds(|life| self.core.contains(&life)))
+    }
+
+    /// Lets go of the partings that are over; when none holds any more causal casts may leave again.
     pub(super) fn end_partings(&mut self, now: Time) {
         self.partings.retain(|_, parting| !parting.is_over(now));
-        if self.partings.is_empty() {
+        if !self.is_parting() {
             let parted = std::mem::take(&mut self.parted);
             self.events.extend(parted.into_iter().map(|group| Event::Writable { group }));
         }

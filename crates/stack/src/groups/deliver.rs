@@ -41,7 +41,7 @@ impl Groups {
                 idle = false;
                 match output {
                     DedupOutput::Cast(envelope, payload) => {
-                        let own = OwnCast { order: Carried::Total, envelope, payload };
+                        let own = OwnCast { order: Carried::Total, envelope, payload, as_of: None };
                         group.queue_own(own, &mut self.caller);
                     }
                     DedupOutput::Send(transmit) => self.point(transmit),
@@ -50,8 +50,9 @@ impl Groups {
             while let Some(output) = group.contact.poll_output() {
                 idle = false;
                 match output {
-                    ContactOutput::Cast { order, envelope, payload } => {
-                        group.queue_own(OwnCast { order, envelope, payload }, &mut self.caller);
+                    ContactOutput::Cast { order, envelope, payload, as_of } => {
+                        let own = OwnCast { order, envelope, payload, as_of };
+                        group.queue_own(own, &mut self.caller);
                     }
                     ContactOutput::Send(transmit) => self.point(transmit),
                 }
@@ -104,6 +105,9 @@ impl Groups {
             }
             Report::Ended { view } => {
                 for member in std::mem::take(&mut group.local) {
+                    if self.is_moving(member, &group.name) {
+                        continue;
+                    }
                     let why = view.left.iter().find(|(left, _)| *left == member).map(|(_, why)| *why);
                     let why = crate::why_text(why);
                     self.events.push_back(Event::Left { group: id, name: group.name.clone(), member, why });
@@ -231,6 +235,7 @@ impl Groups {
             // Who has left a side may be listed again by the line, which has yet to hear of it.
             group.left.retain(|member| here.contains(member));
         }
+        group.left.extend(here.iter().filter(|member| self.departed.contains(member)));
         let is_in = |member: &MemberId| !group.left.contains(member) && !self.refused.contains(member);
         group.local = here.into_iter().filter(is_in).collect();
         group.shown = Some(Arc::clone(view));
@@ -253,6 +258,15 @@ impl Groups {
                 self.events.extend(moved.into_iter().map(left));
             }
         }
+    }
+
+    /// Whether the member's group is ending here because it has become part of another of its name, whose view is here and
+    /// is shown next. So it is where the other's id is the higher one.
+    fn is_moving(&self, member: MemberId, name: &GroupName) -> bool {
+        let lists =
+            |view: &Arc<membership::group::GroupView>| view.members.iter().any(|listed| listed.id == member);
+        let takes_in = |other: &Group| other.name == *name && other.latest.as_ref().is_some_and(lists);
+        !self.departed.contains(&member) && self.groups.values().any(|other| takes_in(other))
     }
 
     fn expel_slow(&mut self, group: &Group, id: GroupId, site: wire::SiteId) {

@@ -35,7 +35,7 @@ impl Groups {
             self.next_stream += 1;
             let id = ClientId { process, stream: self.next_stream };
             let mut client = Client::new(id, group);
-            client.handle_contacts(now, &contacts(view));
+            client.handle_contacts(now, view.id, &contacts(view));
             self.clients.insert((process, group), Outsider { client, id, calls: BTreeMap::new() });
         }
         let Some(outsider) = self.clients.get_mut(&(process, group)) else { return Err(CastError::Busy) };
@@ -58,7 +58,7 @@ impl Groups {
     pub(crate) fn tell_outsiders(&mut self, now: Time, view: &GroupView) {
         let contacts = contacts(view);
         for (_, outsider) in self.clients.iter_mut().filter(|((_, group), _)| *group == view.group) {
-            outsider.client.handle_contacts(now, &contacts);
+            outsider.client.handle_contacts(now, view.id, &contacts);
         }
         self.collect(now);
     }

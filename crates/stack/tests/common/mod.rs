@@ -176,6 +176,14 @@ impl Cluster {
         self.work();
     }
 
+    /// Mends the network between two sites.
+    #[allow(dead_code, reason = "not every test has partitions")]
+    pub fn mend(&mut self, a: u32, b: u32) {
+        self.cut.retain(|way| *way != (a, b) && *way != (b, a));
+        self.connect(a, b);
+        self.work();
+    }
+
     /// What one site sends to another waits, from now on.
     pub fn stall(&mut self, from: u32, to: u32) {
         self.stalled.insert((from, to), Vec::new());

@@ -1,21 +1,18 @@
 //! `bench kv`: writes to a durable map, over three sites as real processes whose stores are on one disk.
 
-use std::path::{Path, PathBuf};
-use std::process::Stdio;
 use std::time::Duration;
 
 use bytes::Bytes;
 use serde::Serialize;
-use tokio::process::{Child, Command};
 use tokio::task::JoinSet;
 use unanimous::session::{Address, Session, WriteOptions, connect};
 
 use super::clock::{self, now};
-use super::cluster::{Folder, Places, founders};
+use super::cluster::Folder;
+use super::sites::{Sites, site_name};
 use super::summary::Summary;
 use super::{GROUP, Progress, disk};
 use crate::args;
-use crate::commands::certificates::write_cluster;
 use crate::failure::Failure;
 use crate::output::{Table, Tone, say, say_json};
 
@@ -23,10 +20,6 @@ use crate::output::{Table, Tone, say, say_json};
 const SITES: usize = 3;
 /// Writing goes on for so long before counting begins.
 const WARM_UP: Duration = Duration::from_secs(1);
-/// How long the cluster may take to serve the map.
-const PATIENCE: Duration = Duration::from_secs(30);
-/// Between two attempts.
-const A_MOMENT: Duration = Duration::from_millis(50);
 
 /// What is printed with `--json`.
 #[derive(Debug, Serialize)]
@@ -41,6 +34,8 @@ struct Report {
     disk_allows_per_s: f64,
     /// The part of that which was reached.
     of_disk: f64,
+    /// Processor time of all sites together for one write.
+    processor_us: f64,
     sites: Vec<SiteReport>,
 }
 
@@ -79,19 +74,21 @@ pub async fn run(args: &args::BenchKv, json: bool) -> Result<(), Failure> {
     };
     let disk_before_us = measured(&folder)?;
     progress.say("starting three sites");
-    let mut sites = Sites::start(&folder)?;
-    let served = sites.ready(args.away).await?;
+    let mut sites = Sites::made(folder.path(), SITES, SITES, args.program.clone())?;
+    (0..SITES).try_for_each(|i| sites.start(i))?;
+    let first = sites.serve(SITES).await?;
+    let served = if args.away { (first + 1) % SITES } else { first };
     progress.say(&format!("writing for {} s", args.seconds + WARM_UP.as_secs()));
     let before = sites.processor_times();
-    let (latencies, elapsed) = load(&sites.addresses[served], args).await?;
+    let (latencies, elapsed) = load(sites.address(served), args).await?;
     let after = sites.processor_times();
     let site = |i: usize| SiteReport {
         name: site_name(i),
         served: i == served,
         processors: after[i].saturating_sub(before[i]).as_secs_f64() / elapsed.as_secs_f64(),
-        peak_memory_bytes: sites.processes[i].id().map_or(0, clock::peak_memory_bytes),
+        peak_memory_bytes: sites.pid(i).map_or(0, clock::peak_memory_bytes),
     };
-    let site_reports = (0..SITES).map(site).collect();
+    let site_reports: Vec<SiteReport> = (0..SITES).map(site).collect();
     drop(sites);
     progress.say("measuring the disk");
     let disk_after_us = measured(&folder)?;
@@ -116,6 +113,7 @@ pub async fn run(args: &args::BenchKv, json: bool) -> Result<(), Failure> {
         disk_after_us,
         disk_allows_per_s,
         of_disk: writes_per_s / disk_allows_per_s,
+        processor_us: site_reports.iter().map(|site| site.processors).sum::<f64>() * 1e6 / writes_per_s,
         sites: site_reports,
     };
     if json { say_json(&report) } else { print(&report) }
@@ -123,88 +121,6 @@ pub async fn run(args: &args::BenchKv, json: bool) -> Result<(), Failure> {
 
 fn measured(folder: &Folder) -> Result<Summary, Failure> {
     disk::forced_writes_us(folder.path())?.ok_or_else(|| Failure::refused("the disk did nothing in a second"))
-}
-
-fn site_name(i: usize) -> String {
-    format!("site-{}", i + 1)
-}
-
-/// The sites. They end with this.
-struct Sites {
-    processes: Vec<Child>,
-    addresses: Vec<Address>,
-    folder: PathBuf,
-}
-
-impl Sites {
-    fn start(folder: &Folder) -> Result<Sites, Failure> {
-        let folder = folder.path();
-        let configs = write_cluster(folder, &founders(SITES, &Places::default())?, SITES)?;
-        let mut sites = Sites { processes: Vec::new(), addresses: Vec::new(), folder: folder.to_owned() };
-        for config in configs {
-            let parsed =
-                site::SiteConfig::read(&config).map_err(|error| Failure::refused(error.to_string()))?;
-            sites.addresses.push(Address::Unix(parsed.site.session));
-            sites.processes.push(start(&config)?);
-        }
-        Ok(sites)
-    }
-
-    /// Makes the map. Gives the site that the sessions are to be with.
-    async fn ready(&mut self, away: bool) -> Result<usize, Failure> {
-        let made = tokio::time::timeout(PATIENCE, async {
-            let session = loop {
-                match connect(&self.addresses[0], "unanimous bench").await {
-                    Ok((session, _)) => break session,
-                    Err(_) => tokio::time::sleep(A_MOMENT).await,
-                }
-            };
-            while session.create_map(GROUP).await.is_err() {
-                tokio::time::sleep(A_MOMENT).await;
-            }
-            loop {
-                // All are there, and the map is served.
-                let view = session.view(GROUP).await;
-                let whole = view.ok().filter(|view| view.members.len() == SITES);
-                let put = session.put(GROUP, "ready", Bytes::new(), WriteOptions::default()).await;
-                if let (Some(view), Ok(_)) = (whole, put) {
-                    return view;
-                }
-                tokio::time::sleep(A_MOMENT).await;
-            }
-        });
-        let Ok(view) = made.await else {
-            return Err(self.failed("the map is not served after half a minute"));
-        };
-        // A member's name begins with its site's number, from 1.
-        let first = (0..SITES).find(|i| view.members[0].starts_with(&format!("s{}.", i + 1)));
-        let first =
-            first.ok_or_else(|| Failure::refused(format!("no site of this bench: {}", view.members[0])))?;
-        Ok(if away { (first + 1) % SITES } else { first })
-    }
-
-    fn processor_times(&self) -> Vec<Duration> {
-        self.processes.iter().map(|site| site.id().map_or(Duration::ZERO, clock::processor_time)).collect()
-    }
-
-    /// The folder is about to be removed: the end of the logs goes with the reason.
-    fn failed(&self, why: &str) -> Failure {
-        let last = |i: usize| {
-            let log = std::fs::read_to_string(self.folder.join(site_name(i)).join("log")).unwrap_or_default();
-            let lines: Vec<&str> = log.lines().rev().take(3).collect();
-            lines.into_iter().rev().collect::<Vec<_>>().join("\n  ")
-        };
-        let logs: Vec<String> = (0..SITES).map(last).collect();
-        Failure::refused(format!("{why}; the ends of the sites' logs:\n  {}", logs.join("\n  ")))
-    }
-}
-
-fn start(config: &Path) -> Result<Child, Failure> {
-    let log = std::fs::File::create(config.with_file_name("log"))?;
-    let mut command = Command::new(std::env::current_exe()?);
-    command.args(["site", "--with-stdin", "--config"]).arg(config);
-    command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(log).kill_on_drop(true);
-    Ok(command.spawn()?)
 }
 
 /// The latencies of the writes that began and were answered while it was measured, and how long all took.
@@ -277,8 +193,10 @@ fn print(report: &Report) -> Result<(), Failure> {
     }
     table.lines().iter().try_for_each(|line| say(line))?;
     say(&format!(
-        "{:.0} writes/s: {:.0} % of what one forced write of {outstanding} at a time would allow",
+        "{:.0} writes/s: {:.0} % of what one forced write of {outstanding} at a time would allow; {:.0} us of the sites' \
+         processors each",
         report.writes_per_s,
-        report.of_disk * 100.0
+        report.of_disk * 100.0,
+        report.processor_us
     ))
 }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use bytes::Bytes;
-use wire::{GroupId, SiteId, Time};
+use wire::{GroupId, SiteId, Time, ViewId};
 
 use super::super::Transmit;
 use super::super::caller::{CallOptions, Outcome, Replies};
@@ -64,6 +64,8 @@ pub struct Client {
     group: GroupId,
     contacts: Vec<SiteId>,
     contact: Option<SiteId>,
+    /// The newest view of the group that is known here.
+    view: ViewId,
     last: u64,
     open: BTreeMap<u64, Cast>,
     /// A busy contact asked for a pause.
@@ -81,6 +83,8 @@ struct Cast {
     /// How often a contact was asked to carry it.
     asked: u32,
     carried: bool,
+    /// The view that was known when a contact was first asked.
+    as_of: ViewId,
     /// When the present contact should have answered.
     due: Time,
     /// When the client gives up.
@@ -104,6 +108,7 @@ impl Client {
             group,
             contacts: Vec::new(),
             contact: None,
+            view: group.created,
             last: 0,
             open: BTreeMap::new(),
             pause_until: None,
@@ -130,7 +135,8 @@ impl Client {
         }
         self.last += 1;
         let end = now + Self::GIVE_UP + options.time_out;
-        let cast = Cast { payload, order, options, asked: 0, carried: false, due: end, end };
+        let cast =
+            Cast { payload, order, options, asked: 0, carried: false, as_of: self.view, due: end, end };
         self.open.insert(self.last, cast);
         if self.pause_until.is_none() {
             self.ask(now, self.last);
@@ -138,9 +144,10 @@ impl Client {
         Ok(self.last)
     }
 
-    /// These sites have members of the group now, by seniority. Keeps the present contact if it is among them;
+    /// These sites have members of the group in this view, by seniority. Keeps the present contact if it is among them;
     /// otherwise its own site if that is, else one that its id picks, so that clients spread over the contacts.
-    pub fn handle_contacts(&mut self, now: Time, contacts: &[SiteId]) {
+    pub fn handle_contacts(&mut self, now: Time, view: ViewId, contacts: &[SiteId]) {
+        self.view = self.view.max(view);
         self.contacts = contacts.to_vec();
         if self.contact.is_some_and(|contact| self.contacts.contains(&contact)) {
             return;
@@ -275,11 +282,15 @@ impl Client {
         let collecting = if cast.carried { cast.options.time_out } else { Duration::ZERO };
         cast.due = now + Self::PATIENCE + collecting;
         let origin = Origin { client: self.id, sequence, again: cast.asked > 0 };
+        if cast.asked == 0 {
+            cast.as_of = self.view;
+        }
         cast.asked = cast.asked.saturating_add(1);
         let carry = Carry {
             group: self.group,
             origin,
             oldest,
+            as_of: cast.as_of,
             order: cast.order,
             replies: cast.options.replies,
             time_out_ms: u32::try_from(cast.options.time_out.as_millis()).unwrap_or(u32::MAX),

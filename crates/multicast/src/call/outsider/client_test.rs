@@ -1,7 +1,7 @@
 //! A client and its contacts.
 
 use super::*;
-use crate::call::testing::{client, group};
+use crate::call::testing::{client, group, view_id};
 
 fn at(millis: u64) -> Time {
     Time::from_millis(millis)
@@ -14,7 +14,7 @@ fn site(n: u32) -> SiteId {
 /// Client 9, whose own site is no contact; its id picks the second of three contacts.
 fn with_contacts() -> Client {
     let mut client = Client::new(client(9), group());
-    client.handle_contacts(at(0), &[site(1), site(2), site(3)]);
+    client.handle_contacts(at(0), view_id(3), &[site(1), site(2), site(3)]);
     assert_eq!(client.contact(), Some(site(2)));
     client
 }
@@ -69,7 +69,7 @@ fn a_call_ends_with_its_outcome() {
 #[test]
 fn a_client_prefers_the_contact_at_its_own_site() {
     let mut client = Client::new(client(3), group());
-    client.handle_contacts(at(0), &[site(1), site(2), site(3)]);
+    client.handle_contacts(at(0), view_id(3), &[site(1), site(2), site(3)]);
     assert_eq!(client.contact(), Some(site(3)));
 }
 
@@ -87,8 +87,27 @@ fn what_is_open_goes_again_and_in_order_through_the_next_contact_when_one_dies()
     assert_eq!(sent(&mut client), [(3, 1, true), (3, 3, true)]);
     client.handle_contact_died(at(3), site(3));
     assert_eq!((sent(&mut client), client.contact()), (vec![], None));
-    client.handle_contacts(at(4), &[site(5)]);
+    client.handle_contacts(at(4), view_id(4), &[site(5)]);
     assert_eq!(sent(&mut client), [(5, 1, true), (5, 3, true)]);
+}
+
+#[test]
+fn a_request_says_which_view_was_known_when_it_was_first_made() {
+    let mut client = with_contacts();
+    let as_of = |client: &mut Client| {
+        let carry = |transmit: Transmit| match transmit.message {
+            PointMessage::Carry(carry) => carry.as_of,
+            other => panic!("a client only asks to carry: {other:?}"),
+        };
+        std::iter::from_fn(|| client.poll_transmit()).map(carry).collect::<Vec<_>>()
+    };
+    cast(&mut client);
+    client.handle_contacts(at(1), view_id(7), &[site(2), site(3)]);
+    client.handle_contacts(at(1), view_id(5), &[site(2), site(3)]);
+    cast(&mut client);
+    assert_eq!(as_of(&mut client), [view_id(3), view_id(7)]);
+    client.handle_contact_died(at(2), site(2));
+    assert_eq!(as_of(&mut client), [view_id(3), view_id(7)], "and so it stays");
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use membership::group::GroupView;
-use wire::{GroupId, SiteId, SiteIncarnation, Time};
+use wire::{GroupId, SiteId, SiteIncarnation, Time, ViewId};
 
 use super::super::caller::{CallOptions, Caller, Outcome, Replies};
 use super::super::envelope::{Envelope, Kind};
@@ -30,6 +30,8 @@ pub enum ContactOutput {
         envelope: Envelope,
         /// What goes behind it.
         payload: Bytes,
+        /// For a client's cast: the view that the client knew when it first asked.
+        as_of: Option<ViewId>,
     },
     /// Send this to a client's site.
     Send(Transmit),
@@ -84,10 +86,18 @@ impl Contact {
     }
 
     /// A client asks to carry a cast. One that is being carried is not cast again; its client is told here when it is
-    /// settled.
-    pub fn handle_carry(&mut self, now: Time, from: SiteId, carry: Carry, caller: &mut Caller) {
+    /// settled. `newest` is the newest view of the group that has come to this site, installed or not: a client that knows
+    /// one which has not is told that the contact is busy.
+    pub fn handle_carry(
+        &mut self,
+        now: Time,
+        from: SiteId,
+        carry: Carry,
+        newest: Option<ViewId>,
+        caller: &mut Caller,
+    ) {
         let (client, sequence) = (carry.origin.client, carry.origin.sequence);
-        if let Err(refusal) = self.admit(&carry) {
+        if let Err(refusal) = self.admit(&carry, newest) {
             self.note_refused((client, sequence), carry.oldest);
             return self.tell(from, client, sequence, Verdict::Refused(refusal));
         }
@@ -119,8 +129,8 @@ impl Contact {
         let oldest = carry.oldest;
         let carrying = Carrying { from, oldest, call, delivered: false, settled: false, outcome: None };
         self.carrying.insert((client, sequence), carrying);
-        let (order, payload) = (carry.order, carry.payload);
-        self.out.push_back(ContactOutput::Cast { order, envelope, payload });
+        let (order, payload, as_of) = (carry.order, carry.payload, Some(carry.as_of));
+        self.out.push_back(ContactOutput::Cast { order, envelope, payload, as_of });
     }
 
     /// A carried cast has come back from the group and was judged. Reports about casts that this contact does not
@@ -214,7 +224,7 @@ impl Contact {
         }
         if self.member {
             let (envelope, payload) = (Envelope::of(Kind::Gone), gone.encode());
-            self.out.push_back(ContactOutput::Cast { order: Order::Total, envelope, payload });
+            self.out.push_back(ContactOutput::Cast { order: Order::Total, envelope, payload, as_of: None });
         }
     }
 
@@ -228,7 +238,7 @@ impl Contact {
         self.carrying.len()
     }
 
-    fn admit(&mut self, carry: &Carry) -> Result<(), Refusal> {
+    fn admit(&mut self, carry: &Carry, newest: Option<ViewId>) -> Result<(), Refusal> {
         let (client, sequence) = (carry.origin.client, carry.origin.sequence);
         if !self.member || carry.group != self.group {
             return Err(Refusal::NotMember);
@@ -240,7 +250,8 @@ impl Contact {
         let too_far = oldest.is_some_and(|((_, oldest), _)| sequence >= oldest.saturating_add(TABLE_WINDOW));
         let refused = self.refused.get(&client).filter(|refused| **refused >= carry.oldest);
         let overtakes = refused.is_some_and(|refused| sequence > *refused);
-        if too_far || overtakes || self.carrying.len() >= Self::CARRYING_MAX {
+        let is_ahead = newest < Some(carry.as_of);
+        if too_far || overtakes || is_ahead || self.carrying.len() >= Self::CARRYING_MAX {
             return Err(Refusal::Busy);
         }
         self.refused.remove(&client);

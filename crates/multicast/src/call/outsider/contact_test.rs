@@ -20,6 +20,7 @@ fn carry(sequence: u64, replies: Replies) -> Carry {
         group: group(),
         origin: Origin { client: client(9), sequence, again: false },
         oldest: 1,
+        as_of: view_id(2),
         order: Order::Total,
         replies,
         time_out_ms: 1000,
@@ -29,10 +30,10 @@ fn carry(sequence: u64, replies: Replies) -> Carry {
 
 impl World {
     fn carry(&mut self, carry: Carry) -> Option<Opened> {
-        self.contact.handle_carry(Time::ZERO, SiteId(9), carry, &mut self.caller);
+        self.contact.handle_carry(Time::ZERO, SiteId(9), carry, Some(view_id(2)), &mut self.caller);
         match self.contact.poll_output()? {
-            ContactOutput::Cast { order, envelope, payload } => {
-                assert_eq!(order, Order::Total);
+            ContactOutput::Cast { order, envelope, payload, as_of } => {
+                assert_eq!((order, as_of), (Order::Total, Some(view_id(2))));
                 Some(Opened {
                     group: group(),
                     view: view_id(2),
@@ -178,7 +179,7 @@ fn the_order_that_the_client_wants_is_asked_for() {
     for order in [Order::Total, Order::Safe, Order::Group] {
         let mut world = member_site();
         let wanted = Carry { order, ..carry(1, Replies::None) };
-        world.contact.handle_carry(Time::ZERO, SiteId(9), wanted, &mut world.caller);
+        world.contact.handle_carry(Time::ZERO, SiteId(9), wanted, Some(view_id(2)), &mut world.caller);
         let cast = world.contact.poll_output();
         assert!(matches!(cast, Some(ContactOutput::Cast { order: asked, .. }) if asked == order), "{cast:?}");
     }
@@ -219,5 +220,23 @@ fn what_is_delivered_on_a_side_that_does_not_live_on_is_not_carried() {
         world.judge(&opened, Judgement::First);
         world.contact.handle_view(&installed(next, together), &mut world.caller);
         assert_eq!(world.told(), [(1, Verdict::Refused(Refusal::NotMember))]);
+    }
+}
+
+#[test]
+fn a_contact_is_busy_for_who_knows_a_view_that_it_has_not_heard_of() {
+    let mut world = member_site();
+    let ahead = Carry { as_of: view_id(3), ..carry(1, Replies::None) };
+    for (newest, refused) in [(None, true), (Some(view_id(2)), true), (Some(view_id(3)), false)] {
+        world.contact.handle_carry(Time::ZERO, SiteId(9), ahead.clone(), newest, &mut world.caller);
+        let said = world.contact.poll_output();
+        let is_refusal = matches!(
+            &said,
+            Some(ContactOutput::Send(Transmit {
+                message: PointMessage::Verdict { verdict: Verdict::Refused(Refusal::Busy), .. },
+                ..
+            }))
+        );
+        assert_eq!(is_refusal, refused, "{said:?}");
     }
 }

@@ -21,7 +21,9 @@
 //! delivered before the view, and names the sites whose past is in it. Whoever is asked before it is in that view
 //! answers once it is; when the view changes, what is still lacking is asked for again. Of a site that has gone
 //! nothing is needed, since nobody of its past is left to see a cast twice; if all carriers of a joiner have gone, it
-//! knows that it knows nothing ([`Judgement::Forgotten`]). A joiner of an earlier view that has no table yet says so in
+//! knows that it knows nothing of the views before its own ([`Judgement::Forgotten`]). A request may have been under way
+//! since then, and its client may have turned to another contact meanwhile, whatever the request says: it names the view
+//! that its client knew when it first asked, and no copy is cast in an earlier one. A joiner of an earlier view that has no table yet says so in
 //! its answer.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -101,6 +103,8 @@ pub struct Dedup {
     need: BTreeSet<SiteIncarnation>,
     /// Whether `known` holds anybody's past: not at a joiner before its first table.
     informed: bool,
+    /// The first view that this site has installed since it came without a past: what was delivered from then on it knows.
+    joined: Option<ViewId>,
     /// Who asked, and as of which view, if that is not installed here yet.
     asked: BTreeMap<SiteId, ViewId>,
     /// Lives that have ended, as far as clients of theirs may be in the table.
@@ -130,6 +134,7 @@ impl Dedup {
             known: Table::new(clients_max),
             need: BTreeSet::new(),
             informed: false,
+            joined: None,
             asked: BTreeMap::new(),
             dead: BTreeSet::new(),
             out: VecDeque::new(),
@@ -164,7 +169,8 @@ impl Dedup {
             .filter(|member| member.previous.is_some())
             .map(|member| member.id.process.birth)
             .collect();
-        if carriers.contains(&self.me) {
+        let carries = carriers.contains(&self.me);
+        if carries {
             self.known.merge(&self.recent);
             let stayed = |site: &SiteIncarnation| installed.together.contains(site);
             self.need.retain(|site| stayed(site) && carriers.contains(site));
@@ -174,6 +180,10 @@ impl Dedup {
             self.known = Table::new(self.clients_max);
             self.informed = view.id == view.group.created;
             self.need = carriers;
+        }
+        // Who skips views on its way in has delivered nothing in them, though it was a member.
+        if self.view.is_none() || !carries {
+            self.joined = Some(view.id);
         }
         self.recent = self.known.successor();
         self.need.remove(&self.me);
@@ -228,12 +238,13 @@ impl Dedup {
     }
 
     /// Whether a contact at this site may cast this in the installed view: to be asked at the very moment of the
-    /// cast, when all that the data plane has delivered was handed in.
-    pub fn may_carry(&self, origin: &Origin) -> Carriage {
-        if !self.is_informed() {
+    /// cast, when all that the data plane has delivered was handed in. `as_of` is the view that the client knew when it
+    /// first asked a contact, which is the first in which a copy may be cast.
+    pub fn may_carry(&self, origin: &Origin, as_of: ViewId) -> Carriage {
+        if !self.is_informed() || self.view < Some(as_of) {
             return Carriage::Later;
         }
-        let said = [self.known.peek(origin), self.recent.peek(origin)];
+        let said = [self.known.look_up(origin, as_of), self.recent.peek(origin)];
         if said.contains(&Judgement::Gone) {
             Carriage::Refused(Refusal::Gone)
         } else if said.contains(&Judgement::Repeated) && !self.bugs.has(Bug::OutsiderCastTwice) {
@@ -277,7 +288,7 @@ impl Dedup {
     fn conclude(&mut self) {
         if self.need.is_empty() && !self.informed {
             // Every carrier went with its table.
-            self.known.forget();
+            self.joined.into_iter().for_each(|joined| self.known.forget(joined));
             self.informed = true;
         }
         self.tell_dead();

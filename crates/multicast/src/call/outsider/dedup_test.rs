@@ -81,7 +81,7 @@ impl Sites {
 
     /// A contact is asked to carry; if it may, all are delivered its cast.
     fn carry(&mut self, n: u32, origin: Origin) -> Carriage {
-        let said = self.sites[&n].may_carry(&origin);
+        let said = self.sites[&n].may_carry(&origin, view_id(self.epoch));
         let kind = match said {
             Carriage::Fresh => Kind::Cast,
             Carriage::Repeated => Kind::Repeated,
@@ -140,7 +140,7 @@ impl Sites {
 
     fn all_say(&self, origin: Origin, what: Carriage) {
         for (n, dedup) in &self.sites {
-            assert_eq!(dedup.may_carry(&origin), what, "site {n}");
+            assert_eq!(dedup.may_carry(&origin, view_id(self.epoch)), what, "site {n}");
         }
     }
 }
@@ -363,10 +363,37 @@ fn who_is_asked_before_it_has_the_view_answers_when_it_has() {
     let next = view_with(2, &[1, 2], &[2], &[]);
     sites.install_at(2, &next, &[]);
     sites.exchange();
-    assert_eq!(sites.sites[&2].may_carry(&again(9, 1)), Carriage::Later);
+    assert_eq!(sites.sites[&2].may_carry(&again(9, 1), view_id(1)), Carriage::Later);
     sites.install_at(1, &next, &[&[1]]);
     sites.exchange();
     sites.all_say(again(9, 1), Carriage::Repeated);
+}
+
+#[test]
+fn a_request_that_was_under_way_when_all_who_knew_went_is_not_taken_for_new() {
+    let mut sites = Sites::found(&[1]);
+    // Client 9 has asked site 2, in vain, and then site 1; its first request is still under way.
+    sites.carry(1, origin(9, 1));
+    sites.install(&view_with(2, &[1, 2], &[2], &[]), &[&[1]]);
+    sites.network.clear();
+    sites.sites.remove(&1);
+    sites.install(&view_with(3, &[2], &[], &[1]), &[&[2]]);
+    let carry = |sites: &Sites, as_of| sites.sites[&2].may_carry(&origin(9, 1), view_id(as_of));
+    assert_eq!(carry(&sites, 1), Carriage::Refused(Refusal::Forgotten));
+    assert_eq!(carry(&sites, 2), Carriage::Fresh, "no copy was cast before that view");
+    assert_eq!(carry(&sites, 4), Carriage::Later, "nor is one now");
+}
+
+#[test]
+fn who_skips_the_view_in_which_it_joined_knows_nothing_of_that_one_either() {
+    let mut sites = Sites::found(&[1]);
+    sites.install_at(1, &view_with(2, &[1, 2], &[2], &[]), &[&[1]]);
+    sites.carry(1, origin(9, 1));
+    sites.sites.remove(&1);
+    sites.install(&view_with(3, &[2], &[], &[1]), &[&[2]]);
+    let carry = |as_of| sites.sites[&2].may_carry(&origin(9, 1), view_id(as_of));
+    assert_eq!(carry(2), Carriage::Refused(Refusal::Forgotten));
+    assert_eq!(carry(3), Carriage::Fresh);
 }
 
 #[test]
@@ -415,7 +442,7 @@ fn tables_that_were_not_asked_for_change_nothing() {
     assert_eq!(format!("{dedup:?}"), before);
     let full = &mut sites.sites.get_mut(&1).expect("a member");
     assert_eq!(full.handle_table(view_id(2), &[life(2)], true, &lie), Ok(()), "it lacks nothing");
-    assert_eq!(full.may_carry(&origin(9, 1)), Carriage::Fresh);
+    assert_eq!(full.may_carry(&origin(9, 1), view_id(1)), Carriage::Fresh);
 }
 
 #[test]

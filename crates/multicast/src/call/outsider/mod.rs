@@ -25,7 +25,7 @@ pub use table::{Judgement, Table};
 
 use bytes::Bytes;
 use minicbor::{Decode, Encode};
-use wire::{GroupId, ProcessId, SiteIncarnation};
+use wire::{GroupId, ProcessId, SiteIncarnation, ViewId};
 
 use super::caller::{Outcome, Replies};
 
@@ -81,6 +81,8 @@ pub struct Carry {
     pub origin: Origin,
     /// The client's oldest cast whose fate is open.
     pub oldest: u64,
+    /// The group's view that the client knew when it first asked a contact to carry this.
+    pub as_of: ViewId,
     /// In which order.
     pub order: Order,
     /// How many replies the client wants.

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use minicbor::{Decode, Encode};
-use wire::SiteIncarnation;
+use wire::{SiteIncarnation, ViewId};
 
 use super::super::codec::DecodeError;
 use super::{ClientId, Gone, Origin, TABLE_WINDOW};
@@ -53,6 +53,8 @@ pub struct Table {
     clock: u64,
     /// Whether a living client was ever forgotten.
     forgot: bool,
+    /// Others were delivered casts in views before this one, of which nothing is known.
+    since: Option<ViewId>,
     clients_max: usize,
 }
 
@@ -64,14 +66,31 @@ impl Table {
     /// The table of a group that has just been created.
     pub fn new(clients_max: usize) -> Table {
         assert!(clients_max > 0, "a table holds at least one client");
-        Table { clients: BTreeMap::new(), by_use: BTreeSet::new(), clock: 0, forgot: false, clients_max }
+        Table {
+            clients: BTreeMap::new(),
+            by_use: BTreeSet::new(),
+            clock: 0,
+            forgot: false,
+            since: None,
+            clients_max,
+        }
     }
 
-    /// From now on the table knows that others were delivered casts of which it knows nothing: of clients that it does
-    /// not know, and of those that it does before what it has of them.
-    pub fn forget(&mut self) {
+    /// From now on the table knows that others were delivered casts of which it knows nothing, in views before this one: of
+    /// clients that it does not know, and of those that it does before what it has of them.
+    pub fn forget(&mut self, before: ViewId) {
         self.forgot = true;
         self.clients.values_mut().for_each(Record::forget_older);
+        self.since = self.since.max(Some(before));
+    }
+
+    /// What the table says about a cast that its client wished for the first time when it knew this view of the group:
+    /// no copy of it was cast in an earlier one.
+    pub fn look_up(&self, origin: &Origin, as_of: ViewId) -> Judgement {
+        match self.peek(origin) {
+            Judgement::First if self.since.is_some_and(|since| as_of < since) => Judgement::Forgotten,
+            said => said,
+        }
     }
 
     /// What [`Table::judge`] would say, without remembering anything.
@@ -156,6 +175,7 @@ impl Table {
         }
         self.clock = self.clock.max(other.clock);
         self.forgot |= other.forgot;
+        self.since = self.since.max(other.since);
         self.by_use =
             self.clients.iter().map(|(client, record)| (!record.gone, record.used, *client)).collect();
         self.cut(self.clients_max);
@@ -176,6 +196,7 @@ impl Table {
             clock: self.clock,
             forgot: self.forgot,
             clients_max: self.clients_max as u64,
+            since: self.since,
         };
         minicbor::to_vec(snapshot).expect("writing to memory does not fail")
     }
@@ -190,6 +211,7 @@ impl Table {
         let mut table = Table::new(clients_max);
         table.clock = snapshot.clock;
         table.forgot = snapshot.forgot;
+        table.since = snapshot.since;
         for Entry { client, used, newest, delivered, since, gone } in snapshot.entries {
             let delivered = delivered.try_into().map_err(|_| DecodeError::BadBody)?;
             let record = Record { used, newest, delivered, since, gone };
@@ -298,6 +320,8 @@ struct Snapshot {
     forgot: bool,
     #[n(3)]
     clients_max: u64,
+    #[n(4)]
+    since: Option<ViewId>,
 }
 
 #[derive(Encode, Decode)]

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use proptest::prelude::*;
 
 use super::*;
-use crate::call::testing::{client, life};
+use crate::call::testing::{client, life, view_id};
 
 fn cast(n: u32, sequence: u64) -> Origin {
     Origin { client: client(n), sequence, again: false }
@@ -64,16 +64,35 @@ fn a_forgotten_client_goes_on_but_its_past_stays_unknown() {
 #[test]
 fn a_table_without_memory_delivers_only_what_was_never_asked_before() {
     let mut table = Table::new(8);
-    table.forget();
+    table.forget(view_id(4));
     assert_eq!(table.judge(&again(1, 1)), Judgement::Forgotten);
     assert_eq!(table.judge(&cast(1, 2)), Judgement::First);
+}
+
+#[test]
+fn a_first_request_from_before_a_table_knows_anything_may_be_late() {
+    let mut table = Table::new(8);
+    table.judge(&cast(1, 7));
+    table.forget(view_id(4));
+    let said = |table: &Table, n, sequence| [3, 4].map(|at| table.look_up(&cast(n, sequence), view_id(at)));
+    let mut other = Table::new(8);
+    other.merge(&Table::decode(&table.encode()).expect("our own"));
+    for table in [table, other] {
+        assert_eq!(
+            said(&table, 2, 1),
+            [Judgement::Forgotten, Judgement::First],
+            "another copy may have come"
+        );
+        assert_eq!(said(&table, 1, 8), [Judgement::Forgotten, Judgement::First]);
+        assert_eq!(said(&table, 1, 7), [Judgement::Repeated; 2], "what it has it knows");
+    }
 }
 
 #[test]
 fn a_table_that_forgets_keeps_what_it_has_and_knows_nothing_older() {
     let mut table = Table::new(8);
     table.judge(&cast(1, 7));
-    table.forget();
+    table.forget(view_id(4));
     let said = [6, 7, 8].map(|sequence| table.peek(&again(1, sequence)));
     assert_eq!(said, [Judgement::Forgotten, Judgement::Repeated, Judgement::First]);
 }
@@ -147,7 +166,7 @@ fn of_a_client_that_the_other_may_have_forgotten_nothing_older_is_known() {
     for sequence in [5, 7] {
         one.judge(&cast(1, sequence));
     }
-    two.forget();
+    two.forget(view_id(4));
     two.judge(&cast(2, 3));
     let ours = one.clone();
     one.merge(&two);
@@ -233,7 +252,7 @@ proptest! {
         changed[at % len] = value;
         if let Ok(mut theirs) = Table::decode(&changed) {
             for mut one in [table.clone(), Table::new(1)] {
-                one.forget();
+                one.forget(view_id(4));
                 one.merge(&theirs);
                 one.judge(&cast(1, 1));
             }
@@ -303,7 +322,7 @@ fn tables_that_no_site_makes_are_refused_or_harmless() {
             let mut ours = Table::new(2);
             ours.judge(&cast(2, 1));
             if forgets {
-                ours.forget();
+                ours.forget(view_id(4));
             }
             ours.merge(&theirs);
             for n in 1..5 {

@@ -96,7 +96,8 @@ impl World {
         for &(client, sequence) in views.keys() {
             let origin = Origin { client, sequence, again: true };
             for site in self.sites.values() {
-                let said = site.dedup.may_carry(&origin);
+                let Some(stay) = site.record.stays.last() else { continue };
+                let said = site.dedup.may_carry(&origin, stay.view);
                 assert!(
                     !matches!(said, Carriage::Fresh | Carriage::Later),
                     "site {} would cast {origin:?} again: {said:?}",

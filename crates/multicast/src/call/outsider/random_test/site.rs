@@ -52,7 +52,7 @@ pub struct Site {
     pub answerer: Answerer,
     view: Option<GroupView>,
     /// What it wants to be cast, in order.
-    pub wanted: VecDeque<(Envelope, Bytes)>,
+    pub wanted: VecDeque<(Envelope, Bytes, Option<ViewId>)>,
     /// The era whose casts it is being delivered, and how many of them it was.
     pub era: Option<usize>,
     pub at: usize,
@@ -162,15 +162,15 @@ impl Site {
 
     /// What it casts next, if there is anything that it may cast.
     pub fn next_cast(&mut self, seen: &mut Coverage) -> Option<Bytes> {
-        let (mut envelope, payload) = self.wanted.pop_front()?;
+        let (mut envelope, payload, as_of) = self.wanted.pop_front()?;
         if !self.record.stays.last()?.lives {
             if let Some(origin) = envelope.outsider {
                 self.contact.handle_refused(&origin, Refusal::Busy, &mut self.caller);
             }
             return None;
         }
-        if let Some(origin) = envelope.outsider {
-            match self.dedup.may_carry(&origin) {
+        if let Some((origin, as_of)) = envelope.outsider.zip(as_of) {
+            match self.dedup.may_carry(&origin, as_of) {
                 Carriage::Fresh => {}
                 Carriage::Repeated => {
                     seen.known += 1;
@@ -178,7 +178,7 @@ impl Site {
                 }
                 Carriage::Later => {
                     seen.waited += 1;
-                    self.wanted.push_front((envelope, payload));
+                    self.wanted.push_front((envelope, payload, Some(as_of)));
                     return None;
                 }
                 Carriage::Refused(refusal) => {
@@ -195,7 +195,7 @@ impl Site {
         loop {
             while let Some(output) = self.dedup.poll_output() {
                 match output {
-                    DedupOutput::Cast(envelope, payload) => self.wanted.push_back((envelope, payload)),
+                    DedupOutput::Cast(envelope, payload) => self.wanted.push_back((envelope, payload, None)),
                     DedupOutput::Send(transmit) => {
                         let asked = matches!(transmit.message, PointMessage::TableRequest { .. });
                         seen.tables += u32::from(!asked);
@@ -210,8 +210,8 @@ impl Site {
                 send(network, self.n, transmit);
             }
             match self.contact.poll_output() {
-                Some(ContactOutput::Cast { envelope, payload, .. }) => {
-                    self.wanted.push_back((envelope, payload));
+                Some(ContactOutput::Cast { envelope, payload, as_of, .. }) => {
+                    self.wanted.push_back((envelope, payload, as_of));
                 }
                 Some(ContactOutput::Send(transmit)) => {
                     if let PointMessage::Verdict { client, sequence, verdict, .. } = &transmit.message {

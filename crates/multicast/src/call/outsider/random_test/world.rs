@@ -204,7 +204,9 @@ impl World {
         if dead != 0 {
             self.clients[at].client.handle_contact_died(self.now, SiteId(dead));
         }
-        self.clients[at].client.handle_contacts(self.now, &contacts);
+        let views = self.sides[side].members.iter().filter_map(|n| self.sites[n].record.stays.last());
+        let Some(view) = views.map(|stay| stay.view).max() else { return };
+        self.clients[at].client.handle_contacts(self.now, view, &contacts);
         self.flush_client(at);
     }
 
@@ -253,7 +255,8 @@ impl World {
         let Some(site) = self.sites.get_mut(&to) else { return };
         match message {
             PointMessage::Carry(carry) => {
-                site.contact.handle_carry(self.now, SiteId(from), carry, &mut site.caller);
+                let newest = site.record.stays.last().map(|stay| stay.view);
+                site.contact.handle_carry(self.now, SiteId(from), carry, newest, &mut site.caller);
             }
             PointMessage::ClientGone { client, .. } => {
                 site.contact.handle_client_gone(client, &mut site.caller);
