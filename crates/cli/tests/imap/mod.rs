@@ -37,7 +37,7 @@ pub fn done(cluster: &Cluster, site: usize, args: &[&str]) -> Value {
     let found = eventually(|| {
         let output = cluster.run(site, &[&["--json"], args].concat());
         last = format!("{}{}", text(&output.stdout), text(&output.stderr));
-        output.status.success().then(|| last.lines().map(|line| parse(line)).collect())
+        output.status.success().then(|| last.lines().map(parse).collect())
     });
     found.unwrap_or_else(|| panic!("{args:?} never; last:\n{last}\nlog:\n{}", cluster.log(site)))
 }
