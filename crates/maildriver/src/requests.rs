@@ -3,6 +3,8 @@
 mod letters;
 mod users;
 
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -12,14 +14,18 @@ use site::{Answered, Answering, Handle, HostError, Requests};
 use wire::session::{ErrorCode, Failure, MailOp, Principal};
 
 use crate::serve::passwords::Passwords;
-use crate::service::{Mail, MailError, Shared};
+use crate::service::{GROUP, Mail, MailError, Shared};
 
 /// Who answers them.
 #[derive(Debug)]
 pub(crate) struct Answers {
-    shared: Arc<Shared>,
-    passwords: Passwords,
-    domain: Domain,
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) passwords: Passwords,
+    pub(crate) domain: Domain,
+    /// What the site calls itself.
+    pub(crate) host: String,
+    /// Where it serves what.
+    pub(crate) listeners: BTreeMap<&'static str, SocketAddr>,
 }
 
 /// What a request is done with.
@@ -27,12 +33,6 @@ struct Asked {
     mail: Mail,
     passwords: Passwords,
     domain: Domain,
-}
-
-impl Answers {
-    pub(crate) fn new(shared: Arc<Shared>, passwords: Passwords, domain: Domain) -> Answers {
-        Answers { shared, passwords, domain }
-    }
 }
 
 impl Requests for Answers {
@@ -48,6 +48,14 @@ impl Requests for Answers {
             }
             asked.run(op, body).await
         })
+    }
+
+    fn status(&self) -> (&'static str, Value) {
+        let told = json!({
+            "domain": self.domain.as_str(), "host": self.host, "group": GROUP, "ready": self.shared.is_ready(),
+            "listeners": self.listeners,
+        });
+        ("mail", told)
     }
 }
 

@@ -91,18 +91,25 @@ pub async fn start(config: SiteConfig) -> Result<WithMail, StartError> {
     let host = host(&settings, &config.site.name)?;
     let tls = tls::load(&settings)?;
     let lobby = Lobby::start().map_err(StartError::Thread)?;
-    let mut ports = BTreeMap::new();
+    let mut at = BTreeMap::new();
     let mut listeners = Vec::new();
     for (what, address, door) in Door::all(&settings) {
         let listener = listen(&lobby, what, address)?;
-        ports.insert(what.to_owned(), listener.local_addr().map_or(0, |address| address.port()));
+        at.insert(what, listener.local_addr().unwrap_or(address));
         listeners.push((listener, door));
     }
     let shared = Arc::new(Shared::default());
     let passwords = Passwords::new(tls::secret(&settings)?);
+    let ports = at.iter().map(|(what, at)| ((*what).to_owned(), at.port())).collect();
     let mut services = Services { ports, ..Services::default() };
     services.applications.insert(Kind::Mail, Box::new(Application::new(Arc::clone(&shared))));
-    services.requests = Some(Arc::new(Answers::new(Arc::clone(&shared), passwords.clone(), domain.clone())));
+    services.requests = Some(Arc::new(Answers {
+        shared: Arc::clone(&shared),
+        passwords: passwords.clone(),
+        domain: domain.clone(),
+        host: host.clone(),
+        listeners: at,
+    }));
     let site = site::start_with(config, services).await?;
     let mail = Mail::new(site.handle(), shared);
     lobby.spawn(found(mail.clone(), domain));

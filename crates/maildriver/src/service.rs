@@ -67,6 +67,11 @@ impl Shared {
         Some(snapshot)
     }
 
+    /// Whether the site has the state.
+    pub fn is_ready(&self) -> bool {
+        lock(&self.current).state.is_some()
+    }
+
     /// What changes from now on.
     pub fn changes(&self) -> broadcast::Receiver<Arc<Change>> {
         self.changes.subscribe()

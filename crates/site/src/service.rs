@@ -58,6 +58,9 @@ pub type Answering = Pin<Box<dyn Future<Output = Answered> + Send>>;
 pub trait Requests: fmt::Debug + Send + Sync {
     /// Does one. What the principal may do is judged here.
     fn run(&self, site: Handle, principal: Principal, op: MailOp, body: Bytes) -> Answering;
+
+    /// What `status` shows of the service at this site, and under which name.
+    fn status(&self) -> (&'static str, Value);
 }
 
 /// All that a program brings to a site.

@@ -140,6 +140,9 @@ async fn run(shared: &Shared, op: Op, body: Bytes) -> Result<Map<String, Value>,
             let durable = handle.durable_groups().await.unwrap_or_default();
             let durable: Vec<Value> = durable.iter().map(maps::status).collect();
             told.insert("durable".to_owned(), durable.into());
+            if let Some((name, service)) = handle.requests().map(|requests| requests.status()) {
+                told.insert(name.to_owned(), service);
+            }
             Ok(told)
         }
         Op::Groups => {
@@ -187,7 +190,7 @@ async fn run(shared: &Shared, op: Op, body: Bytes) -> Result<Map<String, Value>,
         | Op::Get { .. }
         | Op::List { .. }
         | Op::Changes { .. }
-        | Op::Backup
+        | Op::Backup { .. }
         | Op::BackupNext
         | Op::RestorePart { .. }
         | Op::Mail(_)
