@@ -429,6 +429,9 @@ pub struct Backup {
     /// Check a file, and say what is in it
     #[arg(long)]
     pub verify: bool,
+    /// Leave mail out, which backups cannot have yet; without it a cluster that has mail refuses
+    #[arg(long, conflicts_with = "verify")]
+    pub without_mail: bool,
 }
 
 #[derive(Debug, Args)]

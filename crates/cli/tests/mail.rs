@@ -5,7 +5,7 @@ mod sites;
 
 use imap::{Imap, add_user, done, letter, port, serve};
 use serde_json::{Value, json};
-use sites::{Cluster, eventually, text};
+use sites::{Cluster, eventually, text, utf8};
 
 fn cluster() -> Cluster {
     let mut cluster = Cluster::new(&["a", "b", "c"], |_, config| serve(config));
@@ -139,6 +139,51 @@ fn letters_stay_when_the_log_lets_them_go_and_are_fetched_by_a_site_that_lost_it
     imap.connect("c again", port(&cluster, 2, "imap"), "ann");
     assert_eq!(imap.select("c again").0, 120);
     assert_eq!(imap.letters("c again"), all);
+}
+
+#[test]
+fn a_site_that_is_added_serves_mail_and_status_says_where() {
+    let mut cluster = cluster();
+    add_user(&cluster, 0, "ann");
+    let mut imap = Imap::start();
+    imap.connect("a", port(&cluster, 0, "imap"), "ann");
+    (1..=3).for_each(|number| assert_eq!(imap.append("a", &letter(number, 2)), number as u64));
+    let d = cluster.add("d", &[]);
+    cluster.start(d);
+    imap.connect("d", port(&cluster, d, "imap"), "ann");
+    imap.select("a");
+    assert_eq!(imap.select("d").0, 3);
+    assert_eq!(imap.letters("d"), imap.letters("a"));
+    assert_eq!(imap.append("d", &letter(4, 2)), 4);
+    assert_eq!(imap.select("a").0, 4);
+    let status = cluster.until(d, "mail is there", |status| status["mail"]["ready"] == true);
+    assert_eq!(
+        (&status["mail"]["domain"], &status["mail"]["group"]),
+        (&json!("mail.test"), &json!("unanimous.mail"))
+    );
+    assert_eq!(status["mail"]["listeners"]["imap"], port(&cluster, d, "imap").to_string());
+    let said = text(&cluster.run(d, &["status"]).stdout);
+    let smtp = port(&cluster, d, "smtp");
+    assert!(said.contains("mail for mail.test at d: ") && said.contains(&format!("smtp {smtp}")), "{said}");
+    assert!(said.contains("unanimous.mail: active; 3 stores count, and 2 of them are needed"), "{said}");
+}
+
+#[test]
+fn a_backup_says_that_it_has_no_mail() {
+    let cluster = cluster();
+    add_user(&cluster, 0, "ann");
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("b");
+    let file = utf8(&file);
+    let refused = cluster.run(1, &["backup", file]);
+    assert!(
+        text(&refused.stderr).contains("no mail") && text(&refused.stderr).contains("--without-mail"),
+        "{refused:?}"
+    );
+    assert_eq!(refused.status.code(), Some(1), "{refused:?}");
+    assert_eq!(std::fs::read_dir(folder.path()).expect("a folder").count(), 0, "there is no file");
+    assert_eq!(done(&cluster, 1, &["backup", "--without-mail", file])[0]["without_mail"], true);
+    assert_eq!(done(&cluster, 1, &["backup", "--verify", file])[0]["without_mail"], true);
 }
 
 #[test]

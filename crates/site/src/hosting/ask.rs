@@ -23,6 +23,11 @@ pub enum HostError {
     /// This site's program does not have the service. Nothing has changed.
     #[error("this site does not serve {0}; ask another, or give its configuration what the others have")]
     NotServed(GroupName),
+    /// Backups cannot have it yet.
+    #[error(
+        "backups have no mail yet, and this cluster has some ({0}): leave it out with --without-mail, and copy mail by IMAP"
+    )]
+    NotInBackups(GroupName),
     /// It can only be read. Nothing has changed.
     #[error("{0}")]
     NotActive(String),
@@ -51,6 +56,7 @@ impl HostError {
     pub fn code(&self) -> ErrorCode {
         match self {
             HostError::NoSuchGroup(_) | HostError::NotServed(_) => ErrorCode::NoSuchGroup,
+            HostError::NotInBackups(_) => ErrorCode::Unmet,
             HostError::NotActive(_) => ErrorCode::NotPrimary,
             HostError::Busy | HostError::Catalog(catalog::Answer::Full) => ErrorCode::Busy,
             HostError::TooLarge => ErrorCode::TooLarge,

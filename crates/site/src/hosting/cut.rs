@@ -30,16 +30,22 @@ pub(crate) struct Snapshot {
 
 impl Handle {
     /// The states of all durable groups, by name, each with whatever was acknowledged before this was asked for.
-    pub(crate) async fn cut(&self) -> Result<Vec<Snapshot>, HostError> {
+    /// Mail's letters are beside its state and cannot be in it yet: if there is mail it is refused, or left out, which is told.
+    pub(crate) async fn cut(&self, without_mail: bool) -> Result<(Vec<Snapshot>, bool), HostError> {
         let listed = |served: &Served| match served {
-            // Services are not in backups yet.
             Served::Catalog(catalog) => {
-                let maps = catalog.groups().filter(|(_, founding)| founding.kind == Kind::Map);
-                maps.map(|(name, _)| name.clone()).collect()
+                catalog.groups().map(|(name, founding)| (name.clone(), founding.kind)).collect()
             }
             Served::Map(_) | Served::Service(..) => Vec::new(),
         };
-        let groups: Vec<GroupName> = self.read_group(catalog_name(), false, listed).await?;
+        let (mut groups, mut left_out) = (Vec::new(), false);
+        for (name, kind) in self.read_group(catalog_name(), false, listed).await? {
+            match kind {
+                Kind::Map => groups.push(name),
+                Kind::Mail if without_mail => left_out = true,
+                Kind::Mail => return Err(HostError::NotInBackups(name)),
+            }
+        }
         let mut barriers = JoinSet::new();
         for group in groups.clone() {
             if barriers.len() == BARRIERS_MAX {
@@ -51,7 +57,8 @@ impl Handle {
         while !barriers.is_empty() {
             passed(barriers.join_next().await)?;
         }
-        self.host(|told| Ask::Snapshots { groups, told }).await
+        let snapshots = self.host(|told| Ask::Snapshots { groups, told }).await?;
+        Ok((snapshots, left_out))
     }
 }
 

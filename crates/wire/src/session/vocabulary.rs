@@ -261,7 +261,11 @@ pub enum Op {
         prefix: String,
     },
     /// Take all durable groups as they are now, to be fetched with [`Op::BackupNext`].
-    Backup,
+    Backup {
+        /// Leave mail out, which backups cannot have yet. Else a cluster that has mail refuses ([`ErrorCode::Unmet`]).
+        #[serde(default)]
+        without_mail: bool,
+    },
     /// The next piece of the backup that this session has begun: the answer's body; none behind the last.
     BackupNext,
     /// Compare a range of a durable map's keys with what a backup has there, and make it so. The body is two keys, if
