@@ -201,25 +201,31 @@ impl Cluster {
         if let Some(mail) = &self.mail {
             say(&format!("  unanimous {flag}mail send bob --subject hi --body hello"))?;
             say("")?;
-            say(&format!("Mail for {}, at any of the sites:", mail.domain))?;
-            let head = ["SITE", "IMAP", "IMAPS", "SUBMISSION", "SUBMISSIONS", "SMTP", "LMTP"];
-            let mut table = Table::new(&head);
-            for child in &self.children {
-                let running = child.running().unwrap_or_default();
-                let ports =
-                    head[1..].iter().map(|what| (of_port(&running, &what.to_lowercase()), Tone::Plain));
-                table.row([(child.name().to_owned(), Tone::Plain)].into_iter().chain(ports).collect());
-            }
-            table.lines().iter().try_for_each(|line| say(line))?;
-            for user in &mail.users {
-                say(&format!("  {} with the password {}", user.address, user.password))?;
-            }
-            if let Some(certificate) = &mail.certificate {
-                say(&format!("Mail programs find the certificate in {}.", certificate.display()))?;
-            }
+            self.announce_mail(mail)?;
             say("")?;
         }
         say("Ctrl-C stops the cluster.")
+    }
+
+    fn announce_mail(&self, mail: &Trial) -> Result<(), Failure> {
+        say(&format!("Mail for {}, at any of the sites:", mail.domain))?;
+        let head = ["SITE", "IMAP", "IMAPS", "SUBMISSION", "SUBMISSIONS", "SMTP", "LMTP"];
+        let mut table = Table::new(&head);
+        for child in &self.children {
+            let running = child.running().unwrap_or_default();
+            let ports = head[1..].iter().map(|what| (of_port(&running, &what.to_lowercase()), Tone::Plain));
+            table.row([(child.name().to_owned(), Tone::Plain)].into_iter().chain(ports).collect());
+        }
+        table.lines().iter().try_for_each(|line| say(line))?;
+        for user in &mail.users {
+            say(&format!("  {} with the password {}", user.address, user.password))?;
+        }
+        match &mail.certificate {
+            Some(certificate) => {
+                say(&format!("Mail programs find the certificate in {}.", certificate.display()))
+            }
+            None => Ok(()),
+        }
     }
 
     /// Says what dies and what comes back, until it fails.

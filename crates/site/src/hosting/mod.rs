@@ -26,6 +26,7 @@ mod served;
 #[cfg(test)]
 mod tests;
 mod trouble;
+mod watch;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::PathBuf;
@@ -43,7 +44,7 @@ use stack::store::Who;
 use stack::{CallId, JoinOptions, Node};
 use tokio::sync::mpsc;
 use tools::catalog::{self, Catalog, Founding};
-use tools::map::{self, Changes, Compacted, Map};
+use tools::map;
 use wire::{GroupName, ProcessId, Time};
 
 pub(crate) use ask::Ask;
@@ -57,6 +58,7 @@ use requests::created;
 pub(crate) use served::Served;
 use trouble::{Founded, Tries};
 pub use trouble::{Trouble, TroubleKind};
+use watch::Watcher;
 
 use crate::levels::{Levels, Unsupported};
 use crate::service::Services;
@@ -114,12 +116,6 @@ enum Joined {
     /// Since then.
     Asked(Time),
     In,
-}
-
-struct Watcher {
-    since: u64,
-    prefix: Bytes,
-    told: Told<Result<Changes, Compacted>>,
 }
 
 /// Why the site has to stop.
@@ -402,16 +398,6 @@ impl Hosting {
         }
     }
 
-    /// Answers those who wait for changes, after whatever was applied.
-    pub(crate) fn tell_watchers(&mut self) {
-        for hosted in self.groups.values_mut().filter(|hosted| hosted.changed) {
-            hosted.changed = false;
-            let Stage::Open(_, Served::Map(map)) = &hosted.stage else { continue };
-            let watchers = std::mem::take(&mut hosted.watchers);
-            hosted.watchers = watchers.into_iter().filter_map(|watcher| watcher.tell(map)).collect();
-        }
-    }
-
     /// What a machine says. An error is for the whole site.
     pub(crate) fn handle_event(
         &mut self,
@@ -581,24 +567,6 @@ impl Hosted {
         match self.waiting.len() < WAITING_MAX {
             true => self.waiting.push_back((until, ask)),
             false => ask.refuse(HostError::Busy),
-        }
-    }
-}
-
-impl Watcher {
-    /// Tells what there is to tell; else gives itself back, unless nobody listens any more.
-    fn tell(self, map: &Map) -> Option<Watcher> {
-        if self.told.is_closed() {
-            return None;
-        }
-        match map.changes_since(self.since, &self.prefix) {
-            Ok(changes) if changes.changes.is_empty() => {
-                Some(Watcher { since: changes.upto.max(self.since), ..self })
-            }
-            told => {
-                let _ = self.told.send(Ok(told));
-                None
-            }
         }
     }
 }
