@@ -1,12 +1,14 @@
 //! Every flag, defined once: the parser, the man pages and the completions come from here.
 
 mod bench;
+mod mail;
 mod site;
 
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+pub use mail::{Mail, MailOf, MailSend, Password};
 pub use site::{Site, SiteAdd, SiteChange, SiteMove, SiteRemove, SiteReplace};
 
 use crate::commands::certificates::SITE_DAYS;
@@ -39,6 +41,7 @@ const EXAMPLES: &str = "Examples:
   unanimous cast chat hello         cast from outside
   unanimous view chat --watch       follow the group's views
   unanimous kv put notes a hello    a durable map; `kv get notes a` reads it at any site
+  unanimous mail send bob --subject lunch --body 'At noon?'
   unanimous sim --seeds 1..2000     simulate 2,000 disasters
 
 Exit status: 0 done, 1 the cluster refused or a check failed, 2 usage, 3 no site reachable.";
@@ -88,6 +91,9 @@ pub enum Command {
     /// A durable key-value map: what was acknowledged is on most machines' disks
     #[command(subcommand)]
     Kv(Kv),
+    /// Mail: letters and users
+    #[command(subcommand)]
+    Mail(Mail),
     /// Split, merge and reorder groups
     #[command(subcommand)]
     Group(Group),
@@ -423,6 +429,9 @@ pub struct Backup {
     /// Check a file, and say what is in it
     #[arg(long)]
     pub verify: bool,
+    /// Leave mail out, which backups cannot have yet; without it a cluster that has mail refuses
+    #[arg(long, conflicts_with = "verify")]
+    pub without_mail: bool,
 }
 
 #[derive(Debug, Args)]

@@ -1,7 +1,7 @@
 //! `DIR/cluster.json`: what `up` tells other programs about the cluster it runs.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
@@ -12,6 +12,12 @@ use crate::failure::Failure;
 pub struct ClusterFile {
     /// The sites, by number.
     pub sites: Vec<SiteEntry>,
+    /// The domain whose mail they serve.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mail_domain: Option<String>,
+    /// The certificate that they show to mail programs (PEM): what these are to trust.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mail_certificate: Option<PathBuf>,
 }
 
 /// One site.

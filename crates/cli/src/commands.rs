@@ -10,6 +10,7 @@ pub mod group;
 pub mod init;
 pub mod join;
 pub mod kv;
+pub mod mail;
 pub mod recover;
 pub mod restore;
 pub mod sim;

@@ -15,7 +15,7 @@ use clap::Parser;
 
 use args::{Bench, Cert, Cli, Command, SiteChange};
 use commands::{
-    backup, bench, cast, cert, generate, group, init, join, kv, recover, restore, sim, site, site_add,
+    backup, bench, cast, cert, generate, group, init, join, kv, mail, recover, restore, sim, site, site_add,
     site_move, site_stores, status, up, upgrade, view,
 };
 use failure::Failure;
@@ -67,6 +67,7 @@ fn run(cli: &Cli) -> Result<(), Failure> {
         Command::Join(args) => in_runtime(join::run(&cli.find, args, cli.json)),
         Command::Cast(args) => in_runtime(cast::run(&cli.find, args, cli.json)),
         Command::Kv(args) => in_runtime(kv::run(&cli.find, args, cli.json)),
+        Command::Mail(args) => in_runtime(mail::run(&cli.find, args, cli.json)),
         Command::Group(args) => in_runtime(group::run(&cli.find, args, cli.json)),
         Command::Bench(Bench::Cast(args)) => in_runtime(bench::cast::run(args, cli.json)),
         Command::Bench(Bench::Failover(args)) => in_runtime(bench::failover::run(args, cli.json)),

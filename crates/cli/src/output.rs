@@ -94,6 +94,24 @@ pub fn utc(at: SystemTime) -> String {
     format!("{year:04}-{month:02}-{day:02} {:02}:{:02} UTC", seconds / 3_600 % 24, seconds / 60 % 60)
 }
 
+/// A moment in milliseconds since 1970, likewise.
+pub fn utc_ms(ms: u64) -> String {
+    utc(SystemTime::UNIX_EPOCH + std::time::Duration::from_millis(ms))
+}
+
+/// A moment as letters have it: `Sun, 22 Nov 2026 04:40:00 +0000`.
+pub fn rfc5322(at: SystemTime) -> String {
+    const DAYS: [&str; 7] = ["Thu", "Fri", "Sat", "Sun", "Mon", "Tue", "Wed"];
+    const MONTHS: [&str; 12] =
+        ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+    let seconds = at.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
+    let days = seconds / 86_400;
+    let (year, month, day) = date(days);
+    let (weekday, month) = (DAYS[(days % 7) as usize], MONTHS[((month - 1) % 12) as usize]);
+    let (hours, minutes, seconds) = (seconds / 3_600 % 24, seconds / 60 % 60, seconds % 60);
+    format!("{weekday}, {day} {month} {year:04} {hours:02}:{minutes:02}:{seconds:02} +0000")
+}
+
 /// The Gregorian date so many days after 1 January 1970. Years begin in March here, so that leap days are last.
 fn date(days: u64) -> (u64, u64, u64) {
     let days = days + 719_468;
@@ -124,6 +142,13 @@ mod tests {
         ] {
             assert_eq!(utc(SystemTime::UNIX_EPOCH + Duration::from_secs(seconds)), shown);
         }
+    }
+
+    #[test]
+    fn letters_have_their_date() {
+        let at = |seconds| rfc5322(SystemTime::UNIX_EPOCH + Duration::from_secs(seconds));
+        assert_eq!(at(0), "Thu, 1 Jan 1970 00:00:00 +0000");
+        assert_eq!(at(951_827_696), "Tue, 29 Feb 2000 12:34:56 +0000");
     }
 
     #[test]

@@ -58,8 +58,9 @@ pub struct Restored {
 impl Session {
     /// Takes all durable groups as they are now; they are fetched with [`backup_next`](Session::backup_next). A backup that
     /// this session has begun before is given up.
-    pub async fn backup(&self) -> Result<Begun, Error> {
-        read(self.request(Op::Backup, Bytes::new()).await?.0)
+    /// Mail cannot be in it yet: a cluster that has some refuses, unless it is to be left out.
+    pub async fn backup(&self, without_mail: bool) -> Result<Begun, Error> {
+        read(self.request(Op::Backup { without_mail }, Bytes::new()).await?.0)
     }
 
     /// The next piece of the backup's file; none: that was all. One at a time.

@@ -9,6 +9,7 @@
 mod address;
 mod backup;
 mod events;
+pub mod mail;
 pub mod maps;
 mod session;
 mod upgrade;
@@ -16,6 +17,7 @@ mod upgrade;
 pub use address::{Address, AddressError, Tls};
 pub use backup::{Begun, RestorePart, Restored};
 pub use events::{CONTROL_EVENTS_MAX, Event, Events, Probe, Probes};
+pub use mail::{Letter, Letters};
 pub use maps::{Change, Page, Pair, Placed, WriteOptions};
 pub use session::{Error, JoinOptions, Replied, Session, connect};
 pub use upgrade::{Levels, SiteLevels};

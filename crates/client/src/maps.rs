@@ -169,12 +169,15 @@ pub fn changed((mut result, mut body): Answer) -> Result<(Vec<Change>, u64), Err
     Ok((changes.collect::<Result<_, Error>>()?, field(&mut result, "upto")?))
 }
 
-fn field<T: serde::de::DeserializeOwned>(result: &mut Map<String, Value>, name: &str) -> Result<T, Error> {
+pub(crate) fn field<T: serde::de::DeserializeOwned>(
+    result: &mut Map<String, Value>,
+    name: &str,
+) -> Result<T, Error> {
     serde_json::from_value(result.remove(name).unwrap_or(Value::Null)).map_err(protocol)
 }
 
 /// The headers in front of the values.
-fn head<T: serde::de::DeserializeOwned>(
+pub(crate) fn head<T: serde::de::DeserializeOwned>(
     result: &mut Map<String, Value>,
     body: &mut Bytes,
 ) -> Result<Vec<T>, Error> {
@@ -182,7 +185,7 @@ fn head<T: serde::de::DeserializeOwned>(
     serde_json::from_slice(&head).map_err(protocol)
 }
 
-fn cut(body: &mut Bytes, len: usize) -> Result<Bytes, Error> {
+pub(crate) fn cut(body: &mut Bytes, len: usize) -> Result<Bytes, Error> {
     if len > body.len() {
         return Err(protocol("an answer with fewer bytes than it says"));
     }

@@ -24,6 +24,105 @@ pub struct SiteConfig {
     /// Limits and time-outs.
     #[serde(default)]
     pub limits: Limits,
+    /// Mail, if the site serves it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mail: Option<MailConfig>,
+}
+
+/// What a site serves of mail (`docs/maildriver.md`). A listener that is left out is not there.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MailConfig {
+    /// The domain whose mail it is; the same at every site.
+    pub domain: String,
+    /// Where IMAP is spoken, with STARTTLS if there is a certificate.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub imap: Option<SocketAddr>,
+    /// Where IMAP is spoken inside TLS.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub imaps: Option<SocketAddr>,
+    /// Where other mail servers bring letters for the domain, with STARTTLS if there is a certificate.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub smtp: Option<SocketAddr>,
+    /// Where users' programs send letters after login, with STARTTLS.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub submission: Option<SocketAddr>,
+    /// The same inside TLS.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub submissions: Option<SocketAddr>,
+    /// Where a mail server of this machine hands over letters: a loopback address, since whoever gets there is believed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lmtp: Option<SocketAddr>,
+    /// What the site calls itself in SMTP; by default its name in the domain.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub host: Option<String>,
+    /// The certificate that mail programs are shown, and those behind it (PEM).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub certificate: Option<PathBuf>,
+    /// Its key (PEM).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<PathBuf>,
+    /// A trial: passwords are taken from this machine without TLS.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub trial: bool,
+    /// Connections of mail programs at once.
+    #[serde(default = "connections")]
+    pub connections: usize,
+    /// And from one address.
+    #[serde(default = "connections_of_one")]
+    pub connections_of_one: usize,
+}
+
+impl MailConfig {
+    /// Mail of a domain, served nowhere yet.
+    pub fn of(domain: &str) -> MailConfig {
+        MailConfig {
+            domain: domain.to_owned(),
+            imap: None,
+            imaps: None,
+            smtp: None,
+            submission: None,
+            submissions: None,
+            lmtp: None,
+            host: None,
+            certificate: None,
+            key: None,
+            trial: false,
+            connections: connections(),
+            connections_of_one: connections_of_one(),
+        }
+    }
+
+    fn check(&self) -> Result<(), String> {
+        if self.certificate.is_some() != self.key.is_some() {
+            return Err("mail.certificate and mail.key go together".to_owned());
+        }
+        // Without TLS nobody can log in, except in a trial.
+        let wants = [
+            ("mail.imaps", self.imaps.is_some()),
+            ("mail.submissions", self.submissions.is_some()),
+            ("mail.submission", self.submission.is_some() && !self.trial),
+        ];
+        if let Some((what, _)) = wants.iter().find(|(_, wants)| *wants && self.certificate.is_none()) {
+            return Err(format!("{what} needs mail.certificate and mail.key"));
+        }
+        if let Some(lmtp) = self.lmtp
+            && !lmtp.ip().is_loopback()
+        {
+            return Err(format!(
+                "mail.lmtp = {lmtp} must be a loopback address: whoever gets there is believed"
+            ));
+        }
+        Ok(())
+    }
+}
+
+fn connections() -> usize {
+    4_096
+}
+
+fn connections_of_one() -> usize {
+    256
 }
 
 /// This site's own part.
@@ -101,11 +200,23 @@ pub struct Limits {
     pub detection_ms: u64,
     /// Sessions at once.
     pub sessions: usize,
+    /// Bytes of a durable group's entries between two checkpoints of it, at least.
+    pub checkpoint_bytes: u64,
+    /// Entries before its last checkpoint that stay in its log, for sites that were away for a while.
+    pub retain_entries: u64,
 }
 
 impl Default for Limits {
     fn default() -> Limits {
-        Limits { window_bytes: 8 << 20, slow_member_s: 30, detection_ms: 1_000, sessions: 1_024 }
+        let durable = durable::Settings::default();
+        Limits {
+            window_bytes: 8 << 20,
+            slow_member_s: 30,
+            detection_ms: 1_000,
+            sessions: 1_024,
+            checkpoint_bytes: durable.checkpoint_bytes,
+            retain_entries: durable.retain_entries,
+        }
     }
 }
 
@@ -153,6 +264,11 @@ impl SiteConfig {
         let folder = folder.parent().unwrap_or(Path::new("/"));
         for relative in [&mut config.site.data, &mut config.site.certificates, &mut config.site.session] {
             *relative = folder.join(&*relative);
+        }
+        if let Some(mail) = &mut config.mail {
+            for relative in [&mut mail.certificate, &mut mail.key].into_iter().flatten() {
+                *relative = folder.join(&*relative);
+            }
         }
         Ok(config)
     }
@@ -240,6 +356,9 @@ impl SiteConfig {
         if self.site.name.is_empty() || self.site.name.chars().any(|c| c.is_whitespace() || c.is_control()) {
             return Err(format!("site.name = {:?} must be a word", self.site.name));
         }
+        if let Some(mail) = &self.mail {
+            mail.check()?;
+        }
         if let Some(metrics) = self.site.metrics
             && !metrics.ip().is_loopback()
         {
@@ -290,6 +409,7 @@ mod tests {
                 addresses: vec!["127.0.0.1:7001".into()],
             }],
             limits: Limits::default(),
+            mail: None,
         }
     }
 
@@ -302,6 +422,26 @@ mod tests {
         assert_eq!(read.site.data, folder.path().join("data"));
         assert_eq!(read.peers, sample().peers);
         assert_eq!(read.cluster_id(), ClusterId(0xdead_beef));
+    }
+
+    #[test]
+    fn contradictions_of_mail_are_named_and_the_rest_reads_back() {
+        let problem = |change: fn(&mut MailConfig)| {
+            let mut mail = MailConfig::of("x.org");
+            change(&mut mail);
+            SiteConfig { mail: Some(mail), ..sample() }.check().err().unwrap_or_default()
+        };
+        let at = |text: &str| Some(text.parse::<SocketAddr>().expect("an address"));
+        assert!(problem(|m| m.key = Some("key.pem".into())).contains("go together"));
+        assert!(problem(|m| m.imaps = "[::]:993".parse().ok()).contains("mail.imaps needs"));
+        assert!(problem(|m| m.submissions = "[::]:465".parse().ok()).contains("mail.submissions needs"));
+        assert!(problem(|m| m.submission = "[::]:587".parse().ok()).contains("mail.submission needs"));
+        assert!(problem(|m| m.lmtp = "10.0.0.1:24".parse().ok()).contains("loopback"));
+        let mail = MailConfig { smtp: at("0.0.0.0:25"), lmtp: at("127.0.0.1:24"), ..MailConfig::of("x.org") };
+        let config = SiteConfig { mail: Some(mail.clone()), ..sample() };
+        assert_eq!(config.check(), Ok(()));
+        let read: SiteConfig = toml::from_str(&config.to_toml()).expect("it reads back");
+        assert_eq!(read.mail, Some(mail));
     }
 
     #[test]
@@ -328,6 +468,10 @@ mod tests {
         );
         assert!(problem(|c| c.site.addresses = vec![String::new(); 5]).contains("at most 4"));
         assert!(problem(|c| c.site.name = "a b".into()).contains("word"));
+        let lonely = |c: &mut SiteConfig| {
+            c.mail = toml::from_str("domain = 'a.test'\ncertificate = 'cert.pem'").ok();
+        };
+        assert!(problem(lonely).contains("go together"));
         assert!(problem(|c| c.site.metrics = "10.0.0.1:1".parse().ok()).contains("loopback"));
     }
 

@@ -587,8 +587,7 @@ impl Core {
                 self.metrics.delivered.inc();
                 let now = self.clock.now();
                 if let Some(to) = reply_to.filter(|to| self.hosting.is_own(to.member)) {
-                    // The site's own member has nothing to say. If nobody waits any more, nobody misses it.
-                    let _ = self.node.reply(now, to, stack::ReplyKind::Null, Bytes::new());
+                    self.hosting.asked(&mut self.node, now, to, &payload);
                 }
                 let held = self.processes.deliver(now, group, view, from, &to, order, reply_to, &payload);
                 if let Some(name) = held {
@@ -596,6 +595,10 @@ impl Core {
                 }
             }
             Event::TransitionalSignal { group, members } => self.processes.tell_signal(group, &members),
+            Event::CallDone { process, call, outcome } if self.hosting.is_process(process) => {
+                let now = self.clock.now();
+                self.hosting.call_done(&mut self.node, now, call, outcome);
+            }
             Event::CallDone { process: _, call, outcome } => self.call_done(call, outcome),
             Event::Blocked { group, blocked } => {
                 let name = self.processes.tell_blocked(group, blocked);

@@ -18,6 +18,7 @@ use wire::session::ErrorCode;
 use wire::{GroupName, MemberId, ProcessId, ViewId};
 
 use crate::hosting::Ask;
+use crate::service::Requests;
 
 /// Commands that may wait for the loop; more wait in `send`.
 const COMMANDS_MAX: usize = 1_024;
@@ -87,11 +88,13 @@ pub struct Handle {
     /// Held until a request has its place in the queue. A channel alone promises a place to who waits for room, and
     /// lets who comes later, and need not wait, go before.
     turn: Mutex<()>,
+    requests: Option<Arc<dyn Requests>>,
 }
 
 impl Clone for Handle {
     fn clone(&self) -> Handle {
-        Handle { commands: self.commands.clone(), turn: Mutex::new(()) }
+        let (commands, requests) = (self.commands.clone(), self.requests.clone());
+        Handle { commands, turn: Mutex::new(()), requests }
     }
 }
 
@@ -371,9 +374,14 @@ impl Events {
 }
 
 impl Handle {
-    pub(crate) fn channel() -> (Handle, mpsc::Receiver<Command>) {
+    /// `requests`: who does what is asked of services.
+    pub(crate) fn channel(requests: Option<Arc<dyn Requests>>) -> (Handle, mpsc::Receiver<Command>) {
         let (commands, receiver) = mpsc::channel(COMMANDS_MAX);
-        (Handle { commands, turn: Mutex::new(()) }, receiver)
+        (Handle { commands, turn: Mutex::new(()), requests }, receiver)
+    }
+
+    pub(crate) fn requests(&self) -> Option<&Arc<dyn Requests>> {
+        self.requests.as_ref()
     }
 
     pub(crate) fn downgrade(&self) -> mpsc::WeakSender<Command> {

@@ -23,12 +23,15 @@ mod revoked;
 mod roster;
 mod run;
 mod running;
+pub mod service;
 pub mod session;
 mod starts;
 
-pub use config::{ConfigError, SiteConfig};
+pub use config::{ConfigError, MailConfig, SiteConfig};
 pub use handle::{Events, Handle, Probe, Probes, ProcessEvent, RequestError};
 pub use hosting::{GroupStatus, HostError, Placed, Step, Trouble, TroubleKind, Wish, Write};
 pub use levels::Unsupported;
-pub use run::{RunningSite, StartError, Stopped, start};
+pub use run::{RunningSite, StartError, Stopped, start, start_with};
 pub use running::Running;
+pub use service::{Answered, Answering, Kept, Requests, Service, Services};
+pub use tools::catalog::Kind;

@@ -33,6 +33,7 @@ use crate::notify;
 use crate::outlook::Outlook;
 use crate::revoked;
 use crate::running::Running;
+use crate::service::Services;
 use crate::session;
 
 /// Why a site could not be started. Nothing is left running.
@@ -129,6 +130,15 @@ pub struct RunningSite {
 ///
 /// Nothing is left running. The incarnation may have been raised, which does no harm.
 pub async fn start(config: SiteConfig) -> Result<RunningSite, StartError> {
+    start_with(config, Services::default()).await
+}
+
+/// The same, with what the program brings to it.
+///
+/// # Errors
+///
+/// As [`start`].
+pub async fn start_with(config: SiteConfig, mut services: Services) -> Result<RunningSite, StartError> {
     let net_metrics = Arc::new(net::Metrics::default());
     let (inputs_in, inputs) = net::inputs();
     let (files, trust) = certificates::load(&config)?;
@@ -180,8 +190,9 @@ pub async fn start(config: SiteConfig) -> Result<RunningSite, StartError> {
     links.set_peers(peers.clone());
 
     let metrics = Arc::new(Metrics::default());
-    let (handle, commands) = Handle::channel();
-    let mut ports = BTreeMap::from([("link".to_owned(), links.address().port())]);
+    let (handle, commands) = Handle::channel(services.requests.take());
+    let mut ports = std::mem::take(&mut services.ports);
+    ports.insert("link".to_owned(), links.address().port());
     let mut servers = vec![tokio::spawn(Arc::clone(&directory).keep(links.clone(), peers))];
     let clocks = Arc::new(Clocks::new(clock, links.clone()));
     let asking = Arc::clone(&clocks);
@@ -215,7 +226,13 @@ pub async fn start(config: SiteConfig) -> Result<RunningSite, StartError> {
         servers.push(links.lobby().spawn(server));
     }
     let slow_member_after = Duration::from_secs(config.limits.slow_member_s);
-    let hosting = Hosting::new(me, config.site.data.join("durable"), net::random(), levels);
+    let settings = durable::Settings {
+        checkpoint_bytes: config.limits.checkpoint_bytes,
+        retain_entries: config.limits.retain_entries,
+        ..durable::Settings::default()
+    };
+    let root = config.site.data.join("durable");
+    let hosting = Hosting::new(me, root, net::random(), levels, (settings, services));
     let world = World {
         clock,
         links,

@@ -54,6 +54,8 @@ pub struct DiskStore<D: Disk> {
     parts: Option<Parts>,
     /// What the log has before this position is of no use: a checkpoint that was received stands in its place.
     from: u64,
+    /// From this position on the log has everything.
+    first: u64,
     incoming: Option<Incoming>,
     taking: Option<Taking>,
     /// Why it has failed.
@@ -146,6 +148,12 @@ impl<D: Disk> DiskStore<D> {
         Ok(Some(parts.head.clone()))
     }
 
+    /// From this position on the log has every entry that was written: what is before it was freed, or a checkpoint stands
+    /// in its place.
+    pub fn first(&self) -> u64 {
+        self.first
+    }
+
     /// Why the store has failed, in words for an operator; none if it has not.
     pub fn failed(&self) -> Option<&str> {
         self.failed.as_deref()
@@ -203,6 +211,7 @@ impl<D: Disk> DiskStore<D> {
     /// Entries before this position are not needed any more.
     fn free(&mut self, before: u64) -> Result<(), LogError> {
         self.log.release(1..before.min(self.log.next()))?;
+        self.first = self.first.max(before);
         for _ in 0..COMPACT_STEPS {
             match self.log.compact(COMPACT_BYTES) {
                 Ok(Compacted::Working | Compacted::Freed { .. }) => {}

@@ -31,6 +31,9 @@ pub enum Kind {
     /// A [`Map`](crate::map::Map).
     #[n(0)]
     Map,
+    /// An organisation's mail, the state machine of the crate `mail`.
+    #[n(1)]
+    Mail,
 }
 
 /// How a group was founded.

@@ -33,8 +33,8 @@ fn site(seed: u64, steps: u64) -> Site {
 }
 
 fn head() -> Head {
-    let cluster = "00000000000000c1".to_owned();
-    Head { id: [7; 16], cluster, site: "a".to_owned(), taken_ms: 1, program: "0".to_owned(), groups: 0 }
+    let (cluster, site, program) = ("00000000000000c1".to_owned(), "a".to_owned(), "0".to_owned());
+    Head { id: [7; 16], cluster, site, taken_ms: 1, program, groups: 0, without_mail: false }
 }
 
 fn stream(maps: &[(&str, &Map)]) -> Stream {

@@ -29,6 +29,7 @@
 //! * [`Events`]: what a group tells, as a stream. A program that does not take its events holds back its groups
 //!   (nothing is dropped), and is asked to leave in the end: take them while you cast.
 //! * [`DurableMap`]: a replicated map on disks; what it has acknowledged is lost no more.
+//! * [`Mail`]: letters and users of the mail that the cluster's sites serve.
 //! * [`message`]: messages made of typed fields. [`session`]: the session protocol itself.
 //!
 //! Every future of this library may be dropped: what was asked may still be done, and its answer is forgotten.
@@ -46,6 +47,7 @@ mod ids;
 mod join;
 mod local;
 pub mod locate;
+mod mail;
 mod process;
 mod queue;
 mod remote;
@@ -53,12 +55,13 @@ mod routes;
 mod site;
 mod view;
 
+pub use crate::mail::Mail;
 pub use crate::site::Site;
 pub use ::site::{ConfigError, Running, SiteConfig, StartError, Stopped, config};
 pub use bytes::Bytes;
 pub use cast::{Call, Cast, Order, Outcome, Replies, Reply};
-pub use client::protocol::Condition;
-pub use client::{Change, Page, Pair};
+pub use client::protocol::{Condition, Of, ReceiptLine};
+pub use client::{Change, Letter, Letters, Page, Pair};
 pub use credentials::{Credentials, CredentialsError};
 pub use durable_map::{DurableMap, Watch, Write};
 pub use error::Error;
@@ -80,7 +83,8 @@ pub mod message {
 /// The session protocol, for programs that want to speak it themselves (`docs/sessions.md`).
 pub mod session {
     pub use client::{
-        Address, AddressError, Begun, Change, Error, Event, Events, JoinOptions, Levels, Page, Pair, Placed,
-        Replied, RestorePart, Restored, Session, SiteLevels, Tls, WriteOptions, connect, protocol,
+        Address, AddressError, Begun, Change, Error, Event, Events, JoinOptions, Letter, Letters, Levels,
+        Page, Pair, Placed, Replied, RestorePart, Restored, Session, SiteLevels, Tls, WriteOptions, connect,
+        mail, protocol,
     };
 }

@@ -16,6 +16,7 @@ use crate::forked::FORKS_MAX;
 use crate::group::Group;
 use crate::join::JoinOptions;
 use crate::local::Local;
+use crate::mail::Mail;
 use crate::queue::{Events, Seen, queue};
 use crate::remote::Remote;
 use crate::routes::Moved;
@@ -101,6 +102,11 @@ impl Process {
     /// [`Error::Refused`] with `NotPrimary`: the cluster's catalog cannot be written now. Nothing was done.
     pub async fn durable_map(&self, name: &str) -> Result<DurableMap, Error> {
         DurableMap::open(self, GroupName::parse(name)?).await
+    }
+
+    /// The cluster's mail: see [`Mail`].
+    pub fn mail(&self) -> Mail {
+        Mail::new(self.clone())
     }
 
     /// A request of the session protocol that may be made again at another site if this one is lost.

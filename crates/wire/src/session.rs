@@ -5,11 +5,15 @@
 
 mod durable;
 mod framing;
+mod mail;
+mod refusal;
 mod vocabulary;
 
 pub use durable::{ChangeHeader, Condition, Once, PairHeader, PlacedGroup, PlacedState};
 pub use framing::{BODY_BYTES_MAX, Decoder, FramingError, Item, LINE_BYTES_MAX, encode};
+pub use mail::{LetterHeader, MailOp, Of, ReceiptLine};
+pub use refusal::{ErrorCode, Failure};
 pub use vocabulary::{
-    Answer, ErrorCode, Event, Failure, FromSite, GotReply, Hello, LeftMember, MESSAGE_COST_BYTES,
-    NamedReplies, Op, Principal, Replies, Reply, ReplyKind, Request, View,
+    Answer, Event, FromSite, GotReply, Hello, LeftMember, MESSAGE_COST_BYTES, NamedReplies, Op, Principal,
+    Replies, Reply, ReplyKind, Request, View,
 };

@@ -23,7 +23,7 @@ use target::Target;
 pub async fn run(find: &Find, args: &Backup, json: bool) -> Result<(), Failure> {
     let (session, _events) = locate::session(find, "backup").await?;
     let mut target = Target::create(&args.file)?;
-    let begun = session.backup().await?;
+    let begun = session.backup(args.without_mail).await?;
     let progress = progress(json, "writing", begun.bytes);
     let (mut checker, mut seen) = (Checker::default(), Seen::default());
     let damaged = |damaged: Damaged| {
@@ -91,7 +91,7 @@ impl Seen {
             return say_json(&json!({
                 "file": file, "cluster": head.cluster, "site": head.site, "taken_ms": head.taken_ms,
                 "program": head.program, "groups": groups.collect::<Vec<_>>(), "pairs": totals.pairs,
-                "bytes": totals.bytes, "file_bytes": bytes, "sha256": sha256,
+                "bytes": totals.bytes, "file_bytes": bytes, "sha256": sha256, "without_mail": head.without_mail,
             }));
         }
         let mut table = Table::new(&["GROUP", "PAIRS", "BYTES", "DIGEST"]);
@@ -107,6 +107,9 @@ impl Seen {
         table.lines().iter().try_for_each(|line| say(line))?;
         let taken = utc(SystemTime::UNIX_EPOCH + Duration::from_millis(head.taken_ms));
         say("")?;
+        if head.without_mail {
+            say("The cluster's mail is not in it.")?;
+        }
         say(&format!(
             "{}: whole, {bytes} bytes; taken at {} of cluster {} on {taken}; sha-256 {sha256}",
             file.display(),

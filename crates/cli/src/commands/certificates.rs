@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use net::cert::{Role, Validity, random_cluster_id};
 use unanimous::SiteConfig;
-use unanimous::config::{Limits, PeerEntry, ThisSite};
+use unanimous::config::{Limits, MailConfig, PeerEntry, ThisSite};
 use wire::SiteId;
 
 use crate::commands::cert::keeper::Keeper;
@@ -28,6 +28,8 @@ pub struct Founder {
     pub listen: SocketAddr,
     /// Where its metrics are served, if anywhere.
     pub metrics: Option<SocketAddr>,
+    /// What it serves of mail, if anything.
+    pub mail: Option<MailConfig>,
 }
 
 /// Writes `dir/ca` and `dir/NAME` for every site. The first `mservers` of them, in order of seniority, have an mserver
@@ -90,6 +92,7 @@ fn config(cluster: &str, sites: &[Founder], mservers: usize, me: usize) -> SiteC
             })
             .collect(),
         limits: Limits::default(),
+        mail: sites[me].mail.clone(),
     }
 }
 
@@ -119,6 +122,7 @@ mod tests {
             address: format!("127.0.0.1:{}", 7_000 + n),
             listen: SocketAddr::from(([127, 0, 0, 1], 7_000 + n)),
             metrics: None,
+            mail: None,
         };
         let sites: Vec<Founder> = (1..=9).map(site).collect();
         let Ok(files) = write_cluster(folder.path(), &sites, MSERVERS) else { panic!("it is written") };

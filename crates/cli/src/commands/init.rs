@@ -64,6 +64,7 @@ pub fn founder(text: &str) -> Result<Founder, Failure> {
         address: address.to_owned(),
         listen: SocketAddr::new(any, port),
         metrics,
+        mail: None,
     })
 }
 

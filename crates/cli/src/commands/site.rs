@@ -2,7 +2,8 @@
 
 use std::pin::{Pin, pin};
 
-use ::site::{RunningSite, SiteConfig, Stopped, start};
+use ::site::{SiteConfig, Stopped};
+use maildriver::{WithMail, start};
 use tokio::io::AsyncReadExt;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -49,12 +50,12 @@ pub fn workers() -> usize {
     std::thread::available_parallelism().map_or(1, |processors| (processors.get() - 1).clamp(1, 2))
 }
 
-async fn serve(mut site: RunningSite, told: Pin<&mut impl Future<Output = ()>>) -> Stopped {
+async fn serve(mut running: WithMail, told: Pin<&mut impl Future<Output = ()>>) -> Stopped {
     tokio::select! {
-        stopped = site.wait() => return stopped,
+        stopped = running.site.wait() => return stopped,
         () = told => {}
     }
-    site.stop().await
+    running.site.stop().await
 }
 
 /// Listens from now on for signals, and for the end of standard input if that is to be heeded.

@@ -1,5 +1,7 @@
 //! `site add`: configuration and certificate for a site that joins a cluster. Its number it gets from its peers.
 
+mod mail;
+
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::Path;
@@ -15,6 +17,7 @@ use crate::commands::init::founder;
 use crate::failure::Failure;
 use crate::locate::default_dir;
 use crate::output::{say, say_json};
+use mail::Section;
 
 /// `unanimous site add`.
 pub fn run(find: &Find, args: &SiteAdd, json: bool) -> Result<(), Failure> {
@@ -27,21 +30,40 @@ pub fn run(find: &Find, args: &SiteAdd, json: bool) -> Result<(), Failure> {
             dir.join(&new.name).display()
         )));
     }
-    let config = configuration(&dir, &keeper.authority().cluster().to_string(), new, args.mserver)?;
+    let (config, mail) = configuration(&dir, &keeper.authority().cluster().to_string(), new, args.mserver)?;
     let path = write_site(&dir, &keeper, Role::NamedSite, &config)?;
     let name = &config.site.name;
+    let missing = match &mail {
+        Some(mail) => mail.copy_files(&dir.join(name))?,
+        None => Vec::new(),
+    };
+    let domain = config.mail.as_ref().map(|mail| mail.domain.as_str());
     if json {
-        return say_json(&serde_json::json!({ "name": name, "config": path, "mserver": args.mserver }));
+        return say_json(&serde_json::json!({
+            "name": name, "config": path, "mserver": args.mserver, "mail": domain, "missing": missing,
+        }));
     }
     say(&format!("{name}: copy {} to its machine, then run", dir.join(name).display()))?;
     say(&format!("  unanimous site --config {name}/site.toml"))?;
     say("It gets its number from the cluster when it first starts; the other sites need no word of it.")?;
     say(&format!(
         "Durable groups are kept there, too; `unanimous site add {name} --stores` lets its store count."
-    ))
+    ))?;
+    if let Some(domain) = domain {
+        say(&format!(
+            "It serves mail for {domain} like the others; where, says [mail] in {name}/site.toml."
+        ))?;
+    }
+    missing.iter().try_for_each(|file| say(&format!("Put {} there first: it is not here.", file.display())))
 }
 
-fn configuration(dir: &Path, cluster: &str, new: Founder, mserver: bool) -> Result<SiteConfig, Failure> {
+/// Its configuration, and what goes with its part for mail.
+fn configuration(
+    dir: &Path,
+    cluster: &str,
+    new: Founder,
+    mserver: bool,
+) -> Result<(SiteConfig, Option<Section>), Failure> {
     let known = known(dir)?;
     let Some(any) = known.iter().find(|config| config.cluster == cluster) else {
         return Err(Failure::refused(format!(
@@ -61,7 +83,9 @@ fn configuration(dir: &Path, cluster: &str, new: Founder, mserver: bool) -> Resu
     }
     // On one machine the sites share its addresses: each listens at its own, and the ports for metrics are any.
     let own = new.address.parse::<SocketAddr>().ok().filter(|address| address.ip().is_loopback());
-    Ok(SiteConfig {
+    let ours: Vec<SiteConfig> = known.iter().filter(|config| config.cluster == cluster).cloned().collect();
+    let mail = Section::like(dir, &ours, &new, own)?;
+    let config = SiteConfig {
         cluster: cluster.to_owned(),
         founders: any.founders.clone(),
         site: ThisSite {
@@ -83,7 +107,9 @@ fn configuration(dir: &Path, cluster: &str, new: Founder, mserver: bool) -> Resu
         },
         peers,
         limits: Limits::default(),
-    })
+        mail: mail.as_ref().map(|section| section.config.clone()),
+    };
+    Ok((config, mail))
 }
 
 /// The configurations in the folders beside the authority, by folder.
@@ -138,7 +164,10 @@ mod tests {
     #[test]
     fn a_new_site_knows_the_others_and_has_no_number() {
         let (dir, cluster) = cluster(&["a=10.0.0.1:7000", "b=10.0.0.2:7000", "c=10.0.0.3:7000"]);
-        let made = |text| configuration(dir.path(), &cluster, site(text), false).map_err(|f| f.message);
+        let made = |text| match configuration(dir.path(), &cluster, site(text), false) {
+            Ok((config, _)) => Ok(config),
+            Err(failure) => Err(failure.message),
+        };
         let d = made("d=10.0.0.4:7000").expect("made");
         assert_eq!((d.site.id, d.site.mserver, &d.founders[..]), (0, false, &[1, 2, 3][..]));
         assert_eq!(d.site.addresses, ["10.0.0.4:7000"]);
@@ -159,9 +188,11 @@ mod tests {
     fn what_is_missing_is_named() {
         let (dir, cluster) = cluster(&["a=10.0.0.1:7000"]);
         let new = || site("d=10.0.0.4:7000");
-        let failed = configuration(dir.path(), &cluster, new(), false).expect_err("nobody says where a is");
-        assert!(failed.message.contains("founder 1"), "{}", failed.message);
-        let failed = configuration(dir.path(), "0000000000000001", new(), false).expect_err("another");
-        assert!(failed.message.contains("no configuration"), "{}", failed.message);
+        let failed = |cluster: &str| {
+            let made = configuration(dir.path(), cluster, new(), false);
+            made.err().map(|failure| failure.message).expect("something is missing")
+        };
+        assert!(failed(&cluster).contains("founder 1"), "nobody says where a is");
+        assert!(failed("0000000000000001").contains("no configuration"), "another");
     }
 }

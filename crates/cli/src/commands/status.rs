@@ -39,6 +39,9 @@ pub async fn status(find: &Find, json: bool) -> Result<(), Failure> {
             say(&line)?;
         }
     }
+    for line in mail(&status, session.site()) {
+        say(&line)?;
+    }
     if let Some(waiting) = text("waiting_for") {
         say(&waiting)?;
     }
@@ -105,6 +108,36 @@ fn durable(group: &Value) -> Vec<String> {
     let damaged = group.get("damaged").and_then(Value::as_array).map_or(0, Vec::len);
     if damaged > 0 {
         lines.push(format!("{name}: {damaged} damaged records at this site, which others are asked for"));
+    }
+    lines
+}
+
+/// What the site serves of mail, and how the mail's group is there; nothing if it serves none.
+fn mail(status: &Map<String, Value>, site: &str) -> Vec<String> {
+    let Some(mail) = status.get("mail") else { return Vec::new() };
+    let text = |key: &str| mail.get(key).and_then(Value::as_str).unwrap_or("?");
+    let listeners = mail.get("listeners").and_then(Value::as_object);
+    let at =
+        listeners.into_iter().flatten().filter_map(|(what, at)| Some(format!("{what} {}", at.as_str()?)));
+    let at: Vec<String> = at.collect();
+    let at = if at.is_empty() { "no listeners".to_owned() } else { at.join(", ") };
+    let mut lines = vec![format!("mail for {} at {site}: {at}", text("domain"))];
+    let groups = status.get("durable").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
+    let group = groups.iter().find(|group| group.get("group").and_then(Value::as_str) == Some(text("group")));
+    let Some(group) = group else {
+        lines.push(format!("{}: not there yet; more than half of the sites must be up", text("group")));
+        return lines;
+    };
+    let state = group.get("state").and_then(Value::as_str).unwrap_or("being opened");
+    let stores = group.get("stores").and_then(Value::as_array).map_or(0, Vec::len);
+    let needed = group.get("writes").and_then(Value::as_u64).unwrap_or(0);
+    lines.push(format!("{}: {state}; {stores} stores count, and {needed} of them are needed", text("group")));
+    let missing = group.get("payloads_missing").and_then(Value::as_u64).unwrap_or(0);
+    if missing > 0 {
+        lines.push(format!(
+            "{}: {missing} letters are still to come from other sites; keep those up",
+            text("group")
+        ));
     }
     lines
 }

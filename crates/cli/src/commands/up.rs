@@ -4,6 +4,7 @@
 
 mod child;
 mod layout;
+mod mail;
 
 use std::collections::BTreeMap;
 use std::fs::{File, TryLockError};
@@ -12,6 +13,7 @@ use std::time::Duration;
 
 use serde_json::json;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use unanimous::Running;
 
 use crate::args;
 use crate::args::Find;
@@ -21,6 +23,7 @@ use crate::locate::default_dir;
 use crate::output::{Table, Tone, say, say_json};
 use child::Child;
 use layout::Layout;
+use mail::Trial;
 
 /// How long the cluster may take to be ready before `up` gives up.
 const READY_WITHIN: Duration = Duration::from_secs(60);
@@ -40,7 +43,7 @@ pub async fn run(find: &Find, args: &args::Up, json: bool) -> Result<(), Failure
     let _ = std::fs::remove_file(dir.join(ClusterFile::NAME));
     let layout = Layout::open_or_create(&dir, args.sites)?;
     let mut stop = Stop::new()?;
-    let mut cluster = Cluster { dir, children: Vec::new(), respawn: args.respawn, json };
+    let mut cluster = Cluster { dir, children: Vec::new(), respawn: args.respawn, json, mail: None };
     for config in &layout.configs {
         cluster.children.push(Child::start(config)?);
     }
@@ -61,6 +64,11 @@ pub async fn run(find: &Find, args: &args::Up, json: bool) -> Result<(), Failure
     };
     cluster.stop().await;
     result
+}
+
+/// Where a site serves something.
+fn of_port(running: &Running, what: &str) -> String {
+    running.ports.get(what).map_or_else(|| "-".to_owned(), |port| format!("127.0.0.1:{port}"))
 }
 
 /// Only one `up` runs on a directory.
@@ -100,6 +108,7 @@ struct Cluster {
     children: Vec<Child>,
     respawn: bool,
     json: bool,
+    mail: Option<Trial>,
 }
 
 impl Cluster {
@@ -122,7 +131,7 @@ impl Cluster {
                     missing = Some(child.name().to_owned());
                 }
             }
-            let Some(name) = missing else { return Ok(()) };
+            let Some(name) = missing else { break };
             if started.elapsed() > READY_WITHIN {
                 return Err(Failure::refused(format!(
                     "{name} was not ready within {} s; see the logs in {}",
@@ -132,6 +141,15 @@ impl Cluster {
             }
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
+        let left = READY_WITHIN.saturating_sub(started.elapsed());
+        self.mail = match tokio::time::timeout(left, Trial::ready(&self.dir, &self.children)).await {
+            Ok(mail) => mail?,
+            Err(_) => {
+                let why = format!("mail was not ready within {} s; see the logs in", READY_WITHIN.as_secs());
+                return Err(Failure::refused(format!("{why} {}", self.dir.display())));
+            }
+        };
+        Ok(())
     }
 
     fn publish(&self) -> Result<(), Failure> {
@@ -148,19 +166,20 @@ impl Cluster {
                 }
             })
             .collect();
-        Ok(ClusterFile { sites }.write(&self.dir)?)
+        let mail_domain = self.mail.as_ref().map(|mail| mail.domain.clone());
+        let mail_certificate = self.mail.as_ref().and_then(|mail| mail.certificate.clone());
+        Ok(ClusterFile { sites, mail_domain, mail_certificate }.write(&self.dir)?)
     }
 
     fn announce(&self) -> Result<(), Failure> {
         if self.json {
-            return say_json(&json!({"event": "ready", "dir": self.dir}));
+            let mail = self.mail.as_ref().map(|mail| json!({"domain": mail.domain, "users": mail.users}));
+            return say_json(&json!({"event": "ready", "dir": self.dir, "mail": mail}));
         }
         let mut table = Table::new(&["SITE", "STATE", "PID", "LINK", "METRICS"]);
         for child in &self.children {
             let running = child.running().unwrap_or_default();
-            let port = |what: &str| {
-                running.ports.get(what).map_or_else(|| "-".to_owned(), |p| format!("127.0.0.1:{p}"))
-            };
+            let port = |what: &str| of_port(&running, what);
             table.row(vec![
                 (child.name().to_owned(), Tone::Plain),
                 ("ready".to_owned(), Tone::Good),
@@ -179,7 +198,34 @@ impl Cluster {
         say(&format!("  unanimous {flag}status"))?;
         say(&format!("  unanimous {flag}join chat"))?;
         say(&format!("  unanimous {flag}cast chat hello"))?;
+        if let Some(mail) = &self.mail {
+            say(&format!("  unanimous {flag}mail send bob --subject hi --body hello"))?;
+            say("")?;
+            self.announce_mail(mail)?;
+            say("")?;
+        }
         say("Ctrl-C stops the cluster.")
+    }
+
+    fn announce_mail(&self, mail: &Trial) -> Result<(), Failure> {
+        say(&format!("Mail for {}, at any of the sites:", mail.domain))?;
+        let head = ["SITE", "IMAP", "IMAPS", "SUBMISSION", "SUBMISSIONS", "SMTP", "LMTP"];
+        let mut table = Table::new(&head);
+        for child in &self.children {
+            let running = child.running().unwrap_or_default();
+            let ports = head[1..].iter().map(|what| (of_port(&running, &what.to_lowercase()), Tone::Plain));
+            table.row([(child.name().to_owned(), Tone::Plain)].into_iter().chain(ports).collect());
+        }
+        table.lines().iter().try_for_each(|line| say(line))?;
+        for user in &mail.users {
+            say(&format!("  {} with the password {}", user.address, user.password))?;
+        }
+        match &mail.certificate {
+            Some(certificate) => {
+                say(&format!("Mail programs find the certificate in {}.", certificate.display()))
+            }
+            None => Ok(()),
+        }
     }
 
     /// Says what dies and what comes back, until it fails.

@@ -44,6 +44,10 @@ impl Fetch {
         }
     }
 
+    pub fn memory_bytes(&self) -> usize {
+        self.letter.as_ref().map_or(0, |(letter, _)| letter.len())
+    }
+
     pub fn marked(&mut self, answer: Answer) {
         if let Answer::Applied(Outcome::Stored { changed, .. }) = answer {
             self.seen = changed;

@@ -16,6 +16,16 @@ pub(crate) enum Part {
     Literal(Bytes),
 }
 
+impl Part {
+    /// In bytes.
+    pub fn len(&self) -> usize {
+        match self {
+            Part::Text(text) => text.len(),
+            Part::Literal(literal) => literal.len(),
+        }
+    }
+}
+
 /// What came.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Input {
@@ -91,6 +101,13 @@ impl Reader {
                 return Some(result);
             }
         }
+    }
+
+    /// Bytes of the command that is coming.
+    pub fn memory_bytes(&self) -> usize {
+        let literal = self.literal.as_ref().map_or(0, |(literal, _)| literal.len());
+        let parts = self.parts.iter().map(Part::len).sum::<usize>();
+        parts + literal + self.line.len()
     }
 
     fn line_ended(&mut self, bounds: Bounds) -> Option<Input> {

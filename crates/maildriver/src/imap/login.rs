@@ -34,9 +34,10 @@ impl Session {
             return format!("{OFFERED} {OFFERED_AFTER_LOGIN}");
         }
         let tls = if self.config.starttls && !self.peer.tls { " STARTTLS" } else { "" };
-        let login = match self.may_log_in() {
-            true => " AUTH=PLAIN AUTH=LOGIN AUTH=SCRAM-SHA-256",
-            false => " LOGINDISABLED",
+        let login = match (self.may_log_in(), self.config.scram) {
+            (true, true) => " AUTH=PLAIN AUTH=LOGIN AUTH=SCRAM-SHA-256",
+            (true, false) => " AUTH=PLAIN AUTH=LOGIN",
+            (false, _) => " LOGINDISABLED",
         };
         format!("{OFFERED}{tls}{login}")
     }
@@ -56,7 +57,7 @@ impl Session {
         let sasl = match mechanism {
             "PLAIN" => Sasl::Plain,
             "LOGIN" => Sasl::LoginName,
-            "SCRAM-SHA-256" => Sasl::Scram { first: true },
+            "SCRAM-SHA-256" if self.config.scram => Sasl::Scram { first: true },
             _ => return self.no(&tag, "[CANNOT] There is no such mechanism"),
         };
         match initial {

@@ -24,3 +24,4 @@ mod write;
 
 pub use crate::edge::{Answer, Mechanism, Peer, Request, Ticket};
 pub use session::{Config, Session};
+pub(crate) use write::flag_texts;

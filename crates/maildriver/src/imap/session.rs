@@ -20,11 +20,13 @@ pub struct Config {
     pub starttls: bool,
     /// A trial: passwords are taken without TLS from this machine.
     pub trial: bool,
+    /// Whether SCRAM-SHA-256 is offered: whoever answers the session's requests can compute it.
+    pub scram: bool,
 }
 
 impl Default for Config {
     fn default() -> Config {
-        Config { letter_bytes_max: mail::limits::LETTER_BYTES_MAX, starttls: true, trial: false }
+        Config { letter_bytes_max: mail::limits::LETTER_BYTES_MAX, starttls: true, trial: false, scram: true }
     }
 }
 
@@ -219,6 +221,17 @@ impl Session {
     /// Who has logged in.
     pub fn user(&self) -> Option<UserId> {
         self.user
+    }
+
+    /// Memory of commands that are coming or wait, and of the letter that is looked at: a driver that has too much of
+    /// it in all sessions together stops offering bytes to some. The entry of a letter that is proposed is the driver's.
+    pub fn memory_bytes(&self) -> usize {
+        let waits: usize = self.pending.iter().flatten().map(Part::len).sum();
+        let looked_at = match &self.running {
+            Some((_, Task::Fetch(fetch))) => fetch.memory_bytes(),
+            _ => 0,
+        };
+        self.reader.memory_bytes() + waits + looked_at
     }
 
     /// When `handle_timeout` is to be called.

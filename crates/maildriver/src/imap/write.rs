@@ -67,11 +67,15 @@ pub(crate) fn nstring(out: &mut Vec<u8>, text: Option<&[u8]>) {
 
 /// Flags in parentheses, the session's `\Recent` in front.
 pub(crate) fn flags(names: &FlagNames, recent: bool) -> String {
-    let system = SYSTEM_FLAGS.iter().filter(|(flag, _)| names.system.has(*flag)).map(|(_, name)| *name);
-    let recent = recent.then_some("\\Recent");
-    let keywords = names.keywords.iter().map(|keyword| keyword.as_str());
-    let all: Vec<&str> = recent.into_iter().chain(system).chain(keywords).collect();
+    let recent = recent.then(|| "\\Recent".to_owned());
+    let all: Vec<String> = recent.into_iter().chain(flag_texts(names)).collect();
     format!("({})", all.join(" "))
+}
+
+/// Flags and keywords, one by one.
+pub(crate) fn flag_texts(names: &FlagNames) -> Vec<String> {
+    let system = SYSTEM_FLAGS.iter().filter(|(flag, _)| names.system.has(*flag)).map(|(_, name)| *name);
+    system.chain(names.keywords.iter().map(|keyword| keyword.as_str())).map(str::to_owned).collect()
 }
 
 /// Numbers as a set: `1:3,7`.

@@ -269,6 +269,11 @@ fn meant(state: &State, typed: &str) -> String {
     UserName::parse(&name).map_or(name, |name| name.as_str().to_owned())
 }
 
+/// Whom somebody means by a name, and the entry that last changed the user's passwords; none if there is nobody.
+pub fn credentials(state: &State, name: &str) -> Option<(UserId, Position)> {
+    find(state, name).map(|user| (user.id(), user.credentials_changed()))
+}
+
 fn find<'a>(state: &'a State, typed: &str) -> Option<&'a User> {
     state.user_named(&UserName::normal(&meant(state, typed)).ok()?)
 }

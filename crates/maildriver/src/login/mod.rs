@@ -13,6 +13,6 @@ mod scram;
 mod tests;
 mod throttle;
 
-pub use logins::{Check, Checked, Logins, Password};
+pub use logins::{Check, Checked, Logins, Password, credentials};
 pub use password::{BadPassword, app_password, hash_password};
 pub use scram::Exchange;

@@ -25,6 +25,9 @@ pub enum BadPassword {
     /// The hash could not be made.
     #[error("a password cannot be hashed: {0}")]
     Hash(password_hash::Error),
+    /// The site ends.
+    #[error("a password could not be hashed; try again")]
+    Interrupted,
 }
 
 /// The hash of a password that somebody chose, for `SetPassword`: argon2id in PHC form. `salt` is drawn at random.

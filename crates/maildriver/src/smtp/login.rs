@@ -46,7 +46,10 @@ impl Session {
         let sasl = match mechanism {
             AuthMechanism::Plain => Sasl::Plain,
             AuthMechanism::Login => Sasl::LoginName,
-            AuthMechanism::ScramSha256 => Sasl::Scram { first: true },
+            AuthMechanism::ScramSha256 if self.config.scram => Sasl::Scram { first: true },
+            AuthMechanism::ScramSha256 => {
+                return self.reply(&Reply::new(504, "5.5.4", "There is no such mechanism"));
+            }
         };
         match initial {
             // An initial response that is empty is written so (RFC 4954, 4).

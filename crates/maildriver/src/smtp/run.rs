@@ -113,7 +113,8 @@ impl Session {
             self.line("250-STARTTLS");
         }
         if self.offers_login() {
-            self.line("250-AUTH PLAIN LOGIN SCRAM-SHA-256");
+            let scram = if self.config.scram { " SCRAM-SHA-256" } else { "" };
+            self.line(&format!("250-AUTH PLAIN LOGIN{scram}"));
         }
         self.line(&format!("250 SIZE {}", self.config.letter_bytes_max));
     }

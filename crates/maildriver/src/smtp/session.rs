@@ -46,6 +46,8 @@ pub struct Config {
     pub trial: bool,
     /// Whether senders of letters from outside are verified.
     pub verifies: bool,
+    /// Whether SCRAM-SHA-256 is offered: many programs prefer it, and only application passwords can be used with it.
+    pub scram: bool,
 }
 
 impl Config {
@@ -59,6 +61,7 @@ impl Config {
             starttls: true,
             trial: false,
             verifies: true,
+            scram: true,
         }
     }
 }

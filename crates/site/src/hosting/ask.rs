@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use durable::{Mode, Name, ProposeError, Status, Why};
 use tokio::sync::oneshot;
-use tools::catalog;
+use tools::catalog::{self, Kind};
 use tools::map::{Changes, Compacted};
 use wire::session::ErrorCode;
 use wire::{GroupName, SiteId};
@@ -20,6 +20,14 @@ pub enum HostError {
     /// There is none of that name. Nothing has changed.
     #[error("there is no durable map {0}; create it with `unanimous kv create {0}`")]
     NoSuchGroup(GroupName),
+    /// This site's program does not have the service. Nothing has changed.
+    #[error("this site does not serve {0}; ask another, or give its configuration what the others have")]
+    NotServed(GroupName),
+    /// Backups cannot have it yet.
+    #[error(
+        "backups have no mail yet, and this cluster has some ({0}): leave it out with --without-mail, and copy mail by IMAP"
+    )]
+    NotInBackups(GroupName),
     /// It can only be read. Nothing has changed.
     #[error("{0}")]
     NotActive(String),
@@ -47,7 +55,8 @@ impl HostError {
     /// The code that programs are told.
     pub fn code(&self) -> ErrorCode {
         match self {
-            HostError::NoSuchGroup(_) => ErrorCode::NoSuchGroup,
+            HostError::NoSuchGroup(_) | HostError::NotServed(_) => ErrorCode::NoSuchGroup,
+            HostError::NotInBackups(_) => ErrorCode::Unmet,
             HostError::NotActive(_) => ErrorCode::NotPrimary,
             HostError::Busy | HostError::Catalog(catalog::Answer::Full) => ErrorCode::Busy,
             HostError::TooLarge => ErrorCode::TooLarge,
@@ -75,12 +84,14 @@ pub(crate) type Look = Box<dyn FnOnce(Result<&Served, HostError>) + Send>;
 
 /// What is asked of durable groups.
 pub(crate) enum Ask {
-    /// Let there be a map.
-    Create { group: GroupName, told: Told<()> },
+    /// Let there be a group of this kind.
+    Create { group: GroupName, kind: Kind, told: Told<()> },
     /// Let this feature level be in force.
     Raise { to: u32, told: Told<()> },
-    /// Write to one.
-    Write { group: GroupName, write: Write, told: Told<Bytes> },
+    /// Write to one, if it is of this kind.
+    Write { group: GroupName, kind: Kind, write: Write, told: Told<Bytes> },
+    /// The payload of an entry that a service keeps; none if it is not here.
+    Payload { group: GroupName, position: u64, told: Told<Option<Bytes>> },
     /// Look at one: as it is here, or at what was acknowledged anywhere before.
     Read { group: GroupName, local: bool, look: Look },
     /// What has changed since, as soon as there is something.
@@ -99,6 +110,7 @@ impl std::fmt::Debug for Ask {
             Ask::Create { .. } => "Create",
             Ask::Raise { .. } => "Raise",
             Ask::Write { .. } => "Write",
+            Ask::Payload { .. } => "Payload",
             Ask::Read { .. } => "Read",
             Ask::Changes { .. } => "Changes",
             Ask::Snapshots { .. } => "Snapshots",
@@ -130,6 +142,8 @@ pub struct GroupStatus {
     pub digest: u64,
     /// Why the store is not open, if it cannot be.
     pub refused: Option<Trouble>,
+    /// Payloads that a service keeps, and that are still to be had from other sites.
+    pub missing: usize,
 }
 
 impl Ask {
@@ -138,6 +152,7 @@ impl Ask {
         match self {
             Ask::Create { group, .. }
             | Ask::Write { group, .. }
+            | Ask::Payload { group, .. }
             | Ask::Read { group, .. }
             | Ask::Changes { group, .. } => Some(group),
             Ask::Raise { .. } | Ask::Place { .. } | Ask::Snapshots { .. } | Ask::Status { .. } => None,
@@ -148,6 +163,7 @@ impl Ask {
         match self {
             Ask::Create { told, .. } | Ask::Raise { told, .. } => drop(told.send(Err(error))),
             Ask::Write { told, .. } => drop(told.send(Err(error))),
+            Ask::Payload { told, .. } => drop(told.send(Err(error))),
             Ask::Read { look, .. } => look(Err(error)),
             Ask::Changes { told, .. } => drop(told.send(Err(error))),
             Ask::Snapshots { told, .. } => drop(told.send(Err(error))),

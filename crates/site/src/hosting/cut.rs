@@ -30,12 +30,22 @@ pub(crate) struct Snapshot {
 
 impl Handle {
     /// The states of all durable groups, by name, each with whatever was acknowledged before this was asked for.
-    pub(crate) async fn cut(&self) -> Result<Vec<Snapshot>, HostError> {
+    /// Mail's letters are beside its state and cannot be in it yet: if there is mail it is refused, or left out, which is told.
+    pub(crate) async fn cut(&self, without_mail: bool) -> Result<(Vec<Snapshot>, bool), HostError> {
         let listed = |served: &Served| match served {
-            Served::Catalog(catalog) => catalog.groups().map(|(name, _)| name.clone()).collect(),
-            Served::Map(_) => Vec::new(),
+            Served::Catalog(catalog) => {
+                catalog.groups().map(|(name, founding)| (name.clone(), founding.kind)).collect()
+            }
+            Served::Map(_) | Served::Service(..) => Vec::new(),
         };
-        let groups: Vec<GroupName> = self.read_group(catalog_name(), false, listed).await?;
+        let (mut groups, mut left_out) = (Vec::new(), false);
+        for (name, kind) in self.read_group(catalog_name(), false, listed).await? {
+            match kind {
+                Kind::Map => groups.push(name),
+                Kind::Mail if without_mail => left_out = true,
+                Kind::Mail => return Err(HostError::NotInBackups(name)),
+            }
+        }
         let mut barriers = JoinSet::new();
         for group in groups.clone() {
             if barriers.len() == BARRIERS_MAX {
@@ -47,7 +57,8 @@ impl Handle {
         while !barriers.is_empty() {
             passed(barriers.join_next().await)?;
         }
-        self.host(|told| Ask::Snapshots { groups, told }).await
+        let snapshots = self.host(|told| Ask::Snapshots { groups, told }).await?;
+        Ok((snapshots, left_out))
     }
 }
 
@@ -71,7 +82,7 @@ impl Hosting {
                 parts: map.snapshot(),
             }),
             Some(Stage::Refused(trouble)) => Err(HostError::Store(trouble.why.clone())),
-            Some(Stage::Opening(_) | Stage::Open(_, Served::Catalog(_))) | None => {
+            Some(Stage::Opening(_) | Stage::Open(_, Served::Catalog(_) | Served::Service(..))) | None => {
                 Err(HostError::NoSuchGroup(name.clone()))
             }
         };

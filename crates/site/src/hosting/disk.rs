@@ -8,12 +8,17 @@ use std::thread;
 use bytes::Bytes;
 use durable::{Application, CheckpointHead, Done, Durable, Locator, Parts, Settings, StoreOp};
 use net::FileDisk;
+use stack::ReplyTo;
 use stack::store::{DiskStore, Who};
 use tokio::sync::mpsc::UnboundedSender;
+use tokio::sync::oneshot;
+use wal::LogError;
 use wire::GroupName;
 
+use super::kept::{Moving, Payloads, in_log};
 use super::served::Served;
 use super::trouble::{Trouble, TroubleKind};
+use crate::service::Kept;
 
 /// What is written of a checkpoint between two pieces of other work, at least: a fraction of a millisecond's worth.
 const SLICE_BYTES: u64 = 256 << 10;
@@ -29,22 +34,32 @@ const PARTS_AHEAD: usize = 16;
 pub(super) enum Job {
     /// What the machine asks.
     Op(StoreOp),
-    /// Take a checkpoint.
-    Take { head: CheckpointHead, window: Bytes, state: Parts },
+    /// Take a checkpoint; and which payloads its state keeps, if it keeps any.
+    Take { head: CheckpointHead, window: Bytes, state: Parts, kept: Option<Kept> },
     /// Read the state of the checkpoint in force into a new application.
     Restore(Served),
+    /// Read a payload for somebody here.
+    Payload { position: u64, told: oneshot::Sender<Option<Bytes>> },
+    /// Read a payload for another site.
+    PayloadFor { position: u64, to: ReplyTo },
+    /// Keep a payload that another site had.
+    Keep { position: u64, payload: Bytes },
 }
 
 /// What a store says.
 pub(crate) enum Said {
-    /// It is open, and this was its state.
-    Opened(Box<Durable>, Served),
+    /// It is open, this was its state, and these payloads that it keeps are not here.
+    Opened(Box<Durable>, Served, Vec<u64>),
     /// It cannot be opened.
     Refused(Trouble),
     /// This is done.
     Done(Vec<Done>),
-    /// The state of the checkpoint in force.
-    Restored(Served),
+    /// The state of the checkpoint in force, and the payloads that it keeps and that are not here.
+    Restored(Served, Vec<u64>),
+    /// These payloads are not here any more.
+    Missing(Vec<u64>),
+    /// A payload for another site, if it is here.
+    Payload(ReplyTo, Option<Bytes>),
     /// The disk failed: what it holds is not known until it is read again.
     Failed(String),
 }
@@ -54,6 +69,7 @@ pub(super) struct Place {
     pub(super) group: GroupName,
     /// The folder of all groups' stores.
     pub(super) root: PathBuf,
+    pub(super) settings: Settings,
     pub(super) who: Who,
     /// The new state of such a group.
     pub(super) empty: Served,
@@ -105,12 +121,12 @@ impl Drop for Disk {
 fn run(place: Place, jobs: &mpsc::Receiver<Job>, say: &UnboundedSender<(GroupName, Said)>) {
     let group = place.group.clone();
     let say = |said: Said| say.send((group.clone(), said)).is_ok();
-    let mut store = match open(place) {
-        Ok((store, machine, state)) => {
-            if !say(Said::Opened(machine, state)) {
+    let mut at_work = match open(place) {
+        Ok((at_work, machine, state, missing)) => {
+            if !say(Said::Opened(machine, state, missing)) {
                 return;
             }
-            store
+            at_work
         }
         Err(why) => {
             say(Said::Refused(why));
@@ -118,8 +134,8 @@ fn run(place: Place, jobs: &mpsc::Receiver<Job>, say: &UnboundedSender<(GroupNam
         }
     };
     loop {
-        // While a checkpoint is being taken nothing is waited for.
-        let first = match store.is_taking() {
+        // While there is something to go on with nothing is waited for.
+        let first = match at_work.is_busy() {
             true => match jobs.try_recv() {
                 Ok(job) => Some(job),
                 Err(mpsc::TryRecvError::Empty) => None,
@@ -130,43 +146,201 @@ fn run(place: Place, jobs: &mpsc::Receiver<Job>, say: &UnboundedSender<(GroupNam
                 Err(mpsc::RecvError) => return,
             },
         };
-        let (mut done, mut ops, mut appended) = (Vec::new(), Vec::new(), 0);
         for job in first.into_iter().chain(jobs.try_iter()) {
-            match job {
-                Job::Op(op) => {
-                    appended += appends(&op);
-                    ops.push(op);
-                }
-                Job::Take { head, window, state } => {
-                    done.extend(store.work(std::mem::take(&mut ops)));
-                    store.take(head, &window, state);
-                }
-                Job::Restore(mut state) => {
-                    done.extend(store.work(std::mem::take(&mut ops)));
-                    // The machine goes on only when it has been told what was done before.
-                    if !done.is_empty() && !say(Said::Done(std::mem::take(&mut done))) {
-                        return;
+            at_work.take(job);
+            if !at_work.said.drain(..).all(&say) {
+                return;
+            }
+        }
+        at_work.finish();
+        if !at_work.said.drain(..).all(&say) || at_work.failed {
+            return;
+        }
+    }
+}
+
+/// A store's thread at work.
+struct AtWork {
+    store: DiskStore<FileDisk>,
+    /// What a service keeps beside it.
+    payloads: Option<Payloads>,
+    /// What the last checkpoint that was begun keeps, and what the last one that was taken does.
+    begun: Vec<u64>,
+    kept: Option<Vec<u64>>,
+    moving: Option<Moving>,
+    /// Room of payloads that are not kept any more is being given back.
+    compacting: bool,
+    /// Payloads were written that are not durable.
+    dirty: bool,
+    /// What waits to be done together.
+    ops: Vec<StoreOp>,
+    done: Vec<Done>,
+    appended: u64,
+    said: Vec<Said>,
+    failed: bool,
+}
+
+impl AtWork {
+    fn is_busy(&self) -> bool {
+        self.store.is_taking() || self.moving.is_some() || self.compacting
+    }
+
+    fn take(&mut self, job: Job) {
+        match job {
+            // What the log lets go is looked through first. That it stays until then is no error.
+            Job::Op(StoreOp::Compact { token, before }) if self.payloads.is_some() => {
+                self.done.push(Done::Stored(token));
+                self.moving = self.kept.clone().map(|kept| Moving::new(before, kept));
+            }
+            Job::Op(op) => {
+                self.appended += appends(&op);
+                self.ops.push(op);
+            }
+            Job::Take { head, window, state, kept } => {
+                self.work();
+                self.store.take(head, &window, state);
+                self.begun = kept.map_or_else(Vec::new, |kept| kept());
+            }
+            Job::Restore(mut state) => {
+                self.work();
+                // The machine goes on only when it has been told what was done before.
+                self.tell_done();
+                match load(&self.store, &mut state) {
+                    Ok(()) => {
+                        let missing = missing(&state, self.payloads.as_ref(), &self.store);
+                        // What was kept before is of another state.
+                        (self.moving, self.kept) = (None, None);
+                        self.said.push(Said::Restored(state, missing));
                     }
-                    let said = match load(&store, &mut state) {
-                        Ok(()) => Said::Restored(state),
-                        Err(why) => Said::Failed(why),
-                    };
-                    if !say(said) {
-                        return;
-                    }
+                    Err(why) => self.fail(why),
+                }
+            }
+            Job::Payload { position, told } => {
+                let payload = self.payload(position);
+                // Whoever has gone needs it no more.
+                let _ = told.send(payload);
+            }
+            Job::PayloadFor { position, to } => {
+                let payload = self.payload(position);
+                self.said.push(Said::Payload(to, payload));
+            }
+            Job::Keep { position, payload } => {
+                let kept = self.payloads.as_mut().map(|payloads| payloads.put(position, &payload));
+                match kept {
+                    Some(Ok(())) => self.dirty = true,
+                    // It is asked for again.
+                    Some(Err(LogError::Full(_))) => self.said.push(Said::Missing(vec![position])),
+                    Some(Err(error)) => self.fail(error.to_string()),
+                    None => {}
                 }
             }
         }
-        done.extend(store.work(ops));
-        done.extend(store.take_some(SLICE_BYTES.max(SLICE_SHARE * appended)));
-        if let Some(why) = store.failed() {
+    }
+
+    /// Does what waits, and a piece of what takes longer.
+    fn finish(&mut self) {
+        self.work();
+        let slice = SLICE_BYTES.max(SLICE_SHARE * std::mem::take(&mut self.appended));
+        let taken = self.store.take_some(slice);
+        if let Some(Done::Taken(..)) = &taken {
+            self.kept = Some(std::mem::take(&mut self.begun));
+        }
+        self.done.extend(taken);
+        if std::mem::take(&mut self.dirty)
+            && let Some(Err(error)) = self.payloads.as_mut().map(Payloads::sync)
+            && !matches!(error, LogError::Full(_))
+        {
+            self.fail(error.to_string());
+        }
+        self.move_on();
+        self.compact_some();
+        if let Some(why) = self.store.failed() {
             // With what was done nobody can do anything any more: the site stops, and says why.
-            say(Said::Failed(why.to_owned()));
-            return;
+            self.fail(why.to_owned());
         }
-        if !done.is_empty() && !say(Said::Done(done)) {
-            return;
+        self.tell_done();
+    }
+
+    fn move_on(&mut self) {
+        let (Some(moving), Some(payloads)) = (&mut self.moving, &mut self.payloads) else { return };
+        match moving.step(&mut self.store, payloads) {
+            Ok(false) => {}
+            Ok(true) => {
+                let missing = payloads.missing(moving.kept(), self.store.first());
+                (self.moving, self.compacting) = (None, true);
+                if !missing.is_empty() {
+                    self.said.push(Said::Missing(missing));
+                }
+            }
+            // The log stays as long as it is, and the next checkpoint tries again.
+            Err(LogError::Full(_)) => self.moving = None,
+            Err(error) => self.fail(error.to_string()),
         }
+    }
+
+    fn compact_some(&mut self) {
+        if self.compacting
+            && let Some(payloads) = &mut self.payloads
+        {
+            match payloads.compact_some() {
+                Ok(idle) => self.compacting = !idle,
+                Err(LogError::Full(_)) => self.compacting = false,
+                Err(error) => self.fail(error.to_string()),
+            }
+        }
+    }
+
+    /// A payload, from where it is kept or from the log. What waits is done first only if the log does not have it yet.
+    fn payload(&mut self, position: u64) -> Option<Bytes> {
+        let found = self.find(position);
+        if found.is_some() || self.ops.is_empty() {
+            return found;
+        }
+        self.work();
+        self.find(position)
+    }
+
+    fn find(&mut self, position: u64) -> Option<Bytes> {
+        let payloads = self.payloads.as_mut()?;
+        let had = payloads.has(position);
+        match payloads.get(position) {
+            Ok(Some(payload)) => return Some(payload),
+            Ok(None) => {}
+            Err(error) => {
+                self.fail(error.to_string());
+                return None;
+            }
+        }
+        let found = (position >= self.store.first()).then(|| in_log(&mut self.store, position)).flatten();
+        if had && found.is_none() {
+            self.said.push(Said::Missing(vec![position]));
+        }
+        found
+    }
+
+    fn work(&mut self) {
+        let ops = std::mem::take(&mut self.ops);
+        self.done.extend(self.store.work(ops));
+    }
+
+    fn tell_done(&mut self) {
+        if !self.done.is_empty() && !self.failed {
+            self.said.push(Said::Done(std::mem::take(&mut self.done)));
+        }
+    }
+
+    fn fail(&mut self, why: String) {
+        if !std::mem::replace(&mut self.failed, true) {
+            self.said.push(Said::Failed(why));
+        }
+    }
+}
+
+/// The payloads that a state keeps and that are not here.
+fn missing(state: &Served, payloads: Option<&Payloads>, store: &DiskStore<FileDisk>) -> Vec<u64> {
+    match (state.kept(), payloads) {
+        (Some(kept), Some(payloads)) => payloads.missing(&kept(), store.first()),
+        (Some(_), None) | (None, _) => Vec::new(),
     }
 }
 
@@ -178,9 +352,9 @@ fn appends(op: &StoreOp) -> u64 {
     }
 }
 
-/// Opens the store, or makes it if there never was one.
-fn open(place: Place) -> Result<(DiskStore<FileDisk>, Box<Durable>, Served), Trouble> {
-    let Place { group, root, who, mut empty } = place;
+/// Opens the store, or makes it if there never was one: with its machine, its state, and the payloads that are missing.
+fn open(place: Place) -> Result<(AtWork, Box<Durable>, Served, Vec<u64>), Trouble> {
+    let Place { group, root, settings, who, mut empty } = place;
     let folder = root.join(folder_of(&group));
     let marker = folder.with_extension("made");
     let told = |error: std::io::Error| Trouble {
@@ -204,7 +378,8 @@ fn open(place: Place) -> Result<(DiskStore<FileDisk>, Box<Durable>, Served), Tro
         },
         why: error.to_string(),
     })?;
-    let config = wal::Config::new(who.store.0);
+    let who_id = who.store.0;
+    let config = wal::Config::new(who_id);
     let failed = |kind: TroubleKind, why: &dyn std::fmt::Display| {
         let what = match kind {
             TroubleKind::Damaged => GIVE_UP,
@@ -213,15 +388,34 @@ fn open(place: Place) -> Result<(DiskStore<FileDisk>, Box<Durable>, Served), Tro
         Trouble { kind, why: format!("the store in {}: {why}{what}", folder.display()) }
     };
     let (opened, restored) = taken_in(&mut empty, |take| {
-        DiskStore::open_with(disk, config, Settings::default(), who, take)
+        DiskStore::open_with(disk, config, settings, who, take)
             .map_err(|error| failed(TroubleKind::of_store(&error), &error))
     });
     let opened = opened?;
-    restored.map_err(|why| failed(TroubleKind::Damaged, &why))?;
+    restored.and_then(|()| empty.whole()).map_err(|why| failed(TroubleKind::Damaged, &why))?;
+    let payloads = match empty.kept() {
+        Some(_) => Some(Payloads::open(&folder.with_extension("kept"), who_id)?),
+        None => None,
+    };
     if !marker.exists() {
         mark(&marker).map_err(told)?;
     }
-    Ok((opened.store, Box::new(opened.machine), empty))
+    let missing = missing(&empty, payloads.as_ref(), &opened.store);
+    let at_work = AtWork {
+        store: opened.store,
+        payloads,
+        begun: Vec::new(),
+        kept: None,
+        moving: None,
+        compacting: false,
+        dirty: false,
+        ops: Vec::new(),
+        done: Vec::new(),
+        appended: 0,
+        said: Vec::new(),
+        failed: false,
+    };
+    Ok((at_work, Box::new(opened.machine), empty, missing))
 }
 
 /// Notes, durably, that there was a store.
@@ -235,7 +429,8 @@ fn mark(marker: &Path) -> std::io::Result<()> {
 
 fn load(store: &DiskStore<FileDisk>, state: &mut Served) -> Result<(), String> {
     let (read, restored) = taken_in(state, |take| store.state(take).map(drop));
-    read.map_err(|error| error.to_string()).and(restored)
+    read.map_err(|error| error.to_string()).and(restored)?;
+    state.whole()
 }
 
 /// Gives what shows the parts of a state to it: they are read, and checked, on this thread, and taken in on another
@@ -288,7 +483,13 @@ mod tests {
         let group = GroupName::parse("ledger").expect("a name");
         let life = durable::Life { incarnation: wire::Incarnation(1), nonce: 1 };
         let who = Who { site: wire::SiteId(1), store: wire::StoreId(1), life, founders: None };
-        Place { group, root: root.to_owned(), who, empty: Served::new(tools::catalog::Kind::Map) }
+        Place {
+            group,
+            root: root.to_owned(),
+            settings: Settings::default(),
+            who,
+            empty: Served::Map(Box::default()),
+        }
     }
 
     #[test]

@@ -3,18 +3,56 @@
 use bytes::Bytes;
 use serde_json::{Map as Object, Value};
 use tokio::sync::oneshot;
+use tools::catalog::Kind;
 use tools::map::{Changes, Compacted, Map};
 use wire::GroupName;
-use wire::session::{Failure, Op};
+use wire::session::{ErrorCode, Failure, MailOp, Op, Principal};
 
 use super::{Ask, GroupStatus, HostError, Placed, Served, Wish, Write};
 use crate::handle::{Command, Handle};
+use crate::service::Answered;
 use crate::session;
 
 impl Handle {
     /// Lets there be a durable map, founded on the stores that count in the cluster's catalog. Answers when it is decided.
     pub async fn create_map(&self, group: GroupName) -> Result<(), HostError> {
-        self.host(|told| Ask::Create { group, told }).await
+        self.create_group(group, Kind::Map).await
+    }
+
+    /// Lets there be a durable group of a kind, founded likewise.
+    pub async fn create_group(&self, group: GroupName, kind: Kind) -> Result<(), HostError> {
+        self.host(|told| Ask::Create { group, kind, told }).await
+    }
+
+    /// Writes to a service's group, as to a map.
+    pub async fn write_service(
+        &self,
+        group: GroupName,
+        kind: Kind,
+        write: Write,
+    ) -> Result<Bytes, HostError> {
+        self.host(|told| Ask::Write { group, kind, write, told }).await
+    }
+
+    /// Returns when whatever was acknowledged anywhere in a durable group before is applied here.
+    pub async fn reach(&self, group: GroupName) -> Result<(), HostError> {
+        self.read_group(group, false, |_| ()).await
+    }
+
+    /// The payload of an entry that a service keeps; none if it is not at this site, which asks others for what it lacks.
+    pub async fn payload(&self, group: GroupName, position: u64) -> Result<Option<Bytes>, HostError> {
+        self.host(|told| Ask::Payload { group, position, told }).await
+    }
+
+    /// A request of a service, with its body, in the name of a principal; and its answer, as sessions get it.
+    pub async fn service_request(&self, principal: Principal, op: MailOp, body: Bytes) -> Answered {
+        match self.requests() {
+            Some(requests) => requests.run(self.clone(), principal, op, body).await,
+            None => Err(Failure {
+                error: ErrorCode::NoSuchGroup,
+                message: "this site serves no mail; its configuration has no [mail]".to_owned(),
+            }),
+        }
     }
 
     /// The feature level in force, as anybody knows it.
@@ -22,7 +60,7 @@ impl Handle {
         let catalog = GroupName::parse(tools::catalog::NAME).expect("the catalog has a good name");
         let level = |served: &Served| match served {
             Served::Catalog(catalog) => catalog.level(),
-            Served::Map(_) => tools::catalog::LEVEL_FIRST,
+            Served::Map(_) | Served::Service(..) => tools::catalog::LEVEL_FIRST,
         };
         self.read_group(catalog, false, level).await
     }
@@ -35,7 +73,7 @@ impl Handle {
     /// Writes to a durable map. Answers when the write is on as many disks as the group asks for, and applied here. A
     /// repeat under the same name does no harm, at this site or another.
     pub async fn write_map(&self, group: GroupName, write: Write) -> Result<Bytes, HostError> {
-        self.host(|told| Ask::Write { group, write, told }).await
+        self.write_service(group, Kind::Map, write).await
     }
 
     /// Looks at a durable map: as it is here (`local`), or when all that was acknowledged anywhere before is applied here.
@@ -48,7 +86,7 @@ impl Handle {
         let no_map = HostError::NoSuchGroup(group.clone());
         let look = move |served: &Served| match served {
             Served::Map(map) => Ok(look(map)),
-            Served::Catalog(_) => Err(no_map),
+            Served::Catalog(_) | Served::Service(..) => Err(no_map),
         };
         self.read_group(group, local, look).await?
     }
@@ -84,7 +122,10 @@ impl Handle {
     ///
     /// As a session is told. [`ErrorCode::Interrupted`](wire::session::ErrorCode::Interrupted): it may have been done.
     pub async fn map_request(&self, op: Op, body: Bytes) -> Result<(Object<String, Value>, Bytes), Failure> {
-        session::maps::run(self, op, body).await
+        match op {
+            Op::Mail(op) => self.service_request(Principal::Administer, op, body).await,
+            op => session::maps::run(self, op, body).await,
+        }
     }
 
     /// Takes the next step in every durable group towards the stores that it is wished to have, and says how far each is.

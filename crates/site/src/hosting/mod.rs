@@ -12,8 +12,13 @@
 mod ask;
 mod cut;
 mod disk;
+mod fetch;
 mod handle;
+mod kept;
+mod member;
 mod open;
+#[cfg(test)]
+mod payload_tests;
 mod place;
 mod placing;
 mod requests;
@@ -21,8 +26,9 @@ mod served;
 #[cfg(test)]
 mod tests;
 mod trouble;
+mod watch;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -30,29 +36,32 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use bytes::Bytes;
 use durable::{
     Answer, Application, Applying, Body, ClientId, Configuration, Done, Event, Fatal, Life, Mode, Names,
-    ReadId, Refused, Request, Why,
+    ReadId, Refused, Request, Settings, Why,
 };
-use membership::group::{Create, GroupOptions, GroupView, Lives};
+use membership::group::{Create, GroupOptions, Lives};
 use membership::step::Peer;
 use stack::store::Who;
-use stack::{JoinOptions, Node};
+use stack::{CallId, JoinOptions, Node};
 use tokio::sync::mpsc;
 use tools::catalog::{self, Catalog, Founding};
-use tools::map::{self, Changes, Compacted, Map};
-use wire::{GroupName, MemberId, ProcessId, Time};
+use tools::map;
+use wire::{GroupName, ProcessId, Time};
 
 pub(crate) use ask::Ask;
 pub use ask::{GroupStatus, HostError, Placed, Write};
 use ask::{Look, Told};
 use disk::{Disk, Job, Place, Said};
+use fetch::{Asked, Missing};
 use open::Open;
 pub use placing::{Step, Wish};
 use requests::created;
 pub(crate) use served::Served;
 use trouble::{Founded, Tries};
 pub use trouble::{Trouble, TroubleKind};
+use watch::Watcher;
 
 use crate::levels::{Levels, Unsupported};
+use crate::service::Services;
 
 /// How long a request waits for its group to become active, or to be opened.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -90,6 +99,8 @@ struct Hosted {
     held: Option<VecDeque<Event>>,
     /// What was committed when the stores were last asked to move, and when that was.
     noted: Option<(Time, u64)>,
+    /// Payloads that a service keeps, and that have to be had from other sites.
+    missing: Missing,
 }
 
 enum Stage {
@@ -105,12 +116,6 @@ enum Joined {
     /// Since then.
     Asked(Time),
     In,
-}
-
-struct Watcher {
-    since: u64,
-    prefix: Bytes,
-    told: Told<Result<Changes, Compacted>>,
 }
 
 /// Why the site has to stop.
@@ -133,11 +138,17 @@ pub(crate) struct Hosting {
     drawn: u128,
     process: Option<ProcessId>,
     groups: BTreeMap<GroupName, Hosted>,
+    /// Groups of services that this site's program does not have.
+    unserved: BTreeSet<GroupName>,
     /// What asks for groups that this site knows nothing of, until it knows all that the catalog's group knows.
     checking: BTreeMap<ReadId, (Time, Ask)>,
     /// What waits for the catalog's answer, each under a name of its own.
     creating: BTreeMap<ClientId, Told<()>>,
     levels: Arc<Levels>,
+    settings: Settings,
+    services: Services,
+    /// Payloads that others were asked for.
+    fetching: BTreeMap<CallId, Asked>,
     said: mpsc::UnboundedReceiver<(GroupName, Said)>,
     say: mpsc::UnboundedSender<(GroupName, Said)>,
     next_look: Time,
@@ -147,7 +158,13 @@ pub(crate) type FromDisk = (GroupName, Said);
 
 impl Hosting {
     /// `root`: the folder of the stores. `nonce`: drawn at random at this start.
-    pub(crate) fn new(me: Peer, root: PathBuf, nonce: u128, levels: Arc<Levels>) -> Hosting {
+    pub(crate) fn new(
+        me: Peer,
+        root: PathBuf,
+        nonce: u128,
+        levels: Arc<Levels>,
+        (settings, services): (Settings, Services),
+    ) -> Hosting {
         let (say, said) = mpsc::unbounded_channel();
         Hosting {
             me,
@@ -156,9 +173,13 @@ impl Hosting {
             drawn: 0,
             process: None,
             groups: BTreeMap::new(),
+            unserved: BTreeSet::new(),
             checking: BTreeMap::new(),
             creating: BTreeMap::new(),
             levels,
+            settings,
+            services,
+            fetching: BTreeMap::new(),
             said,
             say,
             next_look: Time::ZERO,
@@ -195,6 +216,7 @@ impl Hosting {
             self.give_up_waiting(now, &name);
             self.give_up_open(node, now, &name);
             self.tick(node, now, &name);
+            self.fetch(node, now, &name);
         }
     }
 
@@ -229,6 +251,7 @@ impl Hosting {
             names: Names::new(net::random()),
             held: None,
             noted: None,
+            missing: Missing::default(),
         };
         self.groups.insert(group, hosted);
     }
@@ -240,7 +263,8 @@ impl Hosting {
         let founders = counted.then(|| founded.stores.clone());
         let who = Who { site: self.me.site, store: self.me.store, life, founders };
         let empty = founded.empty.renewed();
-        let place = Place { group: group.clone(), root: self.root.clone(), who, empty };
+        let (root, settings) = (self.root.clone(), self.settings.clone());
+        let place = Place { group: group.clone(), root, settings, who, empty };
         let (disk, refused) = Disk::start(place, self.say.clone());
         if let Some(trouble) = refused {
             // It is told like any other refusal, in its turn.
@@ -278,11 +302,15 @@ impl Hosting {
         else {
             return;
         };
-        let missing = catalog.groups().filter(|(name, _)| !self.groups.contains_key(*name));
+        let known = |name: &GroupName| self.groups.contains_key(name) || self.unserved.contains(name);
+        let missing = catalog.groups().filter(|(name, _)| !known(name));
         let missing: Vec<(GroupName, Founding)> = missing.map(|(n, f)| (n.clone(), f.clone())).collect();
         for (name, founding) in missing {
-            tracing::info!(group = %name, "a durable group");
-            self.open(name, Served::new(founding.kind), founding.stores);
+            tracing::info!(group = %name, kind = ?founding.kind, "a durable group");
+            match Served::new(founding.kind, &self.services) {
+                Some(empty) => self.open(name, empty, founding.stores),
+                None => drop(self.unserved.insert(name)),
+            }
         }
     }
 
@@ -315,8 +343,10 @@ impl Hosting {
     ) -> Result<(), Failed> {
         let Some(hosted) = self.groups.get_mut(&name) else { return Ok(()) };
         match said {
-            Said::Opened(machine, state) => {
+            Said::Opened(machine, mut state, missing) => {
                 let Stage::Opening(disk) = &mut hosted.stage else { return Ok(()) };
+                state.enter();
+                hosted.missing.set(missing);
                 hosted.stage = Stage::Open(disk.take(), state);
                 hosted.tries = Tries::default();
                 node.open_durable(name.clone(), *machine);
@@ -338,10 +368,12 @@ impl Hosting {
                     Done::together(done).into_iter().for_each(|done| group.done(done));
                 }
             }
-            Said::Restored(state) => {
+            Said::Restored(mut state, missing) => {
                 if let Stage::Open(_, served) = &mut hosted.stage {
+                    state.enter();
                     *served = state;
                     hosted.changed = true;
+                    hosted.missing.set(missing);
                 }
                 let held = hosted.held.take().unwrap_or_default();
                 self.look_at_level()?;
@@ -350,6 +382,8 @@ impl Hosting {
                     self.handle_event(node, now, &name, said)?;
                 }
             }
+            Said::Missing(more) => hosted.missing.add(more),
+            Said::Payload(to, payload) => self.tell_payload(node, now, to, payload),
             Said::Failed(why) => return Err(Failed::Disk(format!("the store of {name}: {why}"))),
         }
         Ok(())
@@ -361,16 +395,6 @@ impl Hosting {
             if let Some(Hosted { stage: Stage::Open(disk, _), .. }) = self.groups.get(&name) {
                 disk.ask(Job::Op(op));
             }
-        }
-    }
-
-    /// Answers those who wait for changes, after whatever was applied.
-    pub(crate) fn tell_watchers(&mut self) {
-        for hosted in self.groups.values_mut().filter(|hosted| hosted.changed) {
-            hosted.changed = false;
-            let Stage::Open(_, Served::Map(map)) = &hosted.stage else { continue };
-            let watchers = std::mem::take(&mut hosted.watchers);
-            hosted.watchers = watchers.into_iter().filter_map(|watcher| watcher.tell(map)).collect();
         }
     }
 
@@ -461,7 +485,8 @@ impl Hosting {
                 }
             }
             Event::Checkpoint { head, window } => {
-                disk.ask(Job::Take { head, window, state: served.snapshot() });
+                let (state, kept) = (served.snapshot(), served.kept());
+                disk.ask(Job::Take { head, window, state, kept });
             }
             Event::Restore(_) => {
                 hosted.held = Some(VecDeque::new());
@@ -519,35 +544,6 @@ impl Hosting {
         }
     }
 
-    // What the node tells of the site's own member.
-
-    /// Whether a member is this site's own in its durable groups.
-    pub(crate) fn is_own(&self, member: MemberId) -> bool {
-        self.process == Some(member.process)
-    }
-
-    /// A view with the site's own member, if it is of a durable group.
-    pub(crate) fn in_view(&mut self, view: &GroupView) {
-        if let Some(hosted) = self.groups.get_mut(&view.name) {
-            hosted.member = Joined::In;
-        }
-    }
-
-    /// The site's own member is joining again by itself.
-    pub(crate) fn rejoining(&mut self, now: Time, name: &GroupName) {
-        if let Some(hosted) = self.groups.get_mut(name) {
-            hosted.member = Joined::Asked(now);
-        }
-    }
-
-    /// The site's own member has left, or its join came to nothing: it is tried again.
-    pub(crate) fn left(&mut self, now: Time, name: &GroupName) {
-        if let Some(hosted) = self.groups.get_mut(name) {
-            hosted.member = Joined::Not;
-            self.next_look = self.next_look.min(now + JOIN_AGAIN);
-        }
-    }
-
     fn status(&self, node: &Node) -> Vec<GroupStatus> {
         let status = |(name, hosted): (&GroupName, &Hosted)| GroupStatus {
             group: name.clone(),
@@ -560,6 +556,7 @@ impl Hosting {
                 Stage::Refused(trouble) => Some(trouble.clone()),
                 Stage::Opening(_) | Stage::Open(..) => None,
             },
+            missing: hosted.missing.count(),
         };
         self.groups.iter().map(status).collect()
     }
@@ -570,24 +567,6 @@ impl Hosted {
         match self.waiting.len() < WAITING_MAX {
             true => self.waiting.push_back((until, ask)),
             false => ask.refuse(HostError::Busy),
-        }
-    }
-}
-
-impl Watcher {
-    /// Tells what there is to tell; else gives itself back, unless nobody listens any more.
-    fn tell(self, map: &Map) -> Option<Watcher> {
-        if self.told.is_closed() {
-            return None;
-        }
-        match map.changes_since(self.since, &self.prefix) {
-            Ok(changes) if changes.changes.is_empty() => {
-                Some(Watcher { since: changes.upto.max(self.since), ..self })
-            }
-            told => {
-                let _ = self.told.send(Ok(told));
-                None
-            }
         }
     }
 }

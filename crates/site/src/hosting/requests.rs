@@ -5,10 +5,12 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use durable::{Mode, Name, ProposeError, ReadId, Request, Why};
 use stack::Node;
+use tokio::sync::oneshot;
 use tools::catalog::{self, Founding, Kind};
 use wire::{GroupName, Time};
 
 use super::ask::{Ask, HostError, Told, no_room, refusal, why_not};
+use super::disk::Job;
 use super::served::Served;
 use super::{ANSWERED_WITHIN, Hosting, PATIENCE, Stage, WATCHERS_MAX, Watcher, catalog_name, unix_ms};
 
@@ -30,16 +32,27 @@ impl Hosting {
             | Ask::Place { .. }
             | Ask::Snapshots { .. }
             | Ask::Status { .. } => catalog_name(),
-            Ask::Write { group, .. } | Ask::Read { group, .. } | Ask::Changes { group, .. } => group.clone(),
+            Ask::Write { group, .. }
+            | Ask::Payload { group, .. }
+            | Ask::Read { group, .. }
+            | Ask::Changes { group, .. } => group.clone(),
         };
+        if self.unserved.contains(&name) {
+            return ask.refuse(HostError::NotServed(name));
+        }
         let Some(hosted) = self.groups.get_mut(&name) else { return self.check(node, now, until, ask) };
-        let served = match &mut hosted.stage {
-            Stage::Open(_, served) => served,
+        let (disk, served) = match &mut hosted.stage {
+            Stage::Open(disk, served) => (disk, served),
             Stage::Opening(_) => return hosted.wait(until, ask),
             Stage::Refused(trouble) => return ask.refuse(HostError::Store(trouble.why.clone())),
         };
         match (ask, served) {
             (Ask::Read { local: true, look, .. }, served) => look(Ok(served)),
+            (Ask::Payload { position, told, .. }, Served::Service(..)) => {
+                let (read, payload) = oneshot::channel();
+                disk.ask(Job::Payload { position, told: read });
+                tokio::spawn(async move { told.send(payload.await.map_err(|_| HostError::Stopped)) });
+            }
             (Ask::Changes { since, prefix, told, .. }, Served::Map(map)) => {
                 if let Some(watcher) = (Watcher { since, prefix, told }).tell(map) {
                     hosted.watchers.retain(|watcher| !watcher.told.is_closed());
@@ -58,7 +71,7 @@ impl Hosting {
                     Err(error) => look(Err(refusal(error))),
                 }
             }
-            (Ask::Write { group, write, told }, Served::Map(_)) => {
+            (Ask::Write { group, kind, write, told }, served) if served.is(kind) => {
                 let Some(name) = write.name.or_else(|| hosted.names.take(now)) else {
                     return drop(told.send(Err(HostError::Busy)));
                 };
@@ -70,7 +83,9 @@ impl Hosting {
                     Err(error) => {
                         hosted.names.give_back(client, sequence);
                         match error {
-                            ProposeError::NotActive => hosted.wait(until, Ask::Write { group, write, told }),
+                            ProposeError::NotActive => {
+                                hosted.wait(until, Ask::Write { group, kind, write, told });
+                            }
                             ProposeError::Full => {
                                 let why = no_room(&durable.status().full);
                                 drop(told.send(Err(HostError::NotActive(why))));
@@ -80,11 +95,11 @@ impl Hosting {
                     }
                 }
             }
-            (Ask::Create { group, told }, Served::Catalog(catalog)) => {
+            (Ask::Create { group, kind, told }, Served::Catalog(catalog)) => {
                 if catalog.get(&group).is_some() {
                     return drop(told.send(Err(HostError::Catalog(catalog::Answer::Exists))));
                 }
-                self.create(node, now, until, group, told);
+                self.create(node, now, until, (group, kind), told);
             }
             (Ask::Raise { to, told }, Served::Catalog(_)) => {
                 let payload = wire::codec::encode(&catalog::Request::Raise { to });
@@ -113,12 +128,19 @@ impl Hosting {
         }
     }
 
-    /// Asks the catalog for a map, founded on the stores that count in the catalog now.
-    fn create(&mut self, node: &mut Node, now: Time, until: Time, group: GroupName, told: Told<()>) {
+    /// Asks the catalog for a group, founded on the stores that count in the catalog now.
+    fn create(
+        &mut self,
+        node: &mut Node,
+        now: Time,
+        until: Time,
+        (group, kind): (GroupName, Kind),
+        told: Told<()>,
+    ) {
         let Some(durable) = node.durable(now, &catalog_name()) else { return };
-        let founding = Founding { kind: Kind::Map, stores: durable.status().configuration };
+        let founding = Founding { kind, stores: durable.status().configuration };
         let payload = wire::codec::encode(&catalog::Request::Create { name: group.clone(), founding });
-        self.ask_catalog(node, now, until, payload, Ask::Create { group, told });
+        self.ask_catalog(node, now, until, payload, Ask::Create { group, kind, told });
     }
 
     /// Proposes an entry of the catalog for who asks.

@@ -5,17 +5,25 @@ use durable::{Application, Applying, Locator, NotRestored, Parts};
 use tools::catalog::{Catalog, Kind};
 use tools::map::Map;
 
+use crate::service::{Kept, Service, Services};
+
 /// One group's state at this site.
 pub(crate) enum Served {
     Catalog(Catalog),
     Map(Box<Map>),
+    /// A service that the program brings.
+    Service(Kind, Box<dyn Service>),
 }
 
 impl Served {
-    /// The new state of a group of this kind.
-    pub(super) fn new(kind: Kind) -> Served {
+    /// The new state of a group of this kind; none, if the program brings no service of it.
+    pub(super) fn new(kind: Kind, services: &Services) -> Option<Served> {
         match kind {
-            Kind::Map => Served::Map(Box::default()),
+            Kind::Map => Some(Served::Map(Box::default())),
+            Kind::Mail => {
+                let service = services.applications.get(&kind)?;
+                Some(Served::Service(kind, service.renewed()))
+            }
         }
     }
 
@@ -24,6 +32,56 @@ impl Served {
         match self {
             Served::Catalog(_) => Served::Catalog(Catalog::default()),
             Served::Map(_) => Served::Map(Box::default()),
+            Served::Service(kind, service) => Served::Service(*kind, service.renewed()),
+        }
+    }
+
+    /// Whether it is a group of this kind.
+    pub(super) fn is(&self, kind: Kind) -> bool {
+        match self {
+            Served::Catalog(_) => false,
+            Served::Map(_) => kind == Kind::Map,
+            Served::Service(own, _) => kind == *own,
+        }
+    }
+
+    /// All parts of its checkpoint were read.
+    pub(super) fn whole(&mut self) -> Result<(), String> {
+        match self {
+            Served::Catalog(_) | Served::Map(_) => Ok(()),
+            Served::Service(_, service) => service.whole(),
+        }
+    }
+
+    /// This is the state that is served from now on.
+    pub(super) fn enter(&mut self) {
+        match self {
+            Served::Catalog(_) | Served::Map(_) => {}
+            Served::Service(_, service) => service.enter(),
+        }
+    }
+
+    /// The entries whose payloads it keeps; none, if it is not one that keeps any.
+    pub(super) fn kept(&self) -> Option<Kept> {
+        match self {
+            Served::Catalog(_) | Served::Map(_) => None,
+            Served::Service(_, service) => Some(service.kept()),
+        }
+    }
+
+    /// Whether a payload is kept now.
+    pub(super) fn keeps(&self, position: u64) -> bool {
+        match self {
+            Served::Catalog(_) | Served::Map(_) => false,
+            Served::Service(_, service) => service.keeps(position),
+        }
+    }
+
+    /// Whether this may be a payload that it keeps.
+    pub(super) fn is_payload(&self, position: u64, payload: &Bytes) -> bool {
+        match self {
+            Served::Catalog(_) | Served::Map(_) => false,
+            Served::Service(_, service) => service.is_payload(position, payload),
         }
     }
 
@@ -31,6 +89,7 @@ impl Served {
         match self {
             Served::Catalog(catalog) => catalog,
             Served::Map(map) => &**map,
+            Served::Service(_, service) => &**service,
         }
     }
 
@@ -38,6 +97,7 @@ impl Served {
         match self {
             Served::Catalog(catalog) => catalog,
             Served::Map(map) => &mut **map,
+            Served::Service(_, service) => &mut **service,
         }
     }
 }

@@ -45,7 +45,7 @@ impl Site {
         let data = tempfile::tempdir().expect("a folder");
         let me = Peer { site: SiteId(1), incarnation: Incarnation(1), store: StoreId(1) };
         let levels = Arc::new(Levels::open(data.path(), None).expect("opened"));
-        let mut hosting = Hosting::new(me, data.path().join("durable"), 7, levels);
+        let mut hosting = Hosting::new(me, data.path().join("durable"), 7, levels, Default::default());
         let stores = Configuration::majority([(me.store, me.site)]);
         hosting.open(group(), Served::Map(Box::default()), stores);
         let mut site = Site { node: node(me), hosting, _data: data };

@@ -47,14 +47,14 @@ pub(super) struct Open {
 }
 
 pub(super) fn is_one(op: &Op) -> bool {
-    matches!(op, Op::Backup | Op::BackupNext | Op::RestorePart { .. })
+    matches!(op, Op::Backup { .. } | Op::BackupNext | Op::RestorePart { .. })
 }
 
 /// Runs one of them.
 pub(super) async fn run(shared: &Shared, op: Op, body: Bytes) -> Answered {
     shared.may(Principal::Administer)?;
     match op {
-        Op::Backup => begin(shared).await,
+        Op::Backup { without_mail } => begin(shared, without_mail).await,
         Op::BackupNext => next(shared).await,
         Op::RestorePart { map, after_len, upto_len, clock_ms, quota, compare, overwrite } => {
             let range = restore::Range::parse(body, after_len, upto_len, clock_ms)?;
@@ -65,14 +65,14 @@ pub(super) async fn run(shared: &Shared, op: Op, body: Bytes) -> Answered {
     }
 }
 
-async fn begin(shared: &Shared) -> Answered {
+async fn begin(shared: &Shared, without_mail: bool) -> Answered {
     let Ok(place) = Arc::clone(&shared.site.backups).try_acquire_owned() else {
         let why = format!(
             "{BACKUPS_MAX} backups are being fetched from this site; wait for one, or ask another site"
         );
         return Err(failure(ErrorCode::Busy, why));
     };
-    let cut = shared.site.handle.cut().await.map_err(refused)?;
+    let (cut, left_out) = shared.site.handle.cut(without_mail).await.map_err(refused)?;
     let taken_ms = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64);
     let bytes: u64 = cut.iter().map(|snapshot| snapshot.bytes).sum();
     let head = Head {
@@ -82,6 +82,7 @@ async fn begin(shared: &Shared) -> Answered {
         taken_ms,
         program: env!("CARGO_PKG_VERSION").to_owned(),
         groups: cut.len() as u64,
+        without_mail: left_out,
     };
     let told = object(json!({ "groups": cut.len(), "bytes": bytes, "taken_ms": taken_ms }));
     let groups = cut.into_iter().map(|snapshot| Group {

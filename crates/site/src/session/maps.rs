@@ -15,7 +15,7 @@ use crate::hosting::{GroupStatus, HostError, Write};
 /// Keys that are listed if nothing is said.
 const LIST_DEFAULT: usize = 1_000;
 
-pub(crate) type Answered = Result<(Object<String, Value>, Bytes), Failure>;
+pub(crate) use crate::service::Answered;
 
 pub(super) fn is_one(op: &Op) -> bool {
     matches!(
@@ -180,6 +180,9 @@ pub(super) fn status(group: &GroupStatus) -> Value {
         told["trouble"] = trouble.kind.name().into();
         told["tried_again"] = trouble.kind.may_pass().into();
         told["why"] = trouble.why.clone().into();
+    }
+    if group.missing > 0 {
+        told["payloads_missing"] = group.missing.into();
     }
     let Some(machine) = &group.machine else { return told };
     let (state, why) = match machine.mode {

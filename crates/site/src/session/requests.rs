@@ -9,7 +9,7 @@ use stack::{Change, ReplyKind};
 use tokio::io::AsyncRead;
 use tokio::sync::Semaphore;
 use wire::SiteId;
-use wire::session::{self, Decoder, ErrorCode, Failure, Op, Principal, Request};
+use wire::session::{self, Decoder, ErrorCode, Failure, MailOp, Op, Principal, Request};
 
 use super::casts::{Cast, Lanes};
 use super::connection::{End, Shared, done, failed, next_item, object};
@@ -67,6 +67,7 @@ pub(super) async fn serve<R: AsyncRead + Unpin>(
                         op if maps::is_one(&op) => of_a_map(&shared, op, item.body).await,
                         op if backup::is_one(&op) => backup::run(&shared, op, item.body).await,
                         op if upgrade::is_one(&op) => upgrade::run(&shared, op).await,
+                        Op::Mail(op) => of_mail(&shared, op, item.body).await,
                         op => run(&shared, op, item.body).await.map(|result| (result, Bytes::new())),
                     };
                     let (answer, body) = match ran {
@@ -86,6 +87,14 @@ async fn of_a_map(shared: &Shared, op: Op, body: Bytes) -> maps::Answered {
     shared.may(maps::needs(&op))?;
     tokio::select! {
         answered = maps::run(&shared.site.handle, op, body) => answered,
+        () = shared.out.closed() => Err(translate::failure(ErrorCode::Stopping, "the session is over")),
+    }
+}
+
+/// Runs a request of mail, likewise.
+async fn of_mail(shared: &Shared, op: MailOp, body: Bytes) -> maps::Answered {
+    tokio::select! {
+        answered = shared.site.handle.service_request(shared.principal, op, body) => answered,
         () = shared.out.closed() => Err(translate::failure(ErrorCode::Stopping, "the session is over")),
     }
 }
@@ -131,6 +140,9 @@ async fn run(shared: &Shared, op: Op, body: Bytes) -> Result<Map<String, Value>,
             let durable = handle.durable_groups().await.unwrap_or_default();
             let durable: Vec<Value> = durable.iter().map(maps::status).collect();
             told.insert("durable".to_owned(), durable.into());
+            if let Some((name, service)) = handle.requests().map(|requests| requests.status()) {
+                told.insert(name.to_owned(), service);
+            }
             Ok(told)
         }
         Op::Groups => {
@@ -178,9 +190,10 @@ async fn run(shared: &Shared, op: Op, body: Bytes) -> Result<Map<String, Value>,
         | Op::Get { .. }
         | Op::List { .. }
         | Op::Changes { .. }
-        | Op::Backup
+        | Op::Backup { .. }
         | Op::BackupNext
         | Op::RestorePart { .. }
+        | Op::Mail(_)
         | Op::Levels
         | Op::RaiseLevel { .. } => Err(translate::bad("handled with the others of its kind")),
         Op::Cast { .. } | Op::Alive { .. } | Op::Credit { .. } | Op::Bye => {

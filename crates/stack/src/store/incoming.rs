@@ -74,6 +74,7 @@ impl<D: Disk> DiskStore<D> {
         if is_cut {
             self.log.truncate(position + 1)?;
         }
+        self.first = position + 1;
         self.finish(head, written.into_places()).map_err(|error| match error {
             // Its end is gone: the machine is made anew, and knows it from the disk.
             LogError::Full(name) if is_cut => LogError::Fatal(DiskError::Full(name)),

@@ -76,7 +76,8 @@ impl<D: Disk> DiskStore<D> {
         }
         let (parts, window) = Parts::find(&log, take)?.unzip();
         let from = of_use(&log);
-        let mut store = DiskStore { disk, log, parts, from, incoming: None, taking: None, failed: None };
+        let mut store =
+            DiskStore { disk, log, parts, from, first: from, incoming: None, taking: None, failed: None };
         store.forget_incoming().map_err(LogError::Fatal)?;
         let meta = store.log.metadata();
         let meta = (!meta.is_empty()).then(|| Bytes::copy_from_slice(meta));
@@ -84,6 +85,7 @@ impl<D: Disk> DiskStore<D> {
         let at = store.checkpoint().map_or(0, |head| head.number.position);
         let survey = Survey::of(&store.log, from, at)?;
         let mut recovery = Recovery::new(settings, meta, checkpoint);
+        store.first = survey.first(at).min(store.log.next());
         survey.tell(&mut recovery, at)?;
         let machine = recovery.start(who.site, who.store, who.life, who.founders)?;
         Ok(Opened { store, machine })
@@ -197,6 +199,15 @@ impl Survey {
                 *to = last;
             }
             (place, _) => self.found.push(place),
+        }
+    }
+
+    /// From this position on the log has everything, and it is of use beside a checkpoint at this position.
+    fn first(&self, at: u64) -> u64 {
+        match self.found.first().filter(|_| self.end >= at) {
+            Some(Place::Whole(known, _)) => known.number.position,
+            Some(Place::Damaged(first, _)) => *first,
+            None => at + 1,
         }
     }
 

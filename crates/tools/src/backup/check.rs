@@ -124,7 +124,9 @@ impl Checker {
             Record::Head(head) => Ok(Some(Item::Head(head))),
             Record::Group(head) => {
                 // Other kinds will come with other readers.
-                let Kind::Map = head.kind;
+                if head.kind != Kind::Map {
+                    return Err(self.senseless("a group that is no map"));
+                }
                 let group = head.name.clone();
                 let contents = Contents { group, pairs: 0, with_end: 0, bytes: 0, digest: 0 };
                 self.group = Some(Within { head, reader: Reader::default(), contents });

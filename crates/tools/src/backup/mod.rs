@@ -68,6 +68,9 @@ pub struct Head {
     /// How many groups there are.
     #[n(5)]
     pub groups: u64,
+    /// The cluster has mail, which is not in it.
+    #[cbor(n(6), default)]
+    pub without_mail: bool,
 }
 
 /// What comes before a group's parts.

@@ -3,6 +3,8 @@
 use serde::{Deserialize, Serialize};
 
 use super::durable::{Condition, Once};
+use super::mail::MailOp;
+use super::refusal::{ErrorCode, Failure};
 
 /// What a message costs of the client's credit, beside the bytes of its body.
 pub const MESSAGE_COST_BYTES: usize = 64;
@@ -260,7 +262,11 @@ pub enum Op {
         prefix: String,
     },
     /// Take all durable groups as they are now, to be fetched with [`Op::BackupNext`].
-    Backup,
+    Backup {
+        /// Leave mail out, which backups cannot have yet. Else a cluster that has mail refuses ([`ErrorCode::Unmet`]).
+        #[serde(default)]
+        without_mail: bool,
+    },
     /// The next piece of the backup that this session has begun: the answer's body; none behind the last.
     BackupNext,
     /// Compare a range of a durable map's keys with what a backup has there, and make it so. The body is two keys, if
@@ -306,6 +312,8 @@ pub enum Op {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         to: Option<String>,
     },
+    /// Something of mail: what, is said by `do`.
+    Mail(MailOp),
     /// The site leaves in order and stops.
     Stop,
     /// The session ends in order: its memberships are left, not failed.
@@ -374,52 +382,6 @@ pub struct Answer {
     /// Bytes behind the line.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub body_len: usize,
-}
-
-/// Why a request failed.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Failure {
-    /// For programs.
-    pub error: ErrorCode,
-    /// For people: one line that says what to do.
-    pub message: String,
-}
-
-/// Error codes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum ErrorCode {
-    /// A field is missing or of the wrong kind.
-    BadRequest,
-    /// The principal may not do that.
-    NotAllowed,
-    /// No such group.
-    NoSuchGroup,
-    /// The group exists already.
-    Exists,
-    /// Not a member of the group.
-    NotMember,
-    /// This side of a partition may only read.
-    NotPrimary,
-    /// The site is not in the cluster's view.
-    NotAdmitted,
-    /// A bound is reached.
-    Busy,
-    /// Nobody can say whether the message was delivered: a repeat may double it.
-    Interrupted,
-    /// The message is too large.
-    TooLarge,
-    /// A condition did not hold. Nothing has changed.
-    Unmet,
-    /// What is asked for has been forgotten: begin anew.
-    Compacted,
-    /// The site is going down.
-    Stopping,
-    /// The certificate of the session has been revoked.
-    Revoked,
-    /// A code that this version does not know.
-    #[serde(other)]
-    Unknown,
 }
 
 /// A group's view, as sessions and `--json` show it.

@@ -264,6 +264,7 @@ pub fn founders(sites: usize, places: &Places) -> Result<Vec<Founder>, Failure> 
         address: listen.to_string(),
         listen,
         metrics: None,
+        mail: None,
     };
     if !places.namespaces.is_empty() {
         if places.namespaces.len() != sites || places.addresses.len() != sites {

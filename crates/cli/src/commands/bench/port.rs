@@ -38,7 +38,7 @@ pub enum Told {
 /// One of the two ways.
 pub enum Port {
     /// In the site's process.
-    Site(InSite),
+    Site(Box<InSite>),
     /// Through the session socket.
     Session(InSession),
 }
@@ -73,7 +73,7 @@ impl Port {
                 Err(error) => return Err(error.to_string()),
             }
         };
-        Ok(Port::Site(InSite { site, process, group, me, events }))
+        Ok(Port::Site(Box::new(InSite { site, process, group, me, events })))
     }
 
     /// Connects to the site's session socket and joins.

@@ -70,6 +70,7 @@ pub async fn measure(size: usize, time: Duration, receivers: usize) -> Result<Re
         address: listen.to_string(),
         listen,
         metrics: None,
+        mail: None,
     };
     let founders: Vec<Founder> = (0..=receivers).map(founder).collect();
     let configs = write_cluster(folder.path(), &founders, founders.len())?;

@@ -6,6 +6,7 @@ use std::process::{Command, ExitStatus, Stdio};
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process, test_kill_process};
+use unanimous::config::MailConfig;
 use unanimous::session::{Address, connect};
 use unanimous::{Running, SiteConfig};
 
@@ -63,6 +64,11 @@ impl Child {
     /// The site's session socket.
     pub fn session(&self) -> &Path {
         &self.config.site.session
+    }
+
+    /// What the site serves of mail.
+    pub fn mail(&self) -> Option<&MailConfig> {
+        self.config.mail.as_ref()
     }
 
     /// Where the site's log goes.

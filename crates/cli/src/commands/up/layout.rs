@@ -3,6 +3,7 @@
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 
+use super::mail;
 use crate::commands::certificates::{Founder, MSERVERS, write_cluster};
 use crate::failure::Failure;
 
@@ -23,13 +24,18 @@ impl Layout {
         if !configs.is_empty() {
             return Ok(Layout { configs });
         }
-        let ports = free_ports(sites as usize)?;
-        let founder = |(i, port): (usize, u16)| {
-            let listen = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-            let metrics = Some(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)));
-            Founder { name: format!("site-{}", i + 1), address: listen.to_string(), listen, metrics }
+        const PORTS: usize = 1 + mail::LISTENERS;
+        let ports = free_ports(PORTS * sites as usize)?;
+        let at = |port: u16| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+        let mail = mail::Files::create(dir)?;
+        let founder = |(i, ports): (usize, &[u16; PORTS])| Founder {
+            name: format!("site-{}", i + 1),
+            address: at(ports[0]).to_string(),
+            listen: at(ports[0]),
+            metrics: Some(at(0)),
+            mail: Some(mail.config(std::array::from_fn(|i| at(ports[1 + i])))),
         };
-        let founders: Vec<Founder> = ports.into_iter().enumerate().map(founder).collect();
+        let founders: Vec<Founder> = ports.as_chunks().0.iter().enumerate().map(founder).collect();
         Ok(Layout { configs: write_cluster(dir, &founders, MSERVERS)? })
     }
 }

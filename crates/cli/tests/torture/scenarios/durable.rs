@@ -19,23 +19,7 @@ pub async fn run(run: &Run) -> Verdict {
     let load = Load::start(run, &cluster).await?;
     for round in 1..=times {
         wait(run, CALM_MS).await;
-        let all = round % 2 == 1 || run.below(2) == 0;
-        let victims: Vec<usize> = match all {
-            true => (0..cluster.sites.len()).collect(),
-            false => vec![usize::try_from(run.below(3)).unwrap_or(0)],
-        };
-        for &victim in &victims {
-            cluster.sites[victim].strike()?;
-            wait(run, 10).await;
-        }
-        for &victim in &victims {
-            cluster.sites[victim].kill().await?;
-        }
-        for &victim in &victims {
-            cluster.sites[victim].start()?;
-            wait(run, 100).await;
-        }
-        cluster.whole().await?;
+        kill(run, &mut cluster, round).await?;
         if round % 50 == 0 {
             run.say(format!("{round} rounds"));
         }
@@ -45,7 +29,28 @@ pub async fn run(run: &Run) -> Verdict {
     load.judge(run, &cluster, &format!("{times} times killed")).await
 }
 
+/// Kills all sites, or one, and starts them again.
+pub async fn kill(run: &Run, cluster: &mut Cluster, round: u32) -> Verdict {
+    let all = round % 2 == 1 || run.below(2) == 0;
+    let victims: Vec<usize> = match all {
+        true => (0..cluster.sites.len()).collect(),
+        false => vec![usize::try_from(run.below(3)).unwrap_or(0)],
+    };
+    for &victim in &victims {
+        cluster.sites[victim].strike()?;
+        wait(run, 10).await;
+    }
+    for &victim in &victims {
+        cluster.sites[victim].kill().await?;
+    }
+    for &victim in &victims {
+        cluster.sites[victim].start()?;
+        wait(run, 100).await;
+    }
+    cluster.whole().await.map(drop)
+}
+
 /// Not a wait for an event: the point at which something is done to the sites is what is random.
-async fn wait(run: &Run, below_ms: u64) {
+pub async fn wait(run: &Run, below_ms: u64) {
     tokio::time::sleep(Duration::from_millis(run.below(below_ms))).await;
 }

@@ -9,6 +9,7 @@ mod histories;
 mod hostile;
 mod kills;
 mod machines;
+mod mail;
 mod network;
 mod partition;
 mod pause;
@@ -52,6 +53,7 @@ scenarios! {
     "rotten", "a durable map, written while bits flip in its logs", rotten::run;
     "histories", "a durable map's clients, while sites die, stop and are cut off", histories::run;
     "full", "a durable map, written while one disk of three is full, and two", full::run;
+    "mail", "letters by SMTP and IMAP, while all sites are killed again and again", mail::run;
     "hostile", "strangers, garbage, forged probes, half-open connections", hostile::run;
     "flood", "a member that stopped holds back a flood", flood::run;
     "failover", "the time from a death to the view without it", failover::run;

@@ -76,7 +76,7 @@ impl Load {
             told.kept.append(&mut client.keys.kept);
             told.refused.append(&mut client.keys.refused);
         }
-        let digest = one_digest(cluster).await?;
+        let digest = one_digest(cluster, MAP).await?;
         for site in &cluster.sites {
             finally(&site.address(), &world, &told, &mut history).await?;
         }
@@ -356,17 +356,22 @@ fn nothing_has_changed(error: ErrorCode) -> bool {
 
 /// How the map is at a site; nothing if the site does not answer, or has no such map yet.
 pub async fn map_status(site: &super::site::Site) -> Option<Value> {
-    let status = site.status().await?;
-    let groups = status.get("durable")?.as_array()?;
-    groups.iter().find(|group| group.get("group").and_then(Value::as_str) == Some(MAP)).cloned()
+    group_status(site, MAP).await
 }
 
-/// Waits until all sites have applied the same, and gives its digest.
-async fn one_digest(cluster: &Cluster) -> Verdict<String> {
-    eventually("every site has the same map", async || {
+/// The same of any durable group.
+pub async fn group_status(site: &super::site::Site, name: &str) -> Option<Value> {
+    let status = site.status().await?;
+    let groups = status.get("durable")?.as_array()?;
+    groups.iter().find(|group| group.get("group").and_then(Value::as_str) == Some(name)).cloned()
+}
+
+/// Waits until all sites have applied the same in a durable group, and gives its digest.
+pub async fn one_digest(cluster: &Cluster, name: &str) -> Verdict<String> {
+    eventually(&format!("every site has the same {name}"), async || {
         let mut seen = BTreeSet::new();
         for site in &cluster.sites {
-            let map = map_status(site).await?;
+            let map = group_status(site, name).await?;
             let text = |key: &str| map.get(key).map(ToString::to_string);
             if map.get("state")?.as_str() != Some("active") {
                 return None;

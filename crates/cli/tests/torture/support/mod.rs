@@ -9,6 +9,7 @@ pub mod line;
 pub mod load;
 pub mod member;
 pub mod oracle;
+pub mod post;
 pub mod relay;
 pub mod rot;
 pub mod run;

@@ -1,0 +1,156 @@
+//! What sessions ask of mail (`docs/sessions.md`): seed 000's functions, and users.
+
+mod letters;
+mod users;
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use mail::{BadEntry, Command, Domain, Entry, MailboxName, Outcome, RequestId, State, UserId, UserName};
+use serde_json::{Map as Object, Value, json};
+use site::{Answered, Answering, Handle, HostError, Requests};
+use wire::session::{ErrorCode, Failure, MailOp, Principal};
+
+use crate::serve::passwords::Passwords;
+use crate::service::{GROUP, Mail, MailError, Shared};
+
+/// Who answers them.
+#[derive(Debug)]
+pub(crate) struct Answers {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) passwords: Passwords,
+    pub(crate) domain: Domain,
+    /// What the site calls itself.
+    pub(crate) host: String,
+    /// Where it serves what.
+    pub(crate) listeners: BTreeMap<&'static str, SocketAddr>,
+}
+
+/// What a request is done with.
+struct Asked {
+    mail: Mail,
+    passwords: Passwords,
+    domain: Domain,
+}
+
+impl Requests for Answers {
+    fn run(&self, site: Handle, principal: Principal, op: MailOp, body: Bytes) -> Answering {
+        let mail = Mail::new(site, Arc::clone(&self.shared));
+        let asked = Asked { mail, passwords: self.passwords.clone(), domain: self.domain.clone() };
+        Box::pin(async move {
+            // All of these are in other people's names: the operator's alone, who owns the machine [Mail 4].
+            if principal < Principal::Administer {
+                let why =
+                    "mail in other people's names needs the principal `administer`; use IMAP with a password";
+                return Err(failure(ErrorCode::NotAllowed, why));
+            }
+            asked.run(op, body).await
+        })
+    }
+
+    fn status(&self) -> (&'static str, Value) {
+        let told = json!({
+            "domain": self.domain.as_str(), "host": self.host, "group": GROUP, "ready": self.shared.is_ready(),
+            "listeners": self.listeners,
+        });
+        ("mail", told)
+    }
+}
+
+impl Asked {
+    async fn run(&self, op: MailOp, body: Bytes) -> Answered {
+        match op {
+            MailOp::Send { user, from, to, once } => self.send(user, from, to, once, body).await,
+            MailOp::Receive(of) => self.letters(of, true).await,
+            MailOp::List(of) => self.letters(of, false).await,
+            MailOp::Delete { user, mailbox, uids } => self.delete(&user, mailbox, uids).await,
+            MailOp::Poll { user } => {
+                let state = self.mail.view().map_err(refused)?;
+                let unseen = state.poll_mail(user_named(&state, &user)?);
+                told(json!({"user": user, "unseen": unseen}))
+            }
+            MailOp::AddUser { user, password, privileged } => self.add_user(user, password, privileged).await,
+            MailOp::DeleteUser { user } => self.delete_user(&user).await,
+            MailOp::SetPassword { user, password } => self.set_password(&user, password).await,
+            MailOp::ChangeMaster { site } => self.change_master(&site).await,
+            MailOp::Storage => self.storage().await,
+        }
+    }
+
+    /// Proposes a command, and gives what became of it if it was not refused.
+    async fn propose(
+        &self,
+        by: mail::Principal,
+        request: Option<RequestId>,
+        command: Command,
+        letter: Option<Bytes>,
+    ) -> Result<Outcome, Failure> {
+        let entry = match letter {
+            Some(letter) => Entry::with_letter(by, request, command, letter),
+            None => Entry::new(by, request, command),
+        };
+        let entry = entry.map_err(|error| match error {
+            BadEntry::TooMuch(_) => failure(ErrorCode::TooLarge, error.to_string()),
+            error => bad(error.to_string()),
+        })?;
+        let outcome = match self.mail.propose(&entry).await.map_err(refused)? {
+            Outcome::Repeated { answer, .. } => *answer,
+            outcome => outcome,
+        };
+        match outcome {
+            Outcome::Refused(mail::Refusal::Exists) => {
+                Err(failure(ErrorCode::Exists, mail::Refusal::Exists.to_string()))
+            }
+            Outcome::Refused(why) => Err(bad(why.to_string())),
+            outcome => Ok(outcome),
+        }
+    }
+}
+
+/// The user of a name, given alone or as an address.
+fn user_named(state: &State, name: &str) -> Result<UserId, Failure> {
+    let local = name.rsplit_once('@').map_or(name, |(local, _)| local);
+    let user = UserName::parse(local).ok().and_then(|name| state.user_named(&name));
+    let why = || bad(format!("there is no user {name}; add one with `unanimous mail add-user {name}`"));
+    user.map(mail::User::id).ok_or_else(why)
+}
+
+/// A user's mailbox; INBOX if nothing is said.
+fn mailbox_named<'a>(
+    state: &'a State,
+    user: UserId,
+    name: Option<&str>,
+) -> Result<&'a mail::Mailbox, Failure> {
+    let wanted = match name {
+        Some(name) => MailboxName::parse(name).map_err(|error| bad(format!("mailbox: {error}")))?,
+        None => MailboxName::inbox(),
+    };
+    state.mailbox_named(user, &wanted).ok_or_else(|| bad(format!("there is no mailbox {wanted}")))
+}
+
+fn told(value: Value) -> Answered {
+    match value {
+        Value::Object(object) => Ok((object, Bytes::new())),
+        _ => Ok((Object::new(), Bytes::new())),
+    }
+}
+
+fn failure(error: ErrorCode, message: impl Into<String>) -> Failure {
+    Failure { error, message: message.into() }
+}
+
+fn bad(message: impl Into<String>) -> Failure {
+    failure(ErrorCode::BadRequest, message)
+}
+
+fn refused(error: MailError) -> Failure {
+    let code = match &error {
+        MailError::Host(HostError::NoSuchGroup(_)) => return refused(MailError::NotReady),
+        MailError::Host(error) => error.code(),
+        MailError::NotReady => ErrorCode::Busy,
+        MailError::Answer => ErrorCode::Interrupted,
+    };
+    failure(code, error.to_string())
+}

@@ -1,0 +1,166 @@
+//! Letters: sent, received, listed, deleted.
+
+use bytes::{BufMut, Bytes, BytesMut};
+use mail::command::{Deliver, Expunge};
+use mail::{Address, Command, FlagNames, Outcome, Principal, Receipt, Record, RequestId, State, UidSet};
+use mail_parser::{HeaderName, MessageParser};
+use serde_json::json;
+use site::Answered;
+use wire::session::{BODY_BYTES_MAX, ErrorCode, Failure, LetterHeader, Of, Once, ReceiptLine};
+
+use super::{Asked, bad, failure, mailbox_named, refused, told, user_named};
+use crate::imap::flag_texts;
+use crate::service::LETTER_BYTES_MAX;
+
+/// Letters in one answer, at most; and if nothing is said.
+const LETTERS_MAX: usize = 1_000;
+const LETTERS_DEFAULT: usize = 100;
+/// Bytes of letters in one answer, unless the first is longer.
+const BYTES_MAX: usize = 16 << 20;
+const _: () = assert!(BYTES_MAX + LETTER_BYTES_MAX < BODY_BYTES_MAX, "an answer fits into a body");
+
+impl Asked {
+    /// Seed 000's `send letter`.
+    pub(super) async fn send(
+        &self,
+        user: Option<String>,
+        from: Option<String>,
+        to: Vec<String>,
+        once: Option<Once>,
+        letter: Bytes,
+    ) -> Answered {
+        if letter.is_empty() {
+            return Err(bad("there is no letter: send it as the request's body"));
+        }
+        if letter.len() > LETTER_BYTES_MAX {
+            let why = format!("a letter has at most {LETTER_BYTES_MAX} bytes, and this one {}", letter.len());
+            return Err(failure(ErrorCode::TooLarge, why));
+        }
+        if to.is_empty() {
+            return Err(bad("to: name the recipients"));
+        }
+        let state = self.mail.view().map_err(refused)?;
+        let by = match &user {
+            Some(name) => Principal::User(user_named(&state, name)?),
+            None => Principal::Operator,
+        };
+        let sender = from.or_else(|| user.map(|user| self.address_of(&user))).unwrap_or_default();
+        let recipients = to.iter().map(|text| self.recipient(text)).collect::<Result<Vec<_>, _>>()?;
+        let request = match once {
+            Some(once) => Some(RequestId::of_session(by, client_id(&once.client)?, once.sequence)),
+            None => None,
+        };
+        let deliver = Command::Deliver(Deliver { sender: sender.into(), recipients });
+        let outcome = self.propose(by, request, deliver, Some(letter)).await?;
+        let receipts: Vec<ReceiptLine> = match outcome {
+            Outcome::Delivered(receipts) => {
+                to.into_iter().zip(receipts).map(|(to, receipt)| line(to, receipt)).collect()
+            }
+            // A repeat whose answer is not remembered word by word: it was delivered.
+            _ => to.into_iter().map(|to| line(to, Receipt::Delivered)).collect(),
+        };
+        told(json!({"receipts": receipts, "delivered": receipts.iter().all(|line| line.delivered)}))
+    }
+
+    /// A name alone is of this domain.
+    fn recipient(&self, text: &str) -> Result<Address, Failure> {
+        Address::parse(&self.address_of(text)).map_err(|error| bad(format!("to: {text:?}: {error}")))
+    }
+
+    fn address_of(&self, name: &str) -> String {
+        if name.contains('@') { name.to_owned() } else { format!("{name}@{}", self.domain) }
+    }
+
+    /// Seed 000's `receive mail`, after the site has reached the group's latest point, and `quick receive`, at once.
+    pub(super) async fn letters(&self, of: Of, whole: bool) -> Answered {
+        let state = match of.local {
+            true => self.mail.view(),
+            false => self.mail.reach().await,
+        };
+        let state = state.map_err(refused)?;
+        let mailbox = mailbox_named(&state, user_named(&state, &of.user)?, of.mailbox.as_deref())?;
+        let limit = of.limit.unwrap_or(LETTERS_DEFAULT).clamp(1, LETTERS_MAX);
+        let wanted =
+            |record: &&Record| record.uid > of.after && !(of.unseen && record.flags.has(mail::Flags::SEEN));
+        let records: Vec<Record> = mailbox.records().filter(wanted).take(limit + 1).cloned().collect();
+        let (mut headers, mut bodies, mut more) = (Vec::new(), BytesMut::new(), records.len() > limit);
+        for record in records.iter().take(limit) {
+            let letter = self.mail.letter(record.letter).await.map_err(refused)?;
+            let header = header(&state, record, mailbox.flag_names(record.flags), letter.as_ref(), whole);
+            if let Some(letter) = letter.filter(|_| whole) {
+                if bodies.len() + letter.len() > BYTES_MAX && !headers.is_empty() {
+                    more = true;
+                    break;
+                }
+                bodies.put_slice(&letter);
+            }
+            headers.push(header);
+        }
+        let after = headers.last().filter(|_| more).map(|header: &LetterHeader| header.uid);
+        let mut body = serde_json::to_vec(&headers).unwrap_or_default();
+        let head_len = body.len();
+        body.extend_from_slice(&bodies);
+        let told = json!({
+            "head_len": head_len, "after": after, "mailbox": mailbox.name().as_str(),
+            "uid_validity": mailbox.status().uid_validity,
+        });
+        let serde_json::Value::Object(told) = told else { return told_nothing() };
+        Ok((told, body.into()))
+    }
+
+    /// Seed 000's `delete letters`.
+    pub(super) async fn delete(&self, user: &str, mailbox: Option<String>, uids: Vec<u32>) -> Answered {
+        let state = self.mail.reach().await.map_err(refused)?;
+        let id = mailbox_named(&state, user_named(&state, user)?, mailbox.as_deref())?.id();
+        let expunge = Expunge { mailbox: id, uids: UidSet::of(uids), only_deleted: false };
+        match self.propose(Principal::Operator, None, Command::Expunge(expunge), None).await? {
+            Outcome::Expunged { uids, .. } => told(json!({"deleted": uids.iter().collect::<Vec<u32>>()})),
+            _ => told_nothing(),
+        }
+    }
+}
+
+fn told_nothing() -> Answered {
+    told(json!({}))
+}
+
+fn header(
+    state: &State,
+    record: &Record,
+    flags: FlagNames,
+    letter: Option<&Bytes>,
+    whole: bool,
+) -> LetterHeader {
+    let kept = state.letter(record.letter);
+    let parsed = letter.and_then(|letter| MessageParser::new().with_message_ids().parse_headers(&letter[..]));
+    let field = |name: HeaderName<'static>| {
+        let value = parsed.as_ref()?.header_raw(name)?;
+        Some(value.split_whitespace().collect::<Vec<_>>().join(" "))
+    };
+    let subject = parsed.as_ref().and_then(|parsed| parsed.subject().map(str::to_owned));
+    LetterHeader {
+        uid: record.uid,
+        flags: flag_texts(&flags),
+        date_ms: kept.map_or(0, |letter| letter.date.0),
+        bytes: kept.map_or(0, |letter| u64::from(letter.bytes)),
+        from: field(HeaderName::From),
+        subject: subject.or_else(|| field(HeaderName::Subject)),
+        len: letter.filter(|_| whole).map(Bytes::len),
+    }
+}
+
+fn line(to: String, receipt: Receipt) -> ReceiptLine {
+    let (delivered, why) = match receipt {
+        Receipt::Delivered => (true, None),
+        Receipt::Partly(users) => {
+            (true, Some(format!("{} of those it stands for have no room", users.len())))
+        }
+        Receipt::Refused(why) => (false, Some(why.to_string())),
+    };
+    ReceiptLine { to, delivered, why }
+}
+
+fn client_id(text: &str) -> Result<[u8; 16], Failure> {
+    let parsed = (text.len() == 32).then(|| u128::from_str_radix(text, 16).ok()).flatten();
+    parsed.map(u128::to_be_bytes).ok_or_else(|| bad("once.client: 32 hexadecimal digits"))
+}

@@ -1,0 +1,108 @@
+//! Users, roles, and how much mail there is.
+
+use mail::command::{AddUser, Quota, SetPassword};
+use mail::{Command, Principal, Roles, UserName};
+use serde_json::json;
+use site::Answered;
+use stack::Change;
+use wire::session::ErrorCode;
+
+use super::{Asked, bad, failure, refused, told, user_named};
+use crate::service::group;
+
+impl Asked {
+    pub(super) async fn add_user(
+        &self,
+        name: String,
+        password: Option<String>,
+        privileged: bool,
+    ) -> Answered {
+        let parsed = UserName::parse(&name).map_err(|error| bad(format!("user: {error}")))?;
+        let password = self.hashed(password).await?;
+        let quota = Quota::default();
+        let add = Command::AddUser(AddUser { name: parsed.clone(), password, privileged, quota });
+        self.propose(Principal::Operator, None, add, None).await?;
+        told(json!({"user": parsed.as_str(), "address": format!("{parsed}@{}", self.domain)}))
+    }
+
+    pub(super) async fn delete_user(&self, name: &str) -> Answered {
+        let state = self.mail.reach().await.map_err(refused)?;
+        let user = user_named(&state, name)?;
+        self.propose(Principal::Operator, None, Command::DeleteUser(user), None).await?;
+        told(json!({"user": name}))
+    }
+
+    pub(super) async fn set_password(&self, name: &str, password: String) -> Answered {
+        let state = self.mail.reach().await.map_err(refused)?;
+        let user = user_named(&state, name)?;
+        let password = self.hashed(Some(password)).await?;
+        let set = Command::SetPassword(SetPassword { user, password });
+        self.propose(Principal::Operator, None, set, None).await?;
+        told(json!({"user": name}))
+    }
+
+    async fn hashed(&self, password: Option<String>) -> Result<Option<Box<str>>, wire::session::Failure> {
+        match password {
+            Some(password) => {
+                let hash = self.passwords.hash(password).await;
+                hash.map(|hash| Some(hash.into())).map_err(|error| bad(error.to_string()))
+            }
+            None => Ok(None),
+        }
+    }
+
+    /// Lets a site's member be rank 0: seed 000's Master.
+    // [Yampell 86, 5]
+    pub(super) async fn change_master(&self, wanted: &str) -> Answered {
+        let site = self.mail.site();
+        let stopping = |error: site::RequestError| failure(error.code(), error.to_string());
+        let sites = site.sites().await.map_err(stopping)?;
+        let found = sites.iter().find(|site| site.name == wanted || site.site.to_string() == wanted);
+        let found = found.ok_or_else(|| bad(format!("there is no site {wanted}; see `unanimous status`")))?;
+        let view = site.view(group()).await.map_err(stopping)?;
+        let members = view.members.iter().map(|member| member.id);
+        // A member's process was born at its site.
+        let member = members.into_iter().find(|member| member.process.site() == found.site);
+        let member = member.ok_or_else(|| bad(format!("{wanted} does not serve mail at the moment")))?;
+        if view.members.first().is_none_or(|first| first.id != member) {
+            site.change(Change::Reorder { group: group(), member }).await.map_err(stopping)?;
+        }
+        told(json!({"master": found.name}))
+    }
+
+    pub(super) async fn storage(&self) -> Answered {
+        let state = self.mail.view().map_err(refused)?;
+        let storage = state.storage();
+        let site = self.mail.site();
+        let stopping = |error: site::RequestError| failure(error.code(), error.to_string());
+        let sites = site.sites().await.map_err(stopping)?;
+        let name = |of: wire::SiteId| {
+            let known = sites.iter().find(|site| site.site == of).map(|site| site.name.clone());
+            known.unwrap_or_else(|| of.to_string())
+        };
+        let view = site.view(group()).await;
+        let members: Vec<_> = match &view {
+            Ok(view) => view.members.iter().map(|member| member.id.process.site()).collect(),
+            Err(error) if error.code() == ErrorCode::NoSuchGroup => Vec::new(),
+            Err(error) => return Err(failure(error.code(), error.to_string())),
+        };
+        let groups = site.durable_groups().await.map_err(|error| failure(error.code(), error.to_string()))?;
+        let here = groups.iter().find(|of| of.group == group());
+        let roles = Roles::of(&members);
+        told(json!({
+            "domain": self.domain.as_str(),
+            "users": state.users().count(),
+            "letters": storage.live_letters,
+            "bytes": storage.live_bytes,
+            "freed_letters": storage.freed_letters,
+            "freed_bytes": storage.freed_bytes,
+            "index_bytes": state.index_bytes(),
+            "requests_remembered": state.requests_remembered(),
+            "position": state.position().0,
+            "letters_missing_here": here.map_or(0, |of| of.missing),
+            "master": roles.as_ref().map(|roles| name(roles.master)),
+            "lieutenant": roles.as_ref().and_then(|roles| roles.lieutenant).map(name),
+            "caretaker": roles.as_ref().map(|roles| name(roles.caretaker)),
+        }))
+    }
+}

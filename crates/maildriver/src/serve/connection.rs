@@ -1,0 +1,339 @@
+//! One client's connection: a socket, and the protocol machine that it drives.
+
+use std::future::Future;
+use std::io;
+use std::net::IpAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use mail::Change;
+use net::links::gate::Place;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::sync::broadcast::{Receiver, error::RecvError};
+use tokio::sync::oneshot;
+use wire::Time;
+
+use super::listen::Doors;
+use super::passwords::Passwords;
+use super::room::{Held, Room, SMALL};
+use super::speaker::Speaker;
+use super::stream::Stream;
+use crate::edge::{Answer, Request, Ticket};
+use crate::login::Exchange;
+use crate::service::{Mail, MailError};
+
+/// What is read at once, and may wait to be taken.
+const READ_BYTES: usize = 16 << 10;
+/// What is written at once.
+const WRITE_BYTES: usize = 16 << 10;
+/// A client that does not take that in so long is cut off.
+const WRITTEN_WITHIN: Duration = Duration::from_secs(60);
+
+/// A request of the session's under way: its answer, and the place of a long letter.
+type Asking = Pin<Box<dyn Future<Output = (Answer, Option<Held>)> + Send>>;
+
+/// A place for a long letter that is waited for.
+type Entering = Pin<Box<dyn Future<Output = Held> + Send>>;
+
+pub(super) struct Connection<'a> {
+    doors: &'a Doors,
+    stream: Stream,
+    from: IpAddr,
+    speaker: Speaker,
+    exchange: Exchange,
+    began: Instant,
+    changes: Receiver<Arc<Change>>,
+    /// Read, and not taken by the session.
+    unread: Vec<u8>,
+    asking: Option<(Ticket, Asking)>,
+    room: Arc<Room>,
+    /// Its place for a long letter.
+    held: Option<Held>,
+    /// Waits for one; until then nothing is read.
+    entering: Option<Entering>,
+}
+
+/// What has happened.
+enum Happened {
+    Answer(Ticket, Answer, Option<Held>),
+    Room(Held),
+    Read(io::Result<usize>),
+    Change,
+    Time,
+    PushedOut,
+}
+
+/// What the session wants next.
+enum Wants {
+    /// Something has to happen first.
+    Wait,
+    /// TLS, and then the answer to this.
+    Tls(Ticket),
+    End,
+}
+
+/// A place among those that nobody knows yet, and who hears that it is needed.
+pub(super) type HalfOpen<'a> = (Place<'a>, oneshot::Receiver<()>);
+
+impl<'a> Connection<'a> {
+    #[allow(clippy::disallowed_methods, reason = "connections have time-outs, and a clock for them")]
+    pub(super) fn new(
+        doors: &'a Doors,
+        stream: Stream,
+        from: IpAddr,
+        speaker: Speaker,
+        room: Arc<Room>,
+    ) -> Connection<'a> {
+        Connection {
+            doors,
+            stream,
+            from,
+            speaker,
+            exchange: Exchange::default(),
+            began: Instant::now(),
+            changes: doors.mail.changes(),
+            unread: Vec::new(),
+            asking: None,
+            room,
+            held: None,
+            entering: None,
+        }
+    }
+
+    /// Serves it to its end. `half_open` is given back once somebody has logged in.
+    pub(super) async fn run(mut self, mut half_open: Option<HalfOpen<'_>>) {
+        let mut buffer = vec![0; READ_BYTES];
+        loop {
+            match self.go_on().await {
+                Ok(Wants::Wait) => {}
+                Ok(Wants::Tls(ticket)) => match self.secure(ticket).await {
+                    Some(secured) => {
+                        self = secured;
+                        continue;
+                    }
+                    None => return,
+                },
+                Ok(Wants::End) => {
+                    let _ = tokio::time::timeout(WRITTEN_WITHIN, self.stream.shutdown()).await;
+                    return;
+                }
+                Err(_) => return,
+            }
+            if self.speaker.user().is_some() {
+                half_open = None;
+            }
+            match self.next(&mut buffer, half_open.as_mut()).await {
+                Happened::Answer(ticket, answer, held) => {
+                    self.asking = None;
+                    self.held = held.or(self.held.take());
+                    let now = self.now();
+                    self.speaker.handle_answer(now, ticket, answer);
+                }
+                Happened::Room(held) => {
+                    self.entering = None;
+                    self.held = Some(held);
+                }
+                Happened::Read(Ok(0) | Err(_)) | Happened::PushedOut => return,
+                Happened::Read(Ok(read)) => self.unread.extend_from_slice(&buffer[..read]),
+                Happened::Change => {}
+                Happened::Time => {
+                    let now = self.now();
+                    self.speaker.handle_timeout(now);
+                }
+            }
+        }
+    }
+
+    /// Lets the session do whatever it can, and writes what it says.
+    async fn go_on(&mut self) -> io::Result<Wants> {
+        loop {
+            let now = self.now();
+            let taken = self.speaker.handle_bytes(now, &self.unread);
+            self.unread.drain(..taken);
+            // The state can go only with the site.
+            let Ok(state) = self.doors.mail.view() else { return Ok(Wants::End) };
+            self.speaker.advance(now, &state);
+            drop(state);
+            let mut wrote = false;
+            while let Some(bytes) = self.speaker.poll_output() {
+                self.write(&bytes).await?;
+                wrote = true;
+            }
+            match self.speaker.poll_request() {
+                Some((ticket, Request::StartTls)) => return Ok(Wants::Tls(ticket)),
+                Some((ticket, request)) => self.asks(ticket, request),
+                None if self.speaker.is_closed() => return Ok(Wants::End),
+                None if taken == 0 && !wrote => {
+                    self.look_at_room();
+                    return Ok(Wants::Wait);
+                }
+                None => {}
+            }
+        }
+    }
+
+    /// Takes a place for what is in memory, or gives it back. Nothing waits to be written.
+    fn look_at_room(&mut self) {
+        if self.asking.is_some() {
+            return;
+        }
+        let needs = self.speaker.memory_bytes() > SMALL;
+        if !needs {
+            (self.held, self.entering) = (None, None);
+        } else if self.held.is_none() && self.entering.is_none() {
+            self.entering = Some(Box::pin(Arc::clone(&self.room).enter()));
+        }
+    }
+
+    /// Begins what the session asks for.
+    fn asks(&mut self, ticket: Ticket, request: Request) {
+        if let Request::Sasl { message, first, .. } = request {
+            let Doors { mail, passwords, .. } = self.doors;
+            let answer = passwords.scram(mail, self.from, &mut self.exchange, &message, first);
+            let now = self.now();
+            return self.speaker.handle_answer(now, ticket, answer.unwrap_or(Answer::Unavailable));
+        }
+        // A long letter that is read has its place before it is in memory.
+        let long = match &request {
+            Request::Letter(position) => self.doors.mail.view().is_ok_and(|state| {
+                state.letter(*position).is_some_and(|letter| letter.bytes as usize > SMALL)
+            }),
+            _ => false,
+        };
+        let room = (long && self.held.is_none()).then(|| Arc::clone(&self.room));
+        let (mail, passwords) = (self.doors.mail.clone(), self.doors.passwords.clone());
+        let from = self.from;
+        let asking = async move {
+            let held = match room {
+                Some(room) => Some(room.enter().await),
+                None => None,
+            };
+            (answer(&mail, &passwords, from, request).await, held)
+        };
+        self.asking = Some((ticket, Box::pin(asking)));
+    }
+
+    async fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        // Who takes a letter slowly takes it, while nobody waits for its place; who takes nothing is cut off.
+        for piece in bytes.chunks(WRITE_BYTES) {
+            let (stream, held) = (&mut self.stream, &mut self.held);
+            let writing = async {
+                stream.write_all(piece).await?;
+                stream.flush().await
+            };
+            tokio::select! {
+                written = tokio::time::timeout(WRITTEN_WITHIN, writing) => {
+                    written.map_err(|_| io::ErrorKind::TimedOut)??;
+                }
+                () = pushed_out(held) => return Err(io::ErrorKind::ConnectionAborted.into()),
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits for whatever comes first. Without room for more, nothing is read: the client feels it.
+    async fn next(&mut self, buffer: &mut [u8], half_open: Option<&mut HalfOpen<'_>>) -> Happened {
+        let reads = self.unread.len() < READ_BYTES && self.entering.is_none() && self.speaker.takes_bytes();
+        let due = self.speaker.poll_timeout().map(|at| self.began + at.since(Time::ZERO));
+        let Connection { stream, speaker, changes, asking, held, entering, .. } = self;
+        // What is under way goes on: a letter that is proposed is a matter of a moment.
+        let waits = asking.is_none();
+        tokio::select! {
+            (ticket, (answer, held)) = answered(asking) => Happened::Answer(ticket, answer, held),
+            held = entered(entering) => Happened::Room(held),
+            read = stream.read(buffer), if reads => Happened::Read(read),
+            () = concerning(changes, speaker) => Happened::Change,
+            () = until(due) => Happened::Time,
+            () = pushed_out(held), if waits => Happened::PushedOut,
+            () = half_open_ends(half_open) => Happened::PushedOut,
+        }
+    }
+
+    /// Begins TLS. What the client has sent in clear behind its request is dropped.
+    async fn secure(mut self, ticket: Ticket) -> Option<Connection<'a>> {
+        self.unread.clear();
+        let Stream::Clear(stream) = self.stream else { return None };
+        self.stream = self.doors.shake_hands(stream).await?;
+        let now = self.began.elapsed();
+        self.speaker.handle_answer(Time::ZERO + now, ticket, Answer::Secured);
+        Some(self)
+    }
+
+    fn now(&self) -> Time {
+        Time::ZERO + self.began.elapsed()
+    }
+}
+
+/// The answer to the request under way; never, if there is none.
+async fn answered(asking: &mut Option<(Ticket, Asking)>) -> (Ticket, (Answer, Option<Held>)) {
+    match asking {
+        Some((ticket, asking)) => (*ticket, asking.await),
+        None => std::future::pending().await,
+    }
+}
+
+async fn entered(entering: &mut Option<Entering>) -> Held {
+    match entering {
+        Some(entering) => entering.await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Returns when the place for a long letter is needed; never, if there is none.
+async fn pushed_out(held: &mut Option<Held>) {
+    match held {
+        Some(held) => held.pushed_out().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Returns when a place among those that nobody knows is needed; never, if there is none.
+pub(super) async fn half_open_ends(half_open: Option<&mut HalfOpen<'_>>) {
+    if let Some((_, pushed_out)) = half_open
+        && pushed_out.await.is_ok()
+    {
+        return;
+    }
+    std::future::pending().await
+}
+
+/// Returns when there is news for the session.
+async fn concerning(changes: &mut Receiver<Arc<Change>>, speaker: &Speaker) {
+    loop {
+        match changes.recv().await {
+            Ok(change) if speaker.concerns(&change) => return,
+            Ok(_) => {}
+            // It is behind: it looks at everything that it shows.
+            Err(RecvError::Lagged(_)) => return,
+            Err(RecvError::Closed) => return std::future::pending().await,
+        }
+    }
+}
+
+async fn until(due: Option<Instant>) {
+    match due {
+        Some(due) => tokio::time::sleep_until(due.into()).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Does what a session asks for.
+async fn answer(mail: &Mail, passwords: &Passwords, from: IpAddr, request: Request) -> Answer {
+    let answered = match request {
+        Request::Authenticate { user, password } => passwords.check(mail, from, &user, &password).await,
+        Request::Barrier => mail.reach().await.map(|_| Answer::Reached),
+        Request::Letter(position) => {
+            let letter = mail.letter(position).await;
+            letter.map(|letter| letter.map_or(Answer::Unavailable, Answer::Letter))
+        }
+        // It is on most disks, and applied here, when this answers.
+        Request::Propose(entry) => mail.propose(&entry).await.map(Answer::Applied),
+        // Nobody verifies senders yet: the letter says that nothing was found out. The rest the connection does itself.
+        Request::Verify(_) | Request::StartTls | Request::Sasl { .. } => Ok(Answer::Unavailable),
+    };
+    answered.unwrap_or_else(|error: MailError| {
+        tracing::debug!(%error, "a mail program's request could not be done");
+        Answer::Unavailable
+    })
+}
