@@ -85,9 +85,8 @@ impl Recovery {
         Recovery { settings, meta, checkpoint, found: Vec::new(), torn: false }
     }
 
-    /// Records that are whole and of one view, from this one up to `last`. Those between the two need not have been read,
-    /// as long as they are at or before the checkpoint's position: damage of these is found when they are read, and costs
-    /// no more than what the log has before it.
+    /// Records that were synced, are whole and of one view, from this one up to `last`. Those between the two need not have
+    /// been read: damage there is found when they are, to be applied or for somebody, and is damage from then on (D14).
     pub fn stretch(&mut self, first: Known, last: u64) -> Result<(), RecoveryError> {
         let Known { number, base } = first;
         self.add(Stretch { first: number.position, last, slot: Slot::Entries { view: number.view, base } })

@@ -111,6 +111,8 @@ pub enum StoreOp {
         to: u64,
         /// Stop when more bytes than this would be read.
         bytes_max: usize,
+        /// Nobody is expected to read them again: the system need not keep them in memory.
+        once: bool,
     },
     /// Read a part of the current checkpoint: [`handle_checkpoint_read`](crate::Durable::handle_checkpoint_read).
     ReadCheckpoint {

@@ -160,8 +160,11 @@ impl<D: Disk> Ahead<'_, D> {
             let held = self.window.len();
             let rest = usize::try_from(self.end - offset).unwrap_or(usize::MAX);
             self.window.resize(want.max(AHEAD_BYTES).min(rest), 0);
-            if !read_or_damaged(self.disk, &self.name, offset + held as u64, &mut self.window[held..])? {
-                return Ok(None);
+            let into = &mut self.window[held..];
+            match self.disk.read_once(&self.name, offset + held as u64, into) {
+                Ok(read) if read == into.len() => {}
+                Ok(_) | Err(DiskError::Unreadable(_)) => return Ok(None),
+                Err(error) => return Err(error),
             }
         }
         let start = (offset - self.at) as usize;

@@ -16,6 +16,12 @@ pub trait Disk: Clone {
     /// Reads from `offset` on, and returns how much: less than asked for only at the file's end.
     fn read_at(&self, name: &str, offset: u64, into: &mut [u8]) -> Result<usize, DiskError>;
 
+    /// The same, for what is read on from one end of a file to the other and not wanted again soon: the system need not keep
+    /// it in memory.
+    fn read_once(&self, name: &str, offset: u64, into: &mut [u8]) -> Result<usize, DiskError> {
+        self.read_at(name, offset, into)
+    }
+
     /// Writes all of `bytes`, and makes the file longer if need be. After an error any part may be written.
     fn write_at(&self, name: &str, offset: u64, bytes: &[u8]) -> Result<(), DiskError>;
 

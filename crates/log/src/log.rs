@@ -193,6 +193,7 @@ impl<D: Disk> Log<D> {
             closed: Arc::clone(&self.closed),
             epoch: self.meta.epoch,
             cut: Arc::clone(&self.cut),
+            once: false,
         }
     }
 

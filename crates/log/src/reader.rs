@@ -109,6 +109,8 @@ pub struct Reader<D> {
     pub(crate) epoch: u32,
     /// Set when the log is truncated.
     pub(crate) cut: Arc<AtomicBool>,
+    /// What is read is not wanted again.
+    pub(crate) once: bool,
 }
 
 /// A segment as a reader needs it.
@@ -121,6 +123,12 @@ struct Source<'a> {
 }
 
 impl<D: Disk> Reader<D> {
+    /// The same, for entries that nobody is expected to read again: the system need not keep them in memory
+    /// ([`Disk::read_once`]).
+    pub fn once(self) -> Reader<D> {
+        Reader { once: true, ..self }
+    }
+
     /// One entry. None if it was released or never here.
     pub fn read(&self, position: u64) -> Result<Option<Owned>, LogError> {
         let mut found = Ok(None);
@@ -221,7 +229,8 @@ impl<D: Disk> Reader<D> {
         let name = segment::name(source.number);
         let mut walker =
             Walker::new(&self.disk, name, Salt::new(self.log, source.number), start, source.data_end)
-                .with_ahead((*left).clamp(LEAST_AHEAD, u64::from(u32::MAX)) as usize);
+                .with_ahead((*left).clamp(LEAST_AHEAD, u64::from(u32::MAX)) as usize)
+                .with_once(self.once);
         // The first position that is not known to be there or not, and what is, from there on, said to be lost.
         let mut next = source.first;
         let mut lost_to = 0;

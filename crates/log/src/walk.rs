@@ -84,6 +84,7 @@ pub struct Walker<'d, D> {
     /// Accepts what it should not: the bugs.
     trusting: Trust,
     ahead: usize,
+    once: bool,
     window: Vec<u8>,
     window_at: u64,
 }
@@ -106,6 +107,7 @@ impl<'d, D: Disk> Walker<'d, D> {
             least: (0, 0),
             trusting: Trust::default(),
             ahead: AHEAD_BYTES,
+            once: false,
             window: Vec::new(),
             window_at: 0,
         }
@@ -114,6 +116,11 @@ impl<'d, D: Disk> Walker<'d, D> {
     /// The same, reading only so much ahead.
     pub fn with_ahead(self, ahead: usize) -> Walker<'d, D> {
         Walker { ahead: ahead.min(AHEAD_BYTES), ..self }
+    }
+
+    /// The same, through places that nobody is expected to read again.
+    pub fn with_once(self, once: bool) -> Walker<'d, D> {
+        Walker { once, ..self }
     }
 
     /// The end of the last good record, or where the walk began.
@@ -181,15 +188,22 @@ impl<'d, D: Disk> Walker<'d, D> {
             self.window.clear();
             self.window.resize(want.max(self.ahead).min(room), 0);
             self.window_at = at;
-            read_what_can_be(self.disk, &self.name, at, &mut self.window)?;
+            let read = if self.once { D::read_once } else { D::read_at };
+            read_what_can_be(self.disk, read, &self.name, at, &mut self.window)?;
         }
         Ok(&self.window[(at - self.window_at) as usize..])
     }
 }
 
 /// Fills the buffer; what the file does not have, or the disk cannot read, stays zero.
-fn read_what_can_be<D: Disk>(disk: &D, name: &str, offset: u64, into: &mut [u8]) -> Result<(), DiskError> {
-    match disk.read_at(name, offset, into) {
+fn read_what_can_be<D: Disk>(
+    disk: &D,
+    read: impl Fn(&D, &str, u64, &mut [u8]) -> Result<usize, DiskError>,
+    name: &str,
+    offset: u64,
+    into: &mut [u8],
+) -> Result<(), DiskError> {
+    match read(disk, name, offset, into) {
         Ok(_) => Ok(()),
         Err(DiskError::Unreadable(_)) => {
             let (mut rest, mut at) = (into, offset);

@@ -6,11 +6,12 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
+use std::num::NonZeroU64;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use rustix::fs::{FallocateFlags, fallocate};
+use rustix::fs::{Advice, FallocateFlags, fadvise, fallocate};
 use rustix::io::Errno;
 
 use crate::disk::lock;
@@ -137,6 +138,15 @@ impl wal::Disk for FileDisk {
             }
         }
         Ok(read)
+    }
+
+    fn read_once(&self, name: &str, offset: u64, into: &mut [u8]) -> Result<usize, wal::DiskError> {
+        let read = self.read_at(name, offset, into)?;
+        // Whole pages go, and the same memory is read into next: of a large file the rest of the machine's is left alone.
+        self.on_file(name, |file| {
+            let _ = fadvise(file, offset, NonZeroU64::new(read as u64), Advice::DontNeed);
+            Ok(read)
+        })
     }
 
     fn write_at(&self, name: &str, offset: u64, bytes: &[u8]) -> Result<(), wal::DiskError> {

@@ -109,8 +109,8 @@ impl<D: Disk> DiskStore<D> {
                     let freed = self.free(before);
                     done.push(self.said(token, freed));
                 }
-                StoreOp::Read { from, to, bytes_max, .. } => {
-                    done.push(match self.read(from, to, bytes_max) {
+                StoreOp::Read { from, to, bytes_max, once, .. } => {
+                    done.push(match self.read(from, to, bytes_max, once) {
                         Ok(records) => Done::Read(token, records),
                         Err(error) => self.fail(token, &error),
                     });
@@ -224,10 +224,11 @@ impl<D: Disk> DiskStore<D> {
     }
 
     /// Records from a position on, without those that cannot be read. An error is a log that has failed.
-    fn read(&mut self, from: u64, to: u64, bytes_max: usize) -> Result<Vec<Record>, LogError> {
+    fn read(&mut self, from: u64, to: u64, bytes_max: usize, once: bool) -> Result<Vec<Record>, LogError> {
         let (mut records, mut damaged) = (Vec::new(), Vec::new());
         let end = to.saturating_add(1).min(self.log.next());
-        let found = self.log.reader().range(from, end, bytes_max as u64, &mut |item| match item {
+        let reader = if once { self.log.reader().once() } else { self.log.reader() };
+        let found = reader.range(from, end, bytes_max as u64, &mut |item| match item {
             Item::Entry(entry) => records
                 .push(Record { position: entry.position, bytes: Bytes::copy_from_slice(entry.payload) }),
             Item::Damaged(first, last) => damaged.push((first, last)),

@@ -17,9 +17,11 @@ use crate::storage::{CheckpointHead, Record, StoreOp};
 pub(super) struct Apply {
     /// The entry that the application has: its position and request.
     running: Option<(u64, ClientId, u64)>,
-    /// Entries read from the log, from the next one to be applied on.
+    /// Entries read from the log, from the next one to be applied on: while they are applied, a chunk behind them is read.
     replay: VecDeque<Entry>,
-    reading: bool,
+    replay_bytes: usize,
+    /// What is being read for it: from this position on.
+    reading: Option<u64>,
     /// Bytes applied since the last mark.
     since_mark: u64,
     /// The checkpoint that the application is taking.
@@ -32,6 +34,22 @@ impl Apply {
     /// The request that the application is applying.
     pub(super) fn running(&self) -> Option<(ClientId, u64)> {
         self.running.map(|(_, client, sequence)| (client, sequence))
+    }
+
+    fn keep_read(&mut self, entry: Entry) {
+        self.replay_bytes += entry.bytes();
+        self.replay.push_back(entry);
+    }
+
+    /// The entry at this position, if it was read. What was read before it is needed no more.
+    fn take_read(&mut self, position: u64) -> Option<Entry> {
+        while let Some(entry) = self.replay.pop_front() {
+            self.replay_bytes -= entry.bytes();
+            if entry.number.position == position {
+                return Some(entry);
+            }
+        }
+        None
     }
 
     /// The state was replaced: nothing under way matters.
@@ -99,35 +117,39 @@ impl Durable {
         if let Some(entry) = self.log.recent(position) {
             return Some(entry.clone());
         }
-        while let Some(entry) = self.apply.replay.pop_front() {
-            if entry.number.position == position {
-                return Some(entry);
-            }
+        let found = self.apply.take_read(position);
+        let next =
+            self.apply.replay.back().or(found.as_ref()).map_or(position, |last| last.number.position + 1);
+        self.read_on(next);
+        found
+    }
+
+    /// Asks for entries to be applied from this position on, if none are being read, and no more than a chunk waits.
+    fn read_on(&mut self, from: u64) {
+        let to = self.committed.min(self.agreed).min(self.durable());
+        let bytes_max = self.settings.chunk_bytes;
+        let wanted = self.apply.reading.is_none() && self.apply.replay_bytes <= bytes_max && from <= to;
+        if wanted && self.is_readable(from) {
+            self.apply.reading = Some(from);
+            self.disk.read(ReadFor::Apply, |token| StoreOp::Read { token, from, to, bytes_max, once: true });
         }
-        if !self.apply.reading && self.is_readable(position) {
-            self.apply.reading = true;
-            let to = self.committed.min(self.agreed).min(self.durable());
-            let bytes_max = self.settings.chunk_bytes;
-            self.disk.read(ReadFor::Apply, |token| StoreOp::Read { token, from: position, to, bytes_max });
-        }
-        None
     }
 
     /// Records that were read to be applied.
-    pub(super) fn replay(&mut self, records: Vec<Record>) {
-        self.apply.reading = false;
-        let next = self.applied + 1;
-        let mut entries: VecDeque<Entry> = VecDeque::new();
-        for record in &records {
+    pub(super) fn replay(&mut self, records: &[Record]) {
+        let Some(from) = self.apply.reading.take() else { return };
+        let mut next = from;
+        for record in records {
             match self.checked(record) {
-                Some(entry) if record.position == next + entries.len() as u64 => entries.push_back(entry),
+                Some(entry) if record.position == next => self.apply.keep_read(entry),
                 Some(_) | None => break,
             }
+            next += 1;
         }
-        if entries.is_empty() && self.is_readable(next) && self.apply.running.is_none() {
-            self.damage_found(next);
+        let begun = self.apply.running.map_or(self.applied, |(position, ..)| position);
+        if next == from && from > begun && self.is_readable(from) {
+            self.damage_found(from);
         }
-        self.apply.replay = entries;
     }
 
     /// A record that should be there cannot be read: it is fetched from others (D14). One that the checkpoint covers is

@@ -297,7 +297,7 @@ impl Durable {
             return;
         }
         match self.disk.take_read(token) {
-            Some(ReadFor::Apply) => self.replay(records),
+            Some(ReadFor::Apply) => self.replay(&records),
             Some(ReadFor::Other(wanted)) => self.serve_read(wanted, &records),
             None => {}
         }

@@ -89,7 +89,7 @@ impl Durable {
         self.serving.now += 1;
         let to = self.log.whole_from(after.position).min(self.agreed).min(self.durable());
         let wanted = Wanted::Tail { to: from, view, after, bytes_max };
-        let op = |token| StoreOp::Read { token, from: position, to, bytes_max };
+        let op = |token| StoreOp::Read { token, from: position, to, bytes_max, once: false };
         self.disk.read(ReadFor::Other(wanted), op);
     }
 
@@ -164,7 +164,7 @@ impl Durable {
             return;
         }
         self.serving.now += 1;
-        let op = |token| StoreOp::Read { token, from: position, to: position, bytes_max: 1 };
+        let op = |token| StoreOp::Read { token, from: position, to: position, bytes_max: 1, once: false };
         self.disk.read(ReadFor::Other(Wanted::One { to: from, view, position }), op);
     }
 

@@ -6,7 +6,7 @@ use std::sync::mpsc;
 use std::thread;
 
 use bytes::Bytes;
-use durable::{Application, CheckpointHead, Done, Durable, Locator, Parts, Settings, StoreOp};
+use durable::{CheckpointHead, Done, Durable, Locator, Parts, Settings, StoreOp};
 use net::FileDisk;
 use stack::ReplyTo;
 use stack::store::{DiskStore, Who};
@@ -16,7 +16,7 @@ use wal::LogError;
 use wire::GroupName;
 
 use super::kept::{Moving, Payloads, in_log};
-use super::served::Served;
+use super::served::{Reading, Served};
 use super::trouble::{Trouble, TroubleKind};
 use crate::service::Kept;
 
@@ -27,8 +27,11 @@ const SLICE_SHARE: u64 = 3;
 
 /// What to do about a store that nobody can open. The folder alone must not go: the site knows that it had one.
 const GIVE_UP: &str = "; give the site a new data directory, and let its new store count in place of this one: `unanimous site replace`";
-/// Parts of a state that are read and not taken in yet, at most: of 64 KiB, unless a pair is longer.
-const PARTS_AHEAD: usize = 16;
+/// Parts of a state that wait for a thread that reads them, and so many that were read and wait to be taken in, at most: of
+/// 64 KiB, unless a pair is longer.
+const PARTS_AHEAD: usize = 8;
+/// Threads that read the parts of a state.
+const READERS_MAX: usize = 4;
 
 /// Something for a store to do.
 pub(super) enum Job {
@@ -433,27 +436,70 @@ fn load(store: &DiskStore<FileDisk>, state: &mut Served) -> Result<(), String> {
     state.whole()
 }
 
-/// Gives what shows the parts of a state to it: they are read, and checked, on this thread, and taken in on another
-/// meanwhile. What the reading came to, and what the taking in.
+/// A part of a state, in memory that goes back to the thread that reads: what one thread allocates and another frees is
+/// memory that was never used before, for every part anew.
+struct Lent {
+    part: Vec<u8>,
+    back: mpsc::Sender<Vec<u8>>,
+}
+
+impl AsRef<[u8]> for Lent {
+    fn as_ref(&self) -> &[u8] {
+        &self.part
+    }
+}
+
+impl Drop for Lent {
+    fn drop(&mut self) {
+        // A reader that has ended needs it no more.
+        let _ = self.back.send(std::mem::take(&mut self.part));
+    }
+}
+
+/// Gives what shows the parts of a state to it: they come from the disk, and are checked, on this thread; meanwhile others
+/// read them, and one more takes them in. What the showing came to, and what the taking in.
 fn taken_in<T>(
     state: &mut Served,
     show: impl FnOnce(&mut dyn FnMut(&Locator, &[u8])) -> T,
 ) -> (T, Result<(), String>) {
-    let (parts, shown) = mpsc::sync_channel::<(Locator, Bytes)>(PARTS_AHEAD);
+    let reading = state.reading();
+    let readers = match reading {
+        Reading::Map => thread::available_parallelism().map_or(1, |all| all.get().min(READERS_MAX)),
+        Reading::AsItIs => 1,
+    };
+    let (back, returned) = mpsc::channel::<Vec<u8>>();
     thread::scope(|scope| {
+        // Each reader has every n-th part, so whoever takes them in knows whom to ask for the next.
+        let (mut unread, mut read) = (Vec::new(), Vec::new());
+        for _ in 0..readers {
+            let (show, shown) = mpsc::sync_channel::<(Locator, Bytes)>(PARTS_AHEAD);
+            let (tell, told) = mpsc::sync_channel(PARTS_AHEAD);
+            scope.spawn(move || {
+                let mut parts = shown.into_iter().map(|(at, part)| reading.read(at, part));
+                // Whoever takes it in no more says why.
+                parts.try_for_each(|part| tell.send(part))
+            });
+            unread.push(show);
+            read.push(told);
+        }
         let taking = scope.spawn(move || {
-            for (at, part) in shown {
-                state.restore(&at, part).map_err(|wrong| wrong.to_string())?;
+            // The first that has no more would have had the next.
+            let parts = read.iter().cycle().map_while(|told| told.recv().ok());
+            let mut taken = parts.map(|part| part.and_then(|part| state.take_in(part)));
+            taken.try_for_each(|taken| taken.map_err(|wrong| wrong.to_string()))
+        });
+        let mut turn = (0..readers).cycle();
+        let shown = show(&mut |at, part| {
+            let mut lent = Lent { part: returned.try_recv().unwrap_or_default(), back: back.clone() };
+            lent.part.clear();
+            lent.part.extend_from_slice(part);
+            if let Some(reader) = turn.next() {
+                let _ = unread[reader].send((at.clone(), Bytes::from_owner(lent)));
             }
-            Ok(())
         });
-        let read = show(&mut |at, part| {
-            // Whoever takes it in no more says why.
-            let _ = parts.send((at.clone(), Bytes::copy_from_slice(part)));
-        });
-        drop(parts);
+        drop(unread);
         let taken = taking.join().unwrap_or_else(|_| Err("the state cannot be taken in".to_owned()));
-        (read, taken)
+        (shown, taken)
     })
 }
 

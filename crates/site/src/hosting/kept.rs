@@ -208,7 +208,7 @@ impl Moving {
 
 /// The payload of a request that the group's log has.
 pub(super) fn in_log(store: &mut DiskStore<FileDisk>, position: u64) -> Option<Bytes> {
-    let read = StoreOp::Read { token: OWN, from: position, to: position, bytes_max: 1 };
+    let read = StoreOp::Read { token: OWN, from: position, to: position, bytes_max: 1, once: false };
     let done = store.work([read]).pop()?;
     let Done::Read(_, records) = done else { return None };
     let record = records.into_iter().find(|record| record.position == position)?;

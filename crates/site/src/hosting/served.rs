@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use durable::{Application, Applying, Locator, NotRestored, Parts};
 use tools::catalog::{Catalog, Kind};
-use tools::map::Map;
+use tools::map::{self, Map};
 
 use crate::service::{Kept, Service, Services};
 
@@ -15,7 +15,58 @@ pub(crate) enum Served {
     Service(Kind, Box<dyn Service>),
 }
 
+/// How the parts of a checkpoint are read before they are taken in.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Reading {
+    /// As a map's: most of the work is in the reading, which needs no order.
+    Map,
+    /// Not at all.
+    AsItIs,
+}
+
+/// A part of a checkpoint that was read.
+#[derive(Debug)]
+pub(super) enum Part {
+    Map(map::Part),
+    AsItIs(Locator, Bytes),
+}
+
+impl Reading {
+    /// Reads a part, on any thread.
+    ///
+    /// # Errors
+    ///
+    /// It is none of these.
+    pub(super) fn read(self, at: Locator, part: Bytes) -> Result<Part, NotRestored> {
+        match self {
+            Reading::Map => map::Part::read(&at, &part).map(Part::Map),
+            Reading::AsItIs => Ok(Part::AsItIs(at, part)),
+        }
+    }
+}
+
 impl Served {
+    /// How the parts of its checkpoint are read.
+    pub(super) fn reading(&self) -> Reading {
+        match self {
+            Served::Map(_) => Reading::Map,
+            Served::Catalog(_) | Served::Service(..) => Reading::AsItIs,
+        }
+    }
+
+    /// Takes in a part that was read so.
+    ///
+    /// # Errors
+    ///
+    /// It is none of this state's, which is of no use any more.
+    pub(super) fn take_in(&mut self, part: Part) -> Result<(), NotRestored> {
+        match (self, part) {
+            (Served::Map(map), Part::Map(part)) => map.take_in(part),
+            (served, Part::AsItIs(at, part)) => served.restore(&at, part),
+            (_, Part::Map(_)) => Err(NotRestored { domain: 0 }),
+        }
+    }
+
     /// The new state of a group of this kind; none, if the program brings no service of it.
     pub(super) fn new(kind: Kind, services: &Services) -> Option<Served> {
         match kind {

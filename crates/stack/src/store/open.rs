@@ -58,8 +58,8 @@ impl<D: Disk> DiskStore<D> {
     /// The same, and the application's state as of the checkpoint in force is shown meanwhile, part by part, as
     /// [`state`](DiskStore::state) does. After an error what was shown is worth nothing.
     ///
-    /// The checkpoint is read once, and once what the log has behind it. Of what the log has before it, a whole segment is
-    /// believed to be what its first and last entry say; damage there is found when it is read for somebody.
+    /// The checkpoint is read once, and the log's open segment. A closed segment, which was durable as a whole once, is believed
+    /// to be what its first and last entry say; damage between them is found when it is read, to be applied or for somebody.
     pub fn open_with(
         disk: D,
         config: wal::Config,
@@ -83,7 +83,7 @@ impl<D: Disk> DiskStore<D> {
         let meta = (!meta.is_empty()).then(|| Bytes::copy_from_slice(meta));
         let checkpoint = store.checkpoint().cloned().zip(window);
         let at = store.checkpoint().map_or(0, |head| head.number.position);
-        let survey = Survey::of(&store.log, from, at)?;
+        let survey = Survey::of(&store.log, from)?;
         let mut recovery = Recovery::new(settings, meta, checkpoint);
         store.first = survey.first(at).min(store.log.next());
         survey.tell(&mut recovery, at)?;
@@ -111,13 +111,14 @@ enum Place {
 }
 
 impl Survey {
-    /// Goes through the log from a position on. Behind the checkpoint's position `at` every record is read.
-    fn of<D: Disk>(log: &Log<D>, from: u64, at: u64) -> Result<Survey, StoreError> {
+    /// Goes through the log from a position on.
+    fn of<D: Disk>(log: &Log<D>, from: u64) -> Result<Survey, StoreError> {
         let (mut survey, mut next) = (Survey::default(), from);
         for (first, end) in log.closed() {
-            if end <= next || end > at.saturating_add(1) {
+            if end <= next {
                 continue;
             }
+            survey.proven = survey.proven.max(end);
             survey.read(log, next, first)?;
             next = next.max(first);
             if !survey.glance(log, next, end)? {

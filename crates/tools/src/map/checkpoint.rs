@@ -51,7 +51,7 @@ impl Stage {
 #[derive(Debug)]
 pub(super) struct Bad;
 
-#[derive(Encode, Decode)]
+#[derive(Debug, Encode, Decode)]
 #[cbor(map)]
 struct Head {
     #[n(0)]
@@ -81,7 +81,7 @@ struct Item<'a> {
     expires: Option<u64>,
 }
 
-#[derive(Encode, Decode)]
+#[derive(Debug, Encode, Decode)]
 #[cbor(map)]
 struct End {
     #[n(0)]
@@ -139,25 +139,62 @@ impl Iterator for PairParts {
     }
 }
 
+/// A part of a snapshot that was read, with all that can be checked of it without the parts before it. Parts may be read on
+/// any thread and in any order; a map takes them in in theirs ([`Map::take_in`]).
+#[derive(Debug)]
+pub struct Part {
+    at: Locator,
+    says: Says,
+}
+
+#[derive(Debug)]
+enum Says {
+    Head(Head),
+    Pairs(Vec<Pair>),
+    End(End),
+}
+
+impl Part {
+    /// Reads a part.
+    ///
+    /// # Errors
+    ///
+    /// It is none of a map's.
+    pub fn read(at: &Locator, part: &[u8]) -> Result<Part, NotRestored> {
+        let says = match at.domain {
+            HEAD => read_head(at, part).map(Says::Head),
+            PAIRS => pairs_of(part).map(Says::Pairs),
+            END => read_end(at, part).map(Says::End),
+            _ => Err(Bad),
+        };
+        let says = says.map_err(|Bad| NotRestored { domain: at.domain })?;
+        Ok(Part { at: at.clone(), says })
+    }
+
+    /// Its domain.
+    pub(super) fn domain(&self) -> u16 {
+        self.at.domain
+    }
+}
+
 /// Takes in one part, in its order and once.
-pub(super) fn restore(map: &mut Map, at: &Locator, part: &[u8]) -> Result<(), Bad> {
-    match (at.domain, &map.stage) {
-        (HEAD, Stage::New) => {
-            let head = read_head(at, part)?;
+pub(super) fn take_in(map: &mut Map, part: Part) -> Result<(), Bad> {
+    let Part { at, says } = part;
+    match (says, &map.stage) {
+        (Says::Head(head), Stage::New) => {
             (map.revision, map.clock, map.quota) = (head.revision, head.clock, head.quota);
             map.history.begin_at(head.revision);
             map.stage = Stage::Pairs(None);
             Ok(())
         }
-        (PAIRS, Stage::Pairs(last)) => {
-            let pairs = read_pairs(at, part, last.as_deref(), map.revision)?;
+        (Says::Pairs(pairs), Stage::Pairs(last)) => {
+            follow(&at, &pairs, last.as_deref(), map.revision)?;
             let last = pairs.last().map(|pair| Bytes::copy_from_slice(pair.key()));
             pairs.into_iter().for_each(|pair| map.insert(pair));
             map.stage = Stage::Pairs(last);
             Ok(())
         }
-        (END, Stage::Pairs(_)) => {
-            let end = read_end(at, part)?;
+        (Says::End(end), Stage::Pairs(_)) => {
             check(end.pairs == map.tree.len() as u64 && end.digest == map.digest())?;
             map.stage = Stage::Whole;
             Ok(())
@@ -177,17 +214,16 @@ fn read_end(at: &Locator, part: &[u8]) -> Result<End, Bad> {
     wire::codec::decode(part).map_err(|_| Bad)
 }
 
-/// The pairs of a part, behind the last key of the part before it.
-fn read_pairs(at: &Locator, part: &[u8], last: Option<&[u8]>, revision: u64) -> Result<Vec<Pair>, Bad> {
-    let pairs = pairs_of(part, revision)?;
+/// These pairs of a part come behind the last key of the part before it, and none is of a revision above this one.
+fn follow(at: &Locator, pairs: &[Pair], last: Option<&[u8]>, revision: u64) -> Result<(), Bad> {
     let first = pairs.first().ok_or(Bad)?.key();
     check(at.key == last.map_or(&[][..], |_| first))?;
     check(last.is_none_or(|last| last < first))?;
-    Ok(pairs)
+    check(pairs.iter().all(|pair| pair.modified() <= revision))
 }
 
-/// The pairs of a part, at least one, with rising keys; none is of a revision above this one.
-fn pairs_of(part: &[u8], revision: u64) -> Result<Vec<Pair>, Bad> {
+/// The pairs of a part, at least one, with rising keys.
+fn pairs_of(part: &[u8]) -> Result<Vec<Pair>, Bad> {
     check(!part.is_empty() && part.len() <= PART_BYTES_MAX)?;
     let mut decoder = minicbor::Decoder::new(part);
     let mut pairs: Vec<Pair> = Vec::new();
@@ -195,7 +231,7 @@ fn pairs_of(part: &[u8], revision: u64) -> Result<Vec<Pair>, Bad> {
         let item: Item = decoder.decode().map_err(|_| Bad)?;
         check((1..=KEY_BYTES_MAX).contains(&item.key.len()) && item.value.len() <= VALUE_BYTES_MAX)?;
         check(pairs.last().is_none_or(|before| before.key() < item.key))?;
-        check(item.versions > 0 && item.created <= item.modified && item.modified <= revision)?;
+        check(item.versions > 0 && item.created <= item.modified)?;
         check(item.expires != Some(u64::MAX))?;
         let lineage = Lineage { created: item.created, modified: item.modified, versions: item.versions };
         pairs.push(Pair::new(item.key, item.value, lineage, item.expires));
@@ -270,7 +306,8 @@ impl Reader {
                 Ok(Piece::Head { revision, clock, quota })
             }
             (PAIRS, Reading::Pairs(last)) => {
-                let pairs = read_pairs(at, part, last.as_deref(), self.revision)?;
+                let pairs = pairs_of(part)?;
+                follow(at, &pairs, last.as_deref(), self.revision)?;
                 self.stage = Reading::Pairs(pairs.last().map(|pair| Bytes::copy_from_slice(pair.key())));
                 for pair in &pairs {
                     self.pairs += 1;
@@ -296,6 +333,6 @@ impl Reader {
     ///
     /// These bytes are no such part.
     pub fn pairs_of(part: &[u8]) -> Result<Vec<Pair>, NotRestored> {
-        pairs_of(part, u64::MAX).map_err(|Bad| NotRestored { domain: PAIRS })
+        pairs_of(part).map_err(|Bad| NotRestored { domain: PAIRS })
     }
 }

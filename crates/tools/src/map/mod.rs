@@ -20,7 +20,7 @@ use durable::{Application, Applying, Locator, NotRestored, Parts};
 use siphasher::sip::SipHasher13;
 
 pub use answer::{Answer, Found};
-pub use checkpoint::{Piece, Reader};
+pub use checkpoint::{Part, Piece, Reader};
 pub use difference::Difference;
 pub use history::{Change, Changes, Compacted, HistoryLimits, What};
 pub use pair::Pair;
@@ -204,6 +204,17 @@ impl Map {
         Ok(())
     }
 
+    /// Takes one part of a snapshot into a map that was new before the first, as [`restore`](Application::restore) does. The
+    /// parts come in their order.
+    ///
+    /// # Errors
+    ///
+    /// It does not come here; the map is of no use any more.
+    pub fn take_in(&mut self, part: Part) -> Result<(), NotRestored> {
+        let domain = part.domain();
+        checkpoint::take_in(self, part).map_err(|checkpoint::Bad| NotRestored { domain })
+    }
+
     /// Takes a pair in, and the one of its key out.
     fn insert(&mut self, pair: Pair) {
         self.bytes += pair.bytes();
@@ -254,7 +265,7 @@ impl Application for Map {
     }
 
     fn restore(&mut self, at: &Locator, part: Bytes) -> Result<(), NotRestored> {
-        checkpoint::restore(self, at, &part).map_err(|checkpoint::Bad| NotRestored { domain: at.domain })
+        Part::read(at, &part).and_then(|part| self.take_in(part))
     }
 
     fn digest(&self) -> u64 {

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::hash::Hasher;
+use std::iter;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -33,9 +34,7 @@ impl Pair {
     /// A pair of a checked key and value.
     pub(super) fn new(key: &[u8], value: &[u8], history: Lineage, expires: Option<u64>) -> Pair {
         debug_assert!(!key.is_empty() && key.len() <= super::limits::KEY_BYTES_MAX);
-        let mut data = Vec::with_capacity(key.len() + value.len());
-        data.extend_from_slice(key);
-        data.extend_from_slice(value);
+        let data = joined(key, value);
         let Lineage { created, modified, versions } = history;
         let expires = expires.map_or(NEVER, |at| at.min(NEVER - 1));
         let key_bytes = key.len() as u16;
@@ -45,7 +44,7 @@ impl Pair {
         }
         hasher.write(&data);
         let hash = hasher.finish();
-        Pair { data: data.into(), key_bytes, created, modified, versions, expires, hash }
+        Pair { data, key_bytes, created, modified, versions, expires, hash }
     }
 
     /// The key.
@@ -129,4 +128,14 @@ impl fmt::Debug for Pair {
             None => write!(f, ")"),
         }
     }
+}
+/// Both, one behind the other, in an allocation of their own.
+fn joined(key: &[u8], value: &[u8]) -> Arc<[u8]> {
+    let mut data: Arc<[u8]> = iter::repeat_n(0, key.len() + value.len()).collect();
+    if let Some(data) = Arc::get_mut(&mut data) {
+        let (first, rest) = data.split_at_mut(key.len());
+        first.copy_from_slice(key);
+        rest.copy_from_slice(value);
+    }
+    data
 }

@@ -12,7 +12,7 @@ use unanimous::session::{Error, Session, WriteOptions};
 use super::clock::{self, now};
 use super::cluster::Folder;
 use super::filling::{Files, Filling, GIB, files_of, key};
-use super::sites::{A_MOMENT, Sites};
+use super::sites::{A_MOMENT, Sites, site_name};
 use super::{GROUP, Progress};
 use crate::args;
 use crate::failure::Failure;
@@ -72,7 +72,10 @@ pub async fn run(args: &args::BenchStartup, json: bool) -> Result<(), Failure> {
         true => Sites::found(&folder, 1, args.program.clone())?,
         false => {
             std::fs::create_dir_all(&folder)?;
-            Sites::made(&folder, 1, 1, args.program.clone())?
+            let sites = Sites::made(&folder, 1, 1, args.program.clone())?;
+            let config = folder.join(site_name(0)).join("site.toml");
+            space_checkpoints(&config, ((args.gib - args.state_gib) * GIB) as u64)?;
+            sites
         }
     };
     let filling = Filling::of(args.state_gib, args.size);
@@ -91,6 +94,16 @@ pub async fn run(args: &args::BenchStartup, json: bool) -> Result<(), Failure> {
     let report = Report { settings: Settings { size: args.size, program }, files, state_bytes, trials };
     drop(removed);
     if json { say_json(&report) } else { print(&report) }
+}
+
+/// Lets the log grow to so many bytes: it has what was written since the checkpoint before the last one, so the way between two
+/// is made long enough. When it has come to its length, half as much as that way is behind the last one.
+fn space_checkpoints(config: &Path, log_bytes: u64) -> Result<(), Failure> {
+    let failed = |error: site::ConfigError| Failure::refused(error.to_string());
+    let mut changed = site::SiteConfig::read(config).map_err(failed)?;
+    let limits = &mut changed.limits;
+    limits.checkpoint_bytes = limits.checkpoint_bytes.max(log_bytes / 3 * 2);
+    Ok(std::fs::write(config, changed.to_toml())?)
 }
 
 /// Writes until there are so many bytes on the disk. Then the site is killed.
