@@ -14,8 +14,8 @@ pub use site::{Site, SiteAdd, SiteChange, SiteMove, SiteRemove, SiteReplace};
 use crate::commands::certificates::SITE_DAYS;
 
 pub use bench::{
-    Bench, BenchCast, BenchFailover, BenchKv, BenchMember, BenchSink, BenchStartup, BenchStream,
-    BenchTransfer, Fault,
+    Bench, BenchCast, BenchFailover, BenchKv, BenchMail, BenchMember, BenchSink, BenchStartup, BenchStream,
+    BenchTransfer, Fault, MailLoad,
 };
 
 /// Process groups with agreed views and ordered multicast, for software that has to go on working when

@@ -9,6 +9,7 @@ use crate::address::{Address, Domain};
 use crate::command::{Posting, Quota, Scram};
 use crate::ids::{MailboxId, Position, UserId};
 use crate::name::{MailboxName, UserName};
+use crate::tree::Tree;
 
 /// A generated password of one program.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
@@ -147,12 +148,12 @@ pub struct List {
 /// Who there is.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub(crate) struct Directory {
-    pub users: BTreeMap<UserId, Arc<User>>,
-    pub names: BTreeMap<UserName, UserId>,
+    pub users: Tree<UserId, Arc<User>>,
+    pub names: Tree<UserName, UserId>,
     /// Local domains, and who gets mail for names that nobody has.
-    pub domains: BTreeMap<Domain, Option<Address>>,
-    pub aliases: BTreeMap<Address, Arc<Vec<Address>>>,
-    pub lists: BTreeMap<Address, Arc<List>>,
+    pub domains: Tree<Domain, Option<Address>>,
+    pub aliases: Tree<Address, Arc<Vec<Address>>>,
+    pub lists: Tree<Address, Arc<List>>,
 }
 
 impl Directory {

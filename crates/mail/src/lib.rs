@@ -30,6 +30,7 @@ mod roles;
 mod series;
 mod spool;
 mod state;
+mod tree;
 mod uids;
 mod utf7;
 

@@ -1,7 +1,7 @@
 //! Requests that were done: a repeat is told what became of the first, and nothing is done again [Mail 9].
 // [Ravindran & Chanson 85, 4.3]
 
-use std::collections::{BTreeMap, VecDeque};
+use std::ops::Bound;
 
 use minicbor::{Decode, Encode};
 
@@ -10,6 +10,7 @@ use crate::entry::RequestId;
 use crate::ids::{EntryTime, Position};
 use crate::limits::{ANSWER_BYTES_MAX, ANSWERS_BYTES_MAX, REQUEST_MEMORY};
 use crate::outcome::{Outcome, Receipt};
+use crate::tree::Tree;
 
 /// What became of a request, as small as can be.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
@@ -79,10 +80,9 @@ pub(crate) struct Done {
 
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Requests {
-    /// In the order in which they were done.
-    done: VecDeque<Done>,
-    /// Where each is, counted from the first that ever was.
-    places: BTreeMap<RequestId, u64>,
+    /// In the order in which they were done: by their places, counted from the first that ever was.
+    done: Tree<u64, Done>,
+    places: Tree<RequestId, u64>,
     /// How many were forgotten.
     forgotten: u64,
     answers_bytes: usize,
@@ -92,7 +92,7 @@ pub(crate) struct Requests {
 /// Equal if they remember the same; how much they have forgotten is history.
 impl PartialEq for Requests {
     fn eq(&self, other: &Requests) -> bool {
-        self.done == other.done
+        self.done.len() == other.done.len() && self.done.values().eq(other.done.values())
     }
 }
 
@@ -100,13 +100,12 @@ impl Eq for Requests {}
 
 impl Requests {
     pub(crate) fn get(&self, id: &RequestId) -> Option<&Done> {
-        let place = self.places.get(id)? - self.forgotten;
-        self.done.get(place as usize)
+        self.done.get(self.places.get(id)?)
     }
 
     /// Whether this can be remembered after what is.
     pub(crate) fn follows(&self, done: &Done) -> bool {
-        let last = self.done.back();
+        let last = self.end().checked_sub(1).and_then(|last| self.done.get(&last));
         !self.places.contains_key(&done.id)
             && last.is_none_or(|last| last.position < done.position && last.time <= done.time)
     }
@@ -115,9 +114,9 @@ impl Requests {
     pub(crate) fn remember(&mut self, done: Done, requests_max: u32) {
         assert!(self.follows(&done), "requests are remembered in order, each once");
         self.sum.add(Part::Request, &part(&done));
-        self.places.insert(done.id, self.forgotten + self.done.len() as u64);
+        self.places.insert(done.id, self.end());
         self.answers_bytes += done.answer.bytes();
-        self.done.push_back(done);
+        self.done.insert(self.end(), done);
         while self.done.len() > requests_max as usize || self.answers_bytes > ANSWERS_BYTES_MAX {
             self.forget_oldest();
         }
@@ -126,13 +125,13 @@ impl Requests {
     /// Forgets what is older than [`REQUEST_MEMORY`].
     pub(crate) fn expire(&mut self, now: EntryTime) {
         let kept = now.before(REQUEST_MEMORY);
-        while self.done.front().is_some_and(|done| done.time < kept) {
+        while self.done.get(&self.forgotten).is_some_and(|done| done.time < kept) {
             self.forget_oldest();
         }
     }
 
     fn forget_oldest(&mut self) {
-        if let Some(done) = self.done.pop_front() {
+        if let Some(done) = self.done.remove(&self.forgotten) {
             self.sum.remove(Part::Request, &part(&done));
             self.places.remove(&done.id);
             self.answers_bytes -= done.answer.bytes();
@@ -144,9 +143,14 @@ impl Requests {
         self.done.len()
     }
 
+    /// The place of the next.
+    fn end(&self) -> u64 {
+        self.forgotten + self.done.len() as u64
+    }
+
     /// From a place on, in the order in which they were done.
     pub(crate) fn iter_from(&self, place: usize) -> impl Iterator<Item = &Done> {
-        self.done.range(place.min(self.done.len())..)
+        self.done.range_from(Bound::Included(&(self.forgotten + place as u64))).map(|(_, done)| done)
     }
 
     pub(crate) fn sum(&self) -> Sum {
@@ -155,7 +159,7 @@ impl Requests {
 
     pub(crate) fn sum_walked(&self) -> Sum {
         let mut sum = Sum::default();
-        self.done.iter().for_each(|done| sum.add(Part::Request, &part(done)));
+        self.done.values().for_each(|done| sum.add(Part::Request, &part(done)));
         sum
     }
 }

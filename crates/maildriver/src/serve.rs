@@ -5,6 +5,7 @@
 
 mod connection;
 mod listen;
+mod news;
 pub(crate) mod passwords;
 mod room;
 mod speaker;
@@ -115,6 +116,7 @@ pub async fn start(config: SiteConfig) -> Result<WithMail, StartError> {
     lobby.spawn(found(mail.clone(), domain));
     lobby.spawn(passwords.clone().follow(mail.changes()));
     let doors = Arc::new(Doors::new(mail, passwords, &settings, host, tls));
+    lobby.spawn(doors.follow());
     for (listener, door) in listeners {
         lobby.spawn(Arc::clone(&doors).serve(listener, door));
     }

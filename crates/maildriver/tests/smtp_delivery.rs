@@ -3,10 +3,10 @@
 mod common;
 
 use common::smtp::{ANN, BOB, Client, Mail, codes};
-use mail::command::{AddUser, Quota, SetQuota};
-use mail::{Command, UserName};
+use mail::command::{AddUser, Quota, SetDomain, SetQuota};
+use mail::{Command, Domain, UserName};
 use maildriver::smtp::limits::RECEIVED_MAX;
-use maildriver::smtp::{Mode, Request, Verified};
+use maildriver::smtp::{Config, Mode, Request, Verified};
 
 const LETTER: &str = "Message-ID: <1@y.org>\r\nFrom: ann@x.org\r\n\r\nhello";
 
@@ -103,6 +103,63 @@ fn members_of_a_list_who_have_no_room_are_told_to_its_owner() {
         assert_eq!(client.letter(&mut mail, from, &["users@x.org"], &big), "250 2.0.0");
         assert!(mail.newest(ANN).contains("    users@x.org: No room for bob\r\n"));
     }
+}
+
+/// A client of LMTP that may name as many recipients as there can be.
+fn server_of_ours(mail: &mut Mail) -> Client {
+    let recipients_max = mail::limits::RECIPIENTS_MAX;
+    let config = Config { letter_bytes_max: 100_000, recipients_max, ..Config::new(Mode::Lmtp, "mx.x.org") };
+    let mut client = Client::with(config, true);
+    assert!(client.say(mail, "LHLO y.org\r\n").ends_with("250 SIZE 100000\r\n"));
+    client
+}
+
+/// Everybody of a large organisation: as recipients whom a server of ours names, and as members of a list.
+#[test]
+fn a_letter_to_five_thousand_is_stored_once() {
+    let mut mail = Mail::new();
+    let users = 3..5_003u32;
+    for id in users.clone() {
+        let name = UserName::parse(&format!("user-{id}")).expect("a name");
+        mail.apply(Command::AddUser(AddUser {
+            name,
+            password: None,
+            privileged: false,
+            quota: Quota::default(),
+        }));
+    }
+    let names: Vec<String> = users.clone().map(|id| format!("user-{id}@x.org")).collect();
+    let set = mail::command::SetList {
+        address: common::smtp::address("all@x.org"),
+        members: names.iter().map(|name| common::smtp::address(name)).collect(),
+        owners: vec![ANN],
+        posting: mail::command::Posting::Anyone,
+    };
+    mail.apply(Command::SetList(set));
+    let (mut client, text) = (server_of_ours(&mut mail), "From: eve@y.org\r\n\r\nhello\r\n");
+    let rcpts: String = names.iter().map(|name| format!("RCPT TO:<{name}>\r\n")).collect();
+    let out = client.say(&mut mail, &format!("MAIL FROM:<eve@y.org>\r\n{rcpts}DATA\r\n{text}.\r\n"));
+    let delivered = codes(&out).iter().filter(|code| *code == "250 2.0.0").count();
+    assert_eq!(delivered, 5_000, "one reply for each");
+    assert_eq!(client.letter(&mut mail, "eve@y.org", &["all@x.org"], text), "250 2.0.0");
+    assert!(users.map(mail::UserId).all(|user| mail.letters(user).len() == 2));
+    assert_eq!(mail.site.state.storage().live_letters, 2);
+}
+
+/// However few recipients have however long addresses, a letter and all of them fit into an entry.
+#[test]
+fn recipients_with_long_addresses_are_fewer() {
+    let mut mail = Mail::new();
+    let domain = format!("{}.org", vec!["d".repeat(48); 2].join("."));
+    let ann = common::smtp::address("ann@x.org");
+    let set = SetDomain { domain: Domain::parse(&domain).expect("a domain"), catch_all: Some(ann) };
+    mail.apply(Command::SetDomain(set));
+    let mut client = server_of_ours(&mut mail);
+    let rcpts: String = (0..2_000).map(|n| format!("RCPT TO:<{n:060}@{domain}>\r\n")).collect();
+    let out = client.say(&mut mail, &format!("MAIL FROM:<eve@y.org>\r\n{rcpts}DATA\r\nx\r\n.\r\n"));
+    let taken = codes(&out).iter().filter(|code| *code == "250 2.1.5").count();
+    assert_eq!(taken, codes(&out).iter().filter(|code| *code == "250 2.0.0").count());
+    assert!((1_900..2_000).contains(&taken), "{taken}");
 }
 
 #[test]

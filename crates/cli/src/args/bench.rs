@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand, ValueEnum};
 
 use super::Order;
+use crate::commands::bench::mail::Server;
 
 #[derive(Debug, Subcommand)]
 pub enum Bench {
@@ -14,6 +15,8 @@ pub enum Bench {
     Failover(BenchFailover),
     /// Writes per second to a durable map, each forced to the disks of a majority
     Kv(BenchKv),
+    /// Letters and IMAP operations per second, over three sites or against any mail server
+    Mail(BenchMail),
     /// From the start of a site to its first answer, after a crash, with much in its store
     Startup(BenchStartup),
     /// A bare TCP and TLS stream over loopback: what the machine allows
@@ -128,6 +131,103 @@ pub struct BenchKv {
     /// What the sites run [default: this program]
     #[arg(long, value_name = "FILE")]
     pub program: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  unanimous bench mail
+  unanimous bench mail --only lmtp --connections 20 --rounds 5 --json
+  unanimous bench mail --only lmtp --wide
+  unanimous bench mail --against lmtp=127.0.0.1:2424,imap=127.0.0.1:11143
+
+A letter is acknowledged when it is on the disks of two of the three sites. Every connection waits for the answer to one
+command before it says the next, and ends after --per-connection letters. A server that is named with --against must have,
+or take, the users user-0000 and so on, who get letters, and reader-00 to reader-19, who log in with --password.")]
+pub struct BenchMail {
+    /// What is measured [default: all that the server serves]
+    #[arg(long, value_delimiter = ',', value_name = "WHAT")]
+    pub only: Vec<MailLoad>,
+    /// Users that get letters in turn
+    #[arg(long, default_value_t = 100, value_parser = at_least_one)]
+    pub users: usize,
+    /// Bytes of a letter
+    #[arg(long, default_value_t = 4096, value_parser = at_least_one)]
+    pub size: usize,
+    /// Connections that letters come from, one load for each number
+    #[arg(long, default_value = "20,200", value_delimiter = ',', value_parser = clap::value_parser!(u32).range(1..=4096))]
+    pub connections: Vec<u32>,
+    /// Letters of a connection before it is ended and another made
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..))]
+    pub per_connection: u32,
+    /// How long a round is; each load begins with one second that does not count
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..))]
+    pub seconds: u64,
+    /// Rounds of each load: the median is told, with the slowest and the fastest
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub rounds: u32,
+    /// The connections are not with the site that orders
+    #[arg(long)]
+    pub away: bool,
+    /// Load these servers instead of sites of ours: lmtp=IP:PORT, smtp=, submission= and imap= likewise
+    #[arg(long, value_delimiter = ',', value_name = "WHAT=IP:PORT")]
+    pub against: Vec<Server>,
+    /// The domain of the users
+    #[arg(long, default_value = "bench.test")]
+    pub domain: String,
+    /// The password of those who log in
+    #[arg(long, default_value = "a-password")]
+    pub password: String,
+    /// Send one letter to very many, too, and see what the sites write to their disks
+    #[arg(long)]
+    pub wide: bool,
+    /// How many these are
+    #[arg(long, default_value_t = 5000, value_parser = at_least_one)]
+    pub recipients: usize,
+    /// Bytes of that letter
+    #[arg(long, default_value_t = 1 << 20, value_parser = at_least_one)]
+    pub wide_size: usize,
+    /// On which disk: a folder is made in it, and removed [default: the folder of temporary files]
+    #[arg(long, value_name = "DIR")]
+    pub dir: Option<PathBuf>,
+    /// What the sites run [default: this program]
+    #[arg(long, value_name = "FILE")]
+    pub program: Option<PathBuf>,
+}
+
+/// A load of `bench mail`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum MailLoad {
+    /// Letters from a mail server of this machine
+    Lmtp,
+    /// Letters from anybody's mail server
+    Smtp,
+    /// Letters of users' programs, which log in
+    Submission,
+    /// LOGIN, SELECT, FETCH, STORE, APPEND, and APPEND with EXPUNGE
+    Imap,
+}
+
+impl MailLoad {
+    /// In the order in which they are measured.
+    pub const ALL: [MailLoad; 4] = [MailLoad::Lmtp, MailLoad::Smtp, MailLoad::Submission, MailLoad::Imap];
+
+    /// What it is called.
+    pub fn name(self) -> &'static str {
+        match self {
+            MailLoad::Lmtp => "LMTP",
+            MailLoad::Smtp => "SMTP",
+            MailLoad::Submission => "submission",
+            MailLoad::Imap => "IMAP",
+        }
+    }
+}
+
+fn at_least_one(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(0) => Err("it is at least 1".to_owned()),
+        Ok(number) => Ok(number),
+        Err(error) => Err(format!("{error}")),
+    }
 }
 
 #[derive(Debug, Args)]

@@ -10,6 +10,7 @@ mod disk;
 pub mod failover;
 mod filling;
 pub mod kv;
+pub mod mail;
 pub mod member;
 mod namespaces;
 mod port;

@@ -120,7 +120,11 @@ impl Restore {
             }
             Item::Alias(address, targets) => {
                 let max = state.limits.aliases_max as usize;
-                let known = Arc::make_mut(state.directory.aliases.entry(address).or_default());
+                if !state.directory.aliases.contains_key(&address) {
+                    state.directory.aliases.insert(address.clone(), Arc::default());
+                }
+                let known = state.directory.aliases.get_mut(&address).expect("it was put there");
+                let known = Arc::make_mut(known);
                 ensure(!targets.is_empty(), "an alias without targets")?;
                 known.extend(targets);
                 ensure(known.len() <= TARGETS_MAX && known.is_sorted(), "the targets of an alias")?;
@@ -199,7 +203,7 @@ fn take_user(state: &mut State, item: UserItem) -> Result<(), BadCheckpoint> {
     ensure(item.freed_bytes <= COUNT_MAX, "what was freed")?;
     let hash = item.password.as_deref().map_or(0, str::len);
     ensure(hash <= PASSWORD_HASH_BYTES_MAX, "a password hash")?;
-    let above = state.directory.users.keys().next_back().is_none_or(|last| *last < item.id);
+    let above = state.directory.users.last_key().is_none_or(|last| *last < item.id);
     ensure(above && item.id <= state.last_user, "a user's number")?;
     let UserItem { id, name, password, app_passwords, privileged, quota, credentials_changed, freed_bytes } =
         item;
@@ -234,7 +238,7 @@ fn take_letter(state: &mut State, item: &LetterItem) -> Result<(), BadCheckpoint
 }
 
 fn take_mailbox(state: &mut State, item: MailboxItem) -> Result<(), BadCheckpoint> {
-    let above = state.mailboxes.keys().next_back().is_none_or(|last| *last < item.id);
+    let above = state.mailboxes.last_key().is_none_or(|last| *last < item.id);
     ensure(above && item.id <= state.last_mailbox, "a mailbox's number")?;
     ensure(item.keywords.len() <= KEYWORDS_MAX, "too many keywords")?;
     ensure(item.vanished.len() <= VANISHED_RUNS_MAX, "too much vanished")?;

@@ -76,7 +76,7 @@ impl Checkpoint {
     }
 
     fn users(&self, from: Bound<UserId>) -> (Vec<Item>, Option<Section>) {
-        match self.state.directory.users.range((from, Bound::Unbounded)).next() {
+        match self.state.directory.users.range_from(from.as_ref()).next() {
             Some((id, user)) => (item::user(user).collect(), Some(Section::Users(Bound::Excluded(*id)))),
             None => (Vec::new(), Some(Section::Addresses)),
         }
@@ -91,7 +91,7 @@ impl Checkpoint {
     }
 
     fn mailboxes(&self, from: Bound<MailboxId>) -> (Vec<Item>, Option<Section>) {
-        match self.state.mailboxes.range((from, Bound::Unbounded)).next() {
+        match self.state.mailboxes.range_from(from.as_ref()).next() {
             Some((id, mailbox)) => (vec![item::mailbox(mailbox)], Some(Section::Records(*id, 0))),
             None => (Vec::new(), Some(Section::Requests(0))),
         }

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::{Context, State};
+use crate::address::Address;
 use crate::command::{AddAppPassword, AddUser, RemoveAppPassword, SetPassword, SetPrivileged, SetQuota};
 use crate::directory::{AppPassword, User};
 use crate::feed::Change;
@@ -54,7 +55,10 @@ impl State {
         if let Some(user) = self.directory.users.remove(&id) {
             self.directory.names.remove(&user.name);
         }
-        for list in self.directory.lists.values_mut().filter(|list| list.owners.contains(&id)) {
+        let owned = self.directory.lists.iter().filter(|(_, list)| list.owners.contains(&id));
+        let owned: Vec<Address> = owned.map(|(address, _)| address.clone()).collect();
+        for address in owned {
+            let list = self.directory.lists.get_mut(&address).expect("it was found");
             Arc::make_mut(list).owners.retain(|owner| *owner != id);
         }
         self.merged.awaited.retain(|(_, user)| *user != id);

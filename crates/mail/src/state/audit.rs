@@ -65,7 +65,7 @@ impl State {
     }
 
     fn audit_mailboxes(&self) -> Result<(), String> {
-        for (id, mailbox) in &self.mailboxes {
+        for (id, mailbox) in self.mailboxes.iter() {
             let name = || format!("mailbox {id} ({})", mailbox.name);
             let recounted = mailbox.recounted(&self.letters);
             ensure(recounted.as_ref() == Some(mailbox.as_ref()), || format!("the counts of {}", name()))?;
@@ -89,7 +89,7 @@ impl State {
             *used = (used.0 + status.bytes, used.1 + status.exists);
         }
         ensure(owned.keys().eq(self.directory.users.keys()), || "a mailbox without a user".to_owned())?;
-        for (id, user) in &self.directory.users {
+        for (id, user) in self.directory.users.iter() {
             let name = || format!("user {}", user.name);
             ensure(owned[id] == user.mailboxes, || format!("the mailboxes of {}", name()))?;
             ensure(used[id] == (user.bytes, user.letters), || format!("the usage of {}", name()))?;

@@ -9,7 +9,6 @@ mod letters;
 mod merge;
 mod query;
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -28,6 +27,7 @@ use crate::mailbox::Mailbox;
 use crate::merged::Merged;
 use crate::outcome::{Outcome, Receipt, Refusal};
 use crate::requests::{Answer, Done, Requests};
+use crate::tree::Tree;
 
 /// All of a cluster's mail but the letters' bodies, which are in the group's log.
 ///
@@ -35,8 +35,8 @@ use crate::requests::{Answer, Done, Requests};
 /// came to, is the same at every site. Between entries ask it whatever you like; queries change nothing. Then
 /// [`poll_change`](State::poll_change) until it has nothing more, if [`watch`](State::watch) was turned on.
 ///
-/// A clone shares its chunks with the original and is cheap; a checkpoint is written from one while the
-/// original goes on.
+/// A clone shares with the original whatever neither changes afterwards, and is cheap; a checkpoint is written from one
+/// while the original goes on.
 #[derive(Clone, Debug)]
 pub struct State {
     pub(crate) limits: Limits,
@@ -47,7 +47,7 @@ pub struct State {
     pub(crate) last_mailbox: MailboxId,
     pub(crate) last_validity: u32,
     pub(crate) directory: Directory,
-    pub(crate) mailboxes: BTreeMap<MailboxId, Arc<Mailbox>>,
+    pub(crate) mailboxes: Tree<MailboxId, Arc<Mailbox>>,
     pub(crate) letters: Letters,
     pub(crate) requests: Requests,
     pub(crate) merged: Merged,
@@ -106,7 +106,7 @@ impl State {
             last_mailbox: MailboxId(0),
             last_validity: 0,
             directory: Directory::default(),
-            mailboxes: BTreeMap::new(),
+            mailboxes: Tree::default(),
             letters: Letters::default(),
             requests: Requests::default(),
             merged: Merged::default(),

@@ -1,7 +1,7 @@
 //! The session: what its driver sees, and the order in which commands run.
 
 use bytes::Bytes;
-use mail::{Change, Entry, State, UserId};
+use mail::{Entry, MailboxId, State, UserId};
 use wire::Time;
 
 use crate::edge::{Answer, Peer, Request, Ticket};
@@ -33,7 +33,7 @@ impl Default for Config {
 /// One client's session, from the greeting to the end.
 ///
 /// Give it what comes: [`handle_bytes`](Session::handle_bytes), [`handle_answer`](Session::handle_answer),
-/// [`handle_timeout`](Session::handle_timeout). After each, and when a change [concerns](Session::concerns) it,
+/// [`handle_timeout`](Session::handle_timeout). After each, and when the mailbox that is [selected](Session::selected) has changed,
 /// call [`advance`](Session::advance) with the site's state, then [`poll_output`](Session::poll_output) and
 /// [`poll_request`](Session::poll_request) until they have nothing more, then set a timer for
 /// [`poll_timeout`](Session::poll_timeout). `handle_bytes` takes what it has room for and no more: offer the rest
@@ -136,18 +136,9 @@ impl Session {
         }
     }
 
-    /// Whether a change may be news to this client, so that `advance` is worth calling.
-    pub fn concerns(&self, change: &Change) -> bool {
-        let selected = |id| self.view.as_ref().is_some_and(|view| view.mailbox == id);
-        match change {
-            Change::Came { mailbox, .. }
-            | Change::Went { mailbox, .. }
-            | Change::Flags { mailbox, .. }
-            | Change::Removed { mailbox } => selected(*mailbox),
-            Change::UserRemoved { user } => self.user == Some(*user),
-            Change::Folders { .. } | Change::Credentials { .. } => false,
-            Change::Lost => true,
-        }
+    /// The mailbox that is open: what changes in it may be news to this client, so that `advance` is worth calling.
+    pub fn selected(&self) -> Option<MailboxId> {
+        self.view.as_ref().map(|view| view.mailbox)
     }
 
     /// Runs commands as far as they go without waiting. `state` is this site's, with all applied that was

@@ -7,14 +7,13 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use mail::Change;
 use net::links::gate::Place;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::sync::broadcast::{Receiver, error::RecvError};
 use tokio::sync::oneshot;
 use wire::Time;
 
 use super::listen::Doors;
+use super::news::Listening;
 use super::passwords::Passwords;
 use super::room::{Held, Room, SMALL};
 use super::speaker::Speaker;
@@ -43,7 +42,7 @@ pub(super) struct Connection<'a> {
     speaker: Speaker,
     exchange: Exchange,
     began: Instant,
-    changes: Receiver<Arc<Change>>,
+    listening: Listening,
     /// Read, and not taken by the session.
     unread: Vec<u8>,
     asking: Option<(Ticket, Asking)>,
@@ -92,7 +91,7 @@ impl<'a> Connection<'a> {
             speaker,
             exchange: Exchange::default(),
             began: Instant::now(),
-            changes: doors.mail.changes(),
+            listening: doors.news.listen(),
             unread: Vec::new(),
             asking: None,
             room,
@@ -155,6 +154,7 @@ impl<'a> Connection<'a> {
             let Ok(state) = self.doors.mail.view() else { return Ok(Wants::End) };
             self.speaker.advance(now, &state);
             drop(state);
+            let hears_more = self.listening.wants(self.speaker.interest());
             let mut wrote = false;
             while let Some(bytes) = self.speaker.poll_output() {
                 self.write(&bytes).await?;
@@ -164,7 +164,7 @@ impl<'a> Connection<'a> {
                 Some((ticket, Request::StartTls)) => return Ok(Wants::Tls(ticket)),
                 Some((ticket, request)) => self.asks(ticket, request),
                 None if self.speaker.is_closed() => return Ok(Wants::End),
-                None if taken == 0 && !wrote => {
+                None if taken == 0 && !wrote && !hears_more => {
                     self.look_at_room();
                     return Ok(Wants::Wait);
                 }
@@ -236,14 +236,14 @@ impl<'a> Connection<'a> {
     async fn next(&mut self, buffer: &mut [u8], half_open: Option<&mut HalfOpen<'_>>) -> Happened {
         let reads = self.unread.len() < READ_BYTES && self.entering.is_none() && self.speaker.takes_bytes();
         let due = self.speaker.poll_timeout().map(|at| self.began + at.since(Time::ZERO));
-        let Connection { stream, speaker, changes, asking, held, entering, .. } = self;
+        let Connection { stream, listening, asking, held, entering, .. } = self;
         // What is under way goes on: a letter that is proposed is a matter of a moment.
         let waits = asking.is_none();
         tokio::select! {
             (ticket, (answer, held)) = answered(asking) => Happened::Answer(ticket, answer, held),
             held = entered(entering) => Happened::Room(held),
             read = stream.read(buffer), if reads => Happened::Read(read),
-            () = concerning(changes, speaker) => Happened::Change,
+            () = listening.news() => Happened::Change,
             () = until(due) => Happened::Time,
             () = pushed_out(held), if waits => Happened::PushedOut,
             () = half_open_ends(half_open) => Happened::PushedOut,
@@ -296,19 +296,6 @@ pub(super) async fn half_open_ends(half_open: Option<&mut HalfOpen<'_>>) {
         return;
     }
     std::future::pending().await
-}
-
-/// Returns when there is news for the session.
-async fn concerning(changes: &mut Receiver<Arc<Change>>, speaker: &Speaker) {
-    loop {
-        match changes.recv().await {
-            Ok(change) if speaker.concerns(&change) => return,
-            Ok(_) => {}
-            // It is behind: it looks at everything that it shows.
-            Err(RecvError::Lagged(_)) => return,
-            Err(RecvError::Closed) => return std::future::pending().await,
-        }
-    }
 }
 
 async fn until(due: Option<Instant>) {

@@ -16,6 +16,7 @@ use tokio_rustls::TlsAcceptor;
 use wire::Time;
 
 use super::connection::{Connection, HalfOpen, half_open_ends};
+use super::news::News;
 use super::passwords::Passwords;
 use super::room::Room;
 use super::speaker::Speaker;
@@ -23,7 +24,7 @@ use super::stream::Stream;
 use crate::edge::Peer;
 use crate::imap;
 use crate::service::{LETTER_BYTES_MAX, Mail};
-use crate::smtp::limits::{RECIPIENTS_MAX, TRACE_BYTES_MAX};
+use crate::smtp::limits::{RECIPIENTS_BYTES_MAX, RECIPIENTS_MAX, TRACE_BYTES_MAX};
 use crate::smtp::{self, Mode};
 
 /// Connections that have not logged in; a new one pushes out the oldest.
@@ -36,10 +37,8 @@ const STUCK: Duration = Duration::from_secs(60);
 /// came, as it is composed, and as an entry.
 const LETTERS_MAX: usize = 32;
 const STRANGERS_LETTERS_MAX: usize = 16;
-/// The longest address in an entry, with what is around it.
-const RECIPIENT_BYTES: usize = mail::limits::LOCAL_PART_BYTES_MAX + mail::limits::DOMAIN_BYTES_MAX + 8;
 /// The longest letter that comes by SMTP: with its recipients and what is put in front of it, it fits into an entry.
-const SMTP_LETTER_BYTES_MAX: usize = LETTER_BYTES_MAX - TRACE_BYTES_MAX - RECIPIENTS_MAX * RECIPIENT_BYTES;
+const SMTP_LETTER_BYTES_MAX: usize = LETTER_BYTES_MAX - TRACE_BYTES_MAX - RECIPIENTS_BYTES_MAX;
 
 /// What is spoken at a listener.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,6 +72,7 @@ pub(super) struct Doors {
     strangers_room: Arc<Room>,
     of_one_max: usize,
     from: Mutex<BTreeMap<(bool, IpAddr), usize>>,
+    pub(super) news: Arc<News>,
 }
 
 /// A connection of an address, counted until this is dropped.
@@ -134,7 +134,13 @@ impl Doors {
             strangers_room: Room::new(STRANGERS_LETTERS_MAX),
             of_one_max: settings.connections_of_one.max(1),
             from: Mutex::default(),
+            news: Arc::default(),
         }
+    }
+
+    /// Tells connections of what changes, until the site ends.
+    pub(super) fn follow(&self) -> impl Future<Output = ()> + Send + use<> {
+        Arc::clone(&self.news).follow(self.mail.changes())
     }
 
     /// Serves a listener until it fails. While all places are taken, more connections wait to be accepted.
@@ -210,6 +216,11 @@ impl Doors {
             Protocol::Smtp(mode) => {
                 let config = smtp::Config {
                     letter_bytes_max: SMTP_LETTER_BYTES_MAX,
+                    // A server of ours has made one letter of what may be for everybody here.
+                    recipients_max: match mode {
+                        Mode::Lmtp => mail::limits::RECIPIENTS_MAX,
+                        Mode::Submission | Mode::Inbound => RECIPIENTS_MAX,
+                    },
                     starttls,
                     trial,
                     // It is offered once there are application passwords to use it with.

@@ -3,9 +3,10 @@
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
-use mail::{Change, EntryTime, State, UserId};
+use mail::{EntryTime, State, UserId};
 use wire::Time;
 
+use super::news::Interest;
 use crate::edge::{Answer, Request, Ticket};
 use crate::{imap, smtp};
 
@@ -95,15 +96,11 @@ impl Speaker {
         }
     }
 
-    /// Whether a change may be news to it, so that it should go on.
-    pub(super) fn concerns(&self, change: &Change) -> bool {
+    /// Of which changes it is to be told, so that it goes on.
+    pub(super) fn interest(&self) -> Interest {
         match self {
-            Speaker::Imap(session) => session.concerns(change),
-            Speaker::Smtp(session) => match change {
-                Change::UserRemoved { user } => session.user() == Some(*user),
-                Change::Lost => true,
-                _ => false,
-            },
+            Speaker::Imap(session) => Interest { user: session.user(), mailbox: session.selected() },
+            Speaker::Smtp(session) => Interest { user: session.user(), mailbox: None },
         }
     }
 }

@@ -1,9 +1,14 @@
 //! MAIL, RCPT, DATA and BDAT: who writes to whom, and whether the letter may come.
 
+use std::collections::BTreeSet;
+
 use mail::{Address, MailboxId, Principal, Refusal, State};
 
 use super::input::Body;
-use super::limits::{SKIPPED_BYTES_MAX, SKIPPED_BYTES_MAX_BEFORE_LOGIN, TARGETS_MAX};
+use super::limits::{
+    RECIPIENT_OVERHEAD_BYTES, RECIPIENTS_BYTES_MAX, RECIPIENTS_MAX, SKIPPED_BYTES_MAX,
+    SKIPPED_BYTES_MAX_BEFORE_LOGIN, TARGETS_MAX,
+};
 use super::reply::{self, Reply};
 use super::run::Task;
 use super::session::{Mode, Session};
@@ -17,6 +22,9 @@ pub(super) struct Transaction {
     pub bytes: u64,
     pub utf8: bool,
     pub recipients: Vec<Address>,
+    /// Each once.
+    named: BTreeSet<Address>,
+    recipients_bytes: usize,
     /// Recipients that were named, those included that were refused.
     pub tries: usize,
     /// Mailboxes that the recipients stand for.
@@ -34,6 +42,14 @@ pub(super) enum Chunks {
     Some,
     Spoilt,
 }
+
+/// The longest address, with what is around it in an entry.
+const RECIPIENT_BYTES_MAX: usize =
+    mail::limits::LOCAL_PART_BYTES_MAX + 1 + mail::limits::DOMAIN_BYTES_MAX + RECIPIENT_OVERHEAD_BYTES;
+const _: () = assert!(
+    RECIPIENTS_MAX * RECIPIENT_BYTES_MAX <= RECIPIENTS_BYTES_MAX,
+    "as many as the protocol's edge takes"
+);
 
 const TOO_BIG: Reply = Reply::new(552, "5.3.4", "The letter is too long");
 const NO_RECIPIENTS: Reply = Reply::new(503, "5.5.1", "There is no recipient");
@@ -80,7 +96,9 @@ impl Session {
         if mail.tries > tries_max {
             return self.bye(Reply::new(421, "4.7.0", "Far too many recipients"));
         }
-        if mail.recipients.len() >= recipients_max.min(mail::limits::RECIPIENTS_MAX) {
+        if mail.recipients.len() >= recipients_max.min(mail::limits::RECIPIENTS_MAX)
+            || mail.recipients_bytes > RECIPIENTS_BYTES_MAX - RECIPIENT_BYTES_MAX
+        {
             return self.reply(&Reply::new(452, "4.5.3", "Too many recipients for one letter"));
         }
         if !mail.utf8 && !recipient.is_ascii() {
@@ -106,12 +124,14 @@ impl Session {
         };
         mail.fresh |= !may_lag;
         // Named twice, it is answered twice and gets one copy.
-        let named = mail.recipients.contains(&recipient);
-        let found = if named { Ok(0) } else { reaches(&recipient, by, mail.bytes, state) };
+        let found =
+            if mail.named.contains(&recipient) { Ok(0) } else { reaches(&recipient, by, mail.bytes, state) };
         let refused = match found {
             Ok(targets) if mail.targets + targets > TARGETS_MAX => Refusal::TooManyTargets,
             Ok(targets) => {
                 mail.targets += targets;
+                mail.recipients_bytes += recipient.as_str().len() + RECIPIENT_OVERHEAD_BYTES;
+                mail.named.insert(recipient.clone());
                 mail.recipients.push(recipient);
                 return self.reply(&Reply::new(250, "2.1.5", "Go on"));
             }

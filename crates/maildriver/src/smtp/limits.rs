@@ -20,6 +20,11 @@ pub const SKIPPED_BYTES_MAX: usize = 64 << 20;
 pub const SKIPPED_BYTES_MAX_BEFORE_LOGIN: usize = 64 << 10;
 /// Recipients of one letter (RFC 5321, 4.5.3.1.8: at least 100), unless the site is configured otherwise.
 pub const RECIPIENTS_MAX: usize = 1_000;
+/// Addresses of all recipients of one letter, with [`RECIPIENT_OVERHEAD_BYTES`] each: they travel in one entry with it. As many
+/// recipients as above have room with the longest addresses that there are.
+pub const RECIPIENTS_BYTES_MAX: usize = 320 << 10;
+/// What is around an address in an entry.
+pub const RECIPIENT_OVERHEAD_BYTES: usize = 8;
 /// Mailboxes that the recipients of one letter stand for, counted while they are named.
 pub const TARGETS_MAX: usize = 50_000;
 /// `Received:` fields of a letter that does not go round in circles (RFC 5321, 6.3: at least 100).

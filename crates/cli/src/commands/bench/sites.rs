@@ -1,4 +1,4 @@
-//! Sites as real processes whose stores are on one disk, with a durable map.
+//! Sites as real processes whose stores are on one disk, with a durable map or mail.
 
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -6,15 +6,16 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::process::{Child, Command};
+use unanimous::config::MailConfig;
 use unanimous::session::{Address, Session, WriteOptions, connect};
 
 use super::cluster::{Places, founders};
 use super::{GROUP, clock};
-use crate::commands::certificates::write_cluster;
+use crate::commands::certificates::{Founder, write_cluster};
 use crate::failure::Failure;
 
-/// How long the cluster may take to serve the map.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// How long the cluster may take to serve the map, or mail.
+pub const PATIENCE: Duration = Duration::from_secs(30);
 /// Between two attempts.
 pub const A_MOMENT: Duration = Duration::from_millis(50);
 
@@ -41,6 +42,19 @@ impl Sites {
         program: Option<PathBuf>,
     ) -> Result<Sites, Failure> {
         let configs = write_cluster(folder, &founders(count, &Places::default())?, founded_by)?;
+        Sites::of(folder, configs, program)
+    }
+
+    /// The same, of sites that found the cluster together and serve this mail each.
+    pub fn with_mail(
+        folder: &Path,
+        count: usize,
+        mail: &MailConfig,
+        program: Option<PathBuf>,
+    ) -> Result<Sites, Failure> {
+        let founders = founders(count, &Places::default())?.into_iter();
+        let serving = |founder| Founder { mail: Some(mail.clone()), ..founder };
+        let configs = write_cluster(folder, &founders.map(serving).collect::<Vec<_>>(), count)?;
         Sites::of(folder, configs, program)
     }
 
