@@ -8,6 +8,7 @@ mod letter;
 mod requests;
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use ::mail::{
     Bugs, Checkpoint, Entry, EntryTime, FlagNames, Limits, Mailbox, MailboxId, Position, Restore, State,
@@ -31,6 +32,9 @@ pub(crate) use requests::{DOMAIN, LIST, USERS};
 /// The domains of a checkpoint: the state's chunks, by number, and the letters.
 const CHUNKS: u16 = 1;
 const LETTERS: u16 = 2;
+
+/// The mean time between two acts of clients, at least.
+const ACT_EVERY_MIN: Duration = Duration::from_millis(8);
 
 /// The application.
 #[derive(Clone, Debug)]
@@ -160,8 +164,10 @@ impl Service for Post {
     const PROFILE: Profile = Profile::Mail;
     const PIECE_BYTES: usize = 800;
 
-    /// Each attempt is of a client of its own, and none is to be forgotten.
+    /// Each attempt is of a client of its own, and none is to be forgotten. Repeats are entries too, and a group with slow
+    /// disks is not to be given more of them than it can take.
     fn adjust(plan: &mut Plan) {
+        plan.act_every = plan.act_every.max(ACT_EVERY_MIN);
         plan.settings.window_clients = durable::Settings::default().window_clients;
     }
 
