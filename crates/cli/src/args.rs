@@ -555,7 +555,8 @@ impl Order {
 #[command(after_help = "Examples:
   unanimous sim --seeds 1..2000      a table of what was reached, then `N passed, M failed`
   unanimous sim --seed 42 --trace    one seed, event by event
-  unanimous sim --durable            durable groups on faulty disks")]
+  unanimous sim --durable            durable groups on faulty disks
+  unanimous sim --mail               the same, which serve mail")]
 pub struct Sim {
     /// One seed
     #[arg(long, conflicts_with = "seeds")]
@@ -572,6 +573,9 @@ pub struct Sim {
     /// Durable groups, their stores on faulty disks, instead of the ordinary workload; the seeds are others
     #[arg(long, conflicts_with = "scale")]
     pub durable: bool,
+    /// The same with mail as what the group serves: letters, flags, mailboxes, what a minority holds
+    #[arg(long, conflicts_with_all = ["scale", "durable"])]
+    pub mail: bool,
     /// Measure one large cluster without chance faults instead: what a view change costs
     #[arg(long, conflicts_with_all = ["seeds", "trace"])]
     pub scale: bool,

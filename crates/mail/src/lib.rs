@@ -10,6 +10,7 @@
 #![forbid(unsafe_code)]
 
 pub mod address;
+mod bugs;
 pub mod checkpoint;
 pub mod command;
 mod digest;
@@ -35,6 +36,7 @@ mod uids;
 mod utf7;
 
 pub use address::{Address, Domain};
+pub use bugs::{Bug, Bugs};
 pub use checkpoint::{BadCheckpoint, Checkpoint, Restore};
 pub use command::{Command, Principal};
 pub use directory::{AppPassword, List, Usage, User};
@@ -49,6 +51,6 @@ pub use name::{BadName, MailboxName, UserName};
 pub use outcome::{Outcome, Receipt, Refusal};
 pub use resolve::Targets;
 pub use roles::{Duty, Roles};
-pub use spool::{Ask, BadSpool, HeldLetter, Queuing, Spool, SpoolLimits};
+pub use spool::{Ask, BadSpool, HeldLetter, Queuing, Spool, SpoolLimits, SpoolNext};
 pub use state::{Digest, Listed, State};
 pub use uids::UidSet;

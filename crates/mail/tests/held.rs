@@ -9,7 +9,7 @@ use mail::command::{
 };
 use mail::{
     Ask, BadSpool, Command, Entry, EntryTime, FlagNames, FlagOp, Flags, MailboxId, MailboxName, Outcome,
-    Principal, Queuing, Receipt, Refusal, Spool, SpoolId, SpoolLimits, UidSet, UserId,
+    Principal, Queuing, Receipt, Refusal, Spool, SpoolId, SpoolLimits, SpoolNext, UidSet, UserId,
 };
 use wire::StoreId;
 
@@ -27,7 +27,7 @@ fn expunge(mailbox: MailboxId, uids: UidSet) -> Expunge {
 
 fn spool(site: &mut Site) -> Spool {
     site.apply(&plain(Principal::Site, Command::EnrolStore(StoreId(5))));
-    Spool::new(StoreId(5), 1, SpoolLimits { items_max: 3, bytes_max: 100 })
+    Spool::new(StoreId(5), SpoolNext::FIRST, SpoolLimits { items_max: 3, bytes_max: 100 })
 }
 
 fn queued(spool: &mut Spool, site: &Site, by: Principal, ask: Ask) -> Entry {
@@ -107,7 +107,7 @@ fn to_replace_flags_in_a_minority_undoes_nothing_that_it_did_not_see() {
 #[test]
 fn a_minority_refuses_what_only_the_primary_can_do_and_is_bounded() {
     let mut site = Site::with_users(&["ann", "bob"]);
-    let mut early = Spool::new(StoreId(5), 1, SpoolLimits::default());
+    let mut early = Spool::new(StoreId(5), SpoolNext::FIRST, SpoolLimits::default());
     let now = EntryTime(1);
     let ann = Principal::User(ANN);
     let refusal = early.queue(&site.state, now, ann, None, to("bob@x.org"));
@@ -125,7 +125,7 @@ fn a_minority_refuses_what_only_the_primary_can_do_and_is_bounded() {
     (0..3).for_each(|_| drop(queued(&mut spool, &site, ann, to("bob@x.org"))));
     assert_eq!(spool.queue(&site.state, now, ann, None, to("bob@x.org")), Err(Refusal::Full));
     assert_eq!((spool.len(), spool.bytes()), (3, 24));
-    let mut other = Spool::new(StoreId(6), 1, SpoolLimits::default());
+    let mut other = Spool::new(StoreId(6), SpoolNext::FIRST, SpoolLimits::default());
     let plain = plain(ann, Command::Tick);
     assert_eq!(other.accept(&site.state, 1, &plain), Err(BadSpool::NotQueued));
     let entry =
@@ -147,11 +147,28 @@ fn letter() -> Queued {
 
 /// What is queued without being accepted, after room was made.
 fn queue_once(spool: &mut Spool, site: &Site, by: Principal) -> Entry {
-    let mut roomy = Spool::new(StoreId(5), spool.held_uid_next(), SpoolLimits::default());
+    let mut roomy = Spool::new(StoreId(5), spool.next(), SpoolLimits::default());
     match roomy.queue(&site.state, EntryTime(1), by, None, to("bob@x.org")) {
         Ok(Queuing::Write { entry, .. }) => entry,
         other => panic!("{other:?}"),
     }
+}
+
+#[test]
+fn a_number_is_not_used_again_by_a_store_whose_state_is_older_than_what_was_merged() {
+    let mut site = Site::with_users(&["ann", "bob"]);
+    let mut before = spool(&mut site);
+    let older = site.state.clone();
+    let first = queued(&mut before, &site, Principal::User(ANN), to("bob@x.org"));
+    site.apply(&first);
+    assert_eq!(before.settle(&site.state).len(), 1);
+    // It starts again, from a checkpoint, without the others: its log is empty, and knows where it goes on.
+    let newest = std::mem::replace(&mut site.state, older);
+    let mut spool = Spool::new(StoreId(5), before.next(), SpoolLimits::default());
+    let second = queued(&mut spool, &site, Principal::User(ANN), to("bob@x.org"));
+    site.state = newest;
+    assert_eq!(site.apply(&second), Outcome::Delivered(vec![DELIVERED]));
+    assert_eq!(site.uids(2, "INBOX"), [1, 2]);
 }
 
 #[test]

@@ -12,7 +12,7 @@ use common::{Site as Founder, address, plain};
 use mail::command::{Deliver, Expunge, Store};
 use mail::{
     Ask, Checkpoint, Command, Entry, EntryTime, FlagNames, FlagOp, Flags, MailboxName, Outcome, Position,
-    Principal, Queuing, RequestId, Restore, Spool, SpoolId, SpoolLimits, State, UidSet, UserId,
+    Principal, Queuing, RequestId, Restore, Spool, SpoolId, SpoolLimits, SpoolNext, State, UidSet, UserId,
 };
 use wire::StoreId;
 
@@ -30,7 +30,6 @@ struct Site {
     applied: usize,
     spool: Spool,
     spool_log: Vec<(u32, Entry)>,
-    next_place: u32,
 }
 
 /// What the clients know of a letter.
@@ -84,9 +83,8 @@ impl World {
         let site = |at: usize| Site {
             state: state.clone(),
             applied: 0,
-            spool: Spool::new(store(at), 1, SpoolLimits::default()),
+            spool: Spool::new(store(at), SpoolNext::FIRST, SpoolLimits::default()),
             spool_log: Vec::new(),
-            next_place: 1,
         };
         World {
             draw: Draw::of(seed),
@@ -160,9 +158,9 @@ impl World {
     fn write(&mut self, site: usize, entry: &Entry) {
         let here = &mut self.sites[site];
         let entry = Entry::decode(&entry.encode()).expect("an entry of ours");
-        if here.spool.accept(&here.state, here.next_place, &entry) == Ok(true) {
-            here.spool_log.push((here.next_place, entry));
-            here.next_place += 1;
+        let place = here.spool.next().place;
+        if here.spool.accept(&here.state, place, &entry) == Ok(true) {
+            here.spool_log.push((place, entry));
         }
     }
 
@@ -345,7 +343,7 @@ impl World {
             restore.read(&chunk).expect("a sound chunk");
         }
         here.state = restore.finish().expect("a sound checkpoint");
-        here.spool = Spool::new(store(site), here.next_place, SpoolLimits::default());
+        here.spool = Spool::new(store(site), here.spool.next(), SpoolLimits::default());
         let (spool, state) = (&mut here.spool, &here.state);
         // What is merged already is dropped from the log.
         here.spool_log.retain(|(place, entry)| spool.accept(state, *place, entry).expect("the log fits"));

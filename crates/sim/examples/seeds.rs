@@ -1,5 +1,5 @@
-//! Runs seeds from the command line: `seeds [--durable] FROM..TO`, or `seeds [--durable] N [--trace]` for one with its
-//! trace.
+//! Runs seeds from the command line: `seeds [--durable | --mail] FROM..TO`, or `seeds [--durable | --mail] N [--trace]` for
+//! one with its trace.
 
 use sim::node::{Settings, Site, expected};
 use sim::trace::Keep;
@@ -7,7 +7,12 @@ use sim::{Options, durable, run_seed, run_seeds};
 
 fn main() {
     let mut args = std::env::args().skip(1).peekable();
-    let is_durable = args.next_if(|first| first == "--durable").is_some();
+    let serving = match args.peek().map(String::as_str) {
+        Some("--durable") => Some(durable::Serving::Map),
+        Some("--mail") => Some(durable::Serving::Mail),
+        _ => None,
+    };
+    let _ = serving.and_then(|_| args.next());
     let seeds = args.next().unwrap_or_else(|| "0..100".to_owned());
     let keep = if args.next().is_some() { Keep::All } else { Keep::Last(400) };
     let options = Options { hosts: Settings::default(), keep };
@@ -24,19 +29,26 @@ fn main() {
             let options = Options { keep: Keep::Nothing, ..options };
             let threads = std::thread::available_parallelism().map_or(1, Into::into);
             let seeds = number(from)..number(to);
-            let summary = match is_durable {
-                true => {
-                    let options = durable::Options { keep: Keep::Nothing, ..Default::default() };
+            let summary = match serving {
+                Some(serving) => {
+                    let options = durable::Options { serving, ..Default::default() };
                     durable::run_seeds(seeds, threads, &options, &done)
                 }
-                false => run_seeds::<Site>(seeds, threads, &options, &expected(), &done),
+                None => run_seeds::<Site>(seeds, threads, &options, &expected(), &done),
             };
             println!("{}{} passed, {} failed", summary.coverage, summary.passed, summary.failed);
         }
-        None if is_durable => {
-            let options = durable::Options { keep, ..Default::default() };
-            print!("{}", durable::run_seed(seeds.parse().expect("a seed is a number"), &options));
+        None => {
+            let seed = seeds.parse().expect("a seed is a number");
+            print!(
+                "{}",
+                match serving {
+                    Some(serving) => {
+                        durable::run_seed(seed, &durable::Options { serving, keep, ..Default::default() })
+                    }
+                    None => run_seed::<Site>(seed, &options),
+                }
+            );
         }
-        None => print!("{}", run_seed::<Site>(seeds.parse().expect("a seed is a number"), &options)),
     }
 }

@@ -63,7 +63,11 @@ pub struct Report {
 impl Report {
     /// The flag that chooses the seed's workload, with a space before it; nothing for the ordinary one.
     pub fn workload(&self) -> &'static str {
-        if self.profile == Profile::Durable { " --durable" } else { "" }
+        match self.profile {
+            Profile::Durable => " --durable",
+            Profile::Mail => " --mail",
+            _ => "",
+        }
     }
 
     /// Whether nothing was broken.

@@ -52,6 +52,8 @@ pub enum Profile {
     Stalls,
     /// The durable workload, which has plans of its own (`crate::durable`). No ordinary seed has it.
     Durable,
+    /// The same with mail as what the group serves.
+    Mail,
 }
 
 impl Profile {
@@ -249,7 +251,7 @@ impl Swarm {
 
     fn stress(&mut self, dice: &mut Dice) {
         match self.profile {
-            Profile::Mixed | Profile::Durable => {}
+            Profile::Mixed | Profile::Durable | Profile::Mail => {}
             Profile::Coordinators => {
                 self.faults = vec![Fault::CrashWhileSending, Fault::CrashWhileSending, Fault::Crash];
                 self.world.doom_per_mille = *dice.pick(&[5, 20, 60]);

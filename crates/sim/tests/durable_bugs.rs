@@ -1,4 +1,4 @@
-//! The durable workload proves itself: known bugs of the durable machine and of the log, re-introduced, are caught by
+//! The durable workload proves itself: known bugs of the durable machine, of the log and of mail, re-introduced, are caught by
 //! whole nodes, by a seed that passes without them. Needs the feature `store-bugs`; run it with `--release`.
 //!
 //! It prints the first seed that catches each, and which property that seed broke. `SIM_BUG=Name` runs one of them,
@@ -6,7 +6,7 @@
 
 use std::time::Instant;
 
-use sim::durable::{Options, run_seed};
+use sim::durable::{Options, Serving, run_seed};
 use sim::run::{Report, hunt_each};
 
 const SEEDS: u64 = 2_000;
@@ -46,7 +46,8 @@ fn hunt(name: &str, options: &Options, only: Only, missed: &mut Vec<String>) {
         report.violations.retain(|violation| only.is_none_or(|only| violation.property == only));
         report
     };
-    let without = |seed| -> Report { run_seed(seed, &Options::default()) };
+    let sound = Options { serving: options.serving, ..Options::default() };
+    let without = |seed| -> Report { run_seed(seed, &sound) };
     match hunt_each(0..seeds, threads, &with, &without) {
         Some(report) => {
             let (seed, took) = (report.seed, begin.elapsed().as_secs_f64());
@@ -68,8 +69,14 @@ fn each_known_bug_is_caught() {
         let options = Options { log: wal::Bugs::only(bug), ..Options::default() };
         hunt(&format!("log: {bug:?}"), &options, None, &mut missed);
     }
+    for bug in mail::Bug::ALL {
+        let options = Options { serving: Serving::Mail, mail: mail::Bugs::only(bug), ..Options::default() };
+        hunt(&format!("mail: {bug:?}"), &options, None, &mut missed);
+    }
     // What a program sees, by itself.
     let deposed = Options { durable: durable::Bugs::only(durable::Bug::DeposedReader), ..Options::default() };
     hunt("DeposedReader, by the map", &deposed, Some("Linearizable Map"), &mut missed);
+    let mail = Options { serving: Serving::Mail, ..deposed };
+    hunt("DeposedReader, by readers of mail", &mail, Some("Receive After Acknowledge"), &mut missed);
     assert!(missed.is_empty(), "not caught: {missed:?}");
 }

@@ -34,6 +34,11 @@ const CHECK: &[Task] = &[
         args: &["run", "--release", "--", "sim", "--durable", "--seeds", "1..401"],
         env: &[],
     },
+    Task {
+        what: "mail seeds",
+        args: &["run", "--release", "--", "sim", "--mail", "--seeds", "1..201"],
+        env: &[],
+    },
 ];
 
 const FIX: &[Task] = &[

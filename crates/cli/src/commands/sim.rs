@@ -7,6 +7,7 @@ use std::sync::{Mutex, PoisonError};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::json;
 use sim::coverage::Coverage;
+use sim::durable::Serving;
 use sim::node::{Settings, Site};
 use sim::run::Summary;
 use sim::scale::{self, Plan, Row, Table};
@@ -36,14 +37,25 @@ pub fn run(args: &args::Sim, json: bool) -> Result<(), Failure> {
 
 fn one(seed: u64, args: &args::Sim) -> Result<(), Failure> {
     let keep = if args.trace { Keep::All } else { Keep::Last(400) };
-    let report = match args.durable {
-        true => durable::run_seed(seed, &durable::Options { keep, ..durable::Options::default() }),
-        false => run_seed::<Site>(seed, &Options { hosts: Settings::default(), keep }),
+    let report = match serving(args) {
+        Some(serving) => {
+            durable::run_seed(seed, &durable::Options { serving, keep, ..durable::Options::default() })
+        }
+        None => run_seed::<Site>(seed, &Options { hosts: Settings::default(), keep }),
     };
     say(report.to_string().trim_end())?;
     let (passed, failed) = if report.passed() { (1, 0) } else { (0, 1) };
     say(&format!("{passed} passed, {failed} failed"))?;
     if report.passed() { Ok(()) } else { Err(Failure::refused(format!("seed {seed} broke a guarantee"))) }
+}
+
+/// What durable groups serve, if they are what is run.
+fn serving(args: &args::Sim) -> Option<Serving> {
+    match (args.durable, args.mail) {
+        (_, true) => Some(Serving::Mail),
+        (true, false) => Some(Serving::Map),
+        (false, false) => None,
+    }
 }
 
 fn large(args: &args::Sim, json: bool) -> Result<(), Failure> {
@@ -125,12 +137,16 @@ fn many(seeds: Range<u64>, args: &args::Sim, json: bool) -> Result<(), Failure> 
         bar.inc(1);
     };
     let name = format!("{}..{}", seeds.start, seeds.end);
-    let expected = if args.durable { durable::expected() } else { sim::node::expected() };
+    let serving = serving(args);
+    let expected = serving.map_or_else(sim::node::expected, durable::expected);
     let mut summary = Summary { coverage: Coverage::expecting(&expected), ..Summary::default() };
     for part in without(seeds, except) {
-        let more = match args.durable {
-            true => durable::run_seeds(part, threads, &durable::Options::default(), &done),
-            false => run_seeds::<Site>(part, threads, &options, &expected, &done),
+        let more = match serving {
+            Some(serving) => {
+                let options = durable::Options { serving, ..durable::Options::default() };
+                durable::run_seeds(part, threads, &options, &done)
+            }
+            None => run_seeds::<Site>(part, threads, &options, &expected, &done),
         };
         summary.passed += more.passed;
         summary.failed += more.failed;

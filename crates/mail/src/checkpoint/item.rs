@@ -5,6 +5,7 @@ use minicbor::{Decode, Encode};
 use wire::StoreId;
 
 use crate::address::{Address, Domain};
+use crate::bugs::{Bug, Bugs};
 use crate::command::{Posting, Quota, SpecialUse};
 use crate::directory::{AppPassword, User};
 use crate::flags::{Flags, Keyword};
@@ -188,7 +189,7 @@ pub(crate) fn start(state: &State) -> Item {
         now: state.now,
         last_user: state.last_user,
         last_mailbox: state.last_mailbox,
-        last_validity: state.last_validity,
+        last_validity: state.checkpoint_validity(),
         freed_letters: storage.freed_letters,
         freed_bytes: storage.freed_bytes,
     })
@@ -210,8 +211,8 @@ pub(crate) fn user(user: &User) -> impl Iterator<Item = Item> {
     std::iter::once(item).chain(parts(names, move |part| Item::Subscriptions(id, part)))
 }
 
-pub(crate) fn mailbox(mailbox: &Mailbox) -> Item {
-    Item::Mailbox(MailboxItem {
+pub(crate) fn mailbox(mailbox: &Mailbox, bugs: Bugs) -> Item {
+    let mut item = MailboxItem {
         id: mailbox.id,
         owner: mailbox.owner,
         name: mailbox.name.clone(),
@@ -223,7 +224,12 @@ pub(crate) fn mailbox(mailbox: &Mailbox) -> Item {
         keywords: mailbox.keywords().cloned().collect(),
         vanished: mailbox.vanished.iter().map(|v| (v.modseq, v.first, v.last)).collect(),
         vanished_floor: mailbox.vanished_floor,
-    })
+    };
+    if bugs.has(Bug::UidsNotInCheckpoint) {
+        item.uid_next = mailbox.records().next_back().map_or(1, |record| record.uid + 1);
+        item.vanished.clear();
+    }
+    Item::Mailbox(item)
 }
 
 pub(crate) fn domains(state: &State) -> impl Iterator<Item = Item> {
@@ -261,7 +267,7 @@ pub(crate) fn merged(state: &State) -> impl Iterator<Item = Item> {
 /// Everything of a state but its letters, records and requests: what the digest walks.
 pub(crate) fn items_of_few(state: &State) -> impl Iterator<Item = Item> {
     let users = state.directory.users.values().flat_map(|each| user(each));
-    let mailboxes = state.mailboxes.values().map(|each| mailbox(each));
+    let mailboxes = state.mailboxes.values().map(|each| mailbox(each, state.bugs));
     users
         .chain(mailboxes)
         .chain(domains(state))

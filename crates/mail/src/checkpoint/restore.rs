@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::FORMAT;
 use super::item::{End, Item, LetterItem, MailboxItem, RecordItem, Start, UserItem};
+use crate::bugs::Bugs;
 use crate::command::Quota;
 use crate::directory::{List, User};
 use crate::ids::MailboxId;
@@ -49,12 +50,18 @@ pub struct Restore {
     state: Option<State>,
     chunks: u64,
     end: Option<End>,
+    bugs: Bugs,
 }
 
 impl Restore {
     /// Nothing read yet.
     pub fn new() -> Restore {
         Restore::default()
+    }
+
+    /// The same of a state with bugs; none in the shipped program.
+    pub fn with_bugs(bugs: Bugs) -> Restore {
+        Restore { bugs, ..Restore::default() }
     }
 
     /// How many chunks were read: the number, from 0, of the next.
@@ -102,7 +109,7 @@ impl Restore {
         let Some(state) = &mut self.state else {
             let Item::Start(start) = item else { return Err(Contradiction("no start")) };
             ensure(start.freed_bytes.max(start.freed_letters) <= COUNT_MAX, "what was freed")?;
-            self.state = Some(begin(&start));
+            self.state = Some(begin(&start).with_bugs(self.bugs));
             return Ok(());
         };
         match item {

@@ -51,12 +51,27 @@ pub enum BadSpool {
     Full,
 }
 
+/// Where a store's spool log goes on. Its log keeps both, whatever is dropped from it: neither is used twice, and a state that
+/// was restored may be older than what was merged when the log was shortened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SpoolNext {
+    /// The next place.
+    pub place: u32,
+    /// The next number of what this store writes down first.
+    pub number: u64,
+}
+
+impl SpoolNext {
+    /// Of a store that has held nothing yet.
+    pub const FIRST: SpoolNext = SpoolNext { place: 1, number: 1 };
+}
+
 /// What one store holds for its minority.
 ///
 /// [`queue`](Spool::queue) makes an entry of what a client asks. Write it to this store's spool log, and only
 /// then send it to the other sites in reach, which write it to theirs; each [`accept`](Spool::accept)s it
 /// under the place that it has in its own log. The client is answered when every disk in reach has it. After a
-/// restart, accept what the log has, again. Back in the primary, propose the entries of
+/// restart, accept what the log has, again: it has kept [`next`](Spool::next) too. Back in the primary, propose the entries of
 /// [`to_merge`](Spool::to_merge) in order, and when the state has applied them [`settle`](Spool::settle) and
 /// drop from the log what that returns.
 #[derive(Clone, Debug)]
@@ -91,13 +106,13 @@ struct Held {
 }
 
 impl Spool {
-    /// The spool of a store whose spool log goes on at `next_place`, from 1. Then accept what the log has.
-    pub fn new(store: StoreId, next_place: u32, limits: SpoolLimits) -> Spool {
+    /// The spool of a store whose spool log goes on there. Then accept what the log has.
+    pub fn new(store: StoreId, next: SpoolNext, limits: SpoolLimits) -> Spool {
         Spool {
             store,
             limits,
-            last_number: 0,
-            next_place: next_place.max(1),
+            last_number: next.number.saturating_sub(1),
+            next_place: next.place.max(1),
             last_place: 0,
             items: BTreeMap::new(),
             order: VecDeque::new(),
@@ -186,6 +201,11 @@ impl Spool {
         self.changes.retain(|_, changes| !changes.is_empty());
         self.cancelled.retain(|(letter, _)| self.items.contains_key(letter) || !state.is_merged(*letter));
         done
+    }
+
+    /// Where the spool log goes on: what it keeps with each entry that it writes.
+    pub fn next(&self) -> SpoolNext {
+        SpoolNext { place: self.next_place, number: self.last_number + 1 }
     }
 
     /// Letters and changes that are held.

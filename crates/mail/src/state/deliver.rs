@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::{Context, State};
+use crate::bugs::Bug;
 use crate::command::{Append, Deliver, Principal};
 use crate::feed::Change;
 use crate::flags::{FlagNames, Flags};
@@ -51,7 +52,11 @@ impl State {
         terms: &Terms<'_>,
     ) -> BTreeMap<MailboxId, Refusal> {
         let (mut refused, mut references) = (BTreeMap::new(), 0);
-        let everyone: Targets = resolved.iter().flatten().flatten().map(|(m, u)| (*m, *u)).collect();
+        let each = || resolved.iter().flatten().flatten().map(|(mailbox, user)| (*mailbox, *user));
+        let everyone: Vec<(MailboxId, UserId)> = match self.bugs.has(Bug::CopyForEachRecipient) {
+            true => each().collect(),
+            false => each().collect::<Targets>().into_iter().collect(),
+        };
         for (mailbox, user) in everyone {
             if terms.deleted_by.contains(&user) {
                 continue;

@@ -1,6 +1,7 @@
 //! What is done to letters that are there: flags, removal, copies, moves [Mail 6].
 
 use super::{Context, State};
+use crate::bugs::Bug;
 use crate::command::{Expunge, Store, Transfer};
 use crate::feed::Change;
 use crate::flags::Flags;
@@ -39,11 +40,12 @@ impl State {
 
     /// Gives letters new flags; tells the mailbox's MODSEQ and which changed.
     pub(super) fn set_flags(&mut self, id: MailboxId, wanted: &[(u32, Flags)]) -> (u64, UidSet) {
+        let same_again = self.bugs.has(Bug::ModseqTwice);
         let mailbox = self.mailbox_mut(id);
         if wanted.is_empty() {
             return (mailbox.modseq, UidSet::default());
         }
-        let modseq = mailbox.next_modseq();
+        let modseq = if same_again { mailbox.modseq } else { mailbox.next_modseq() };
         let mut changed = UidSet::default();
         for (uid, flags) in wanted {
             mailbox.set_flags(*uid, *flags, modseq);

@@ -7,6 +7,7 @@ use wire::StoreId;
 
 use super::deliver::Terms;
 use super::{Context, State};
+use crate::bugs::Bug;
 use crate::command::{Append, Cancel, Merge, Principal, Queued, QueuedFlags};
 use crate::ids::{Position, SpoolId, UserId};
 use crate::limits::COUNT_MAX;
@@ -156,7 +157,7 @@ impl State {
             self.remove_everywhere(cancel.user, position);
             return Ok(Outcome::Done);
         }
-        if !self.merged.contains(cancel.letter) {
+        if !self.merged.contains(cancel.letter) && !self.bugs.has(Bug::DeletionForgotten) {
             if self.merged.awaited.len() >= self.limits.awaited_max as usize {
                 return Err(Refusal::Full);
             }

@@ -16,6 +16,7 @@ use bytes::Bytes;
 pub use audit::Digest;
 pub use query::Listed;
 
+use crate::bugs::{Bug, Bugs};
 use crate::command::{Command, Principal};
 use crate::directory::Directory;
 use crate::entry::{Entry, Head};
@@ -51,6 +52,7 @@ pub struct State {
     pub(crate) letters: Letters,
     pub(crate) requests: Requests,
     pub(crate) merged: Merged,
+    pub(crate) bugs: Bugs,
     feed: Feed,
 }
 
@@ -69,6 +71,7 @@ impl PartialEq for State {
             letters,
             requests,
             merged,
+            bugs: _,
             feed: _,
         } = self;
         *limits == other.limits
@@ -110,8 +113,14 @@ impl State {
             letters: Letters::default(),
             requests: Requests::default(),
             merged: Merged::default(),
+            bugs: Bugs::NONE,
             feed: Feed::default(),
         }
+    }
+
+    /// The same with bugs; none in the shipped program.
+    pub fn with_bugs(self, bugs: Bugs) -> State {
+        State { bugs, ..self }
     }
 
     /// Applies the entry at a position of the log, stamped with a time by the site that proposed it. Positions
@@ -148,7 +157,8 @@ impl State {
 
     fn perform(&mut self, position: Position, time: EntryTime, head: &Head) -> Outcome {
         let context = Context { position, time, by: head.by, letter_bytes: head.letter_bytes };
-        if let Some(done) = head.request.as_ref().and_then(|id| self.requests.get(id)) {
+        let request = head.request.filter(|_| !self.bugs.has(Bug::RepeatTakenAsNew));
+        if let Some(done) = request.as_ref().and_then(|id| self.requests.get(id)) {
             let (first, answer) = (done.position, Box::new(done.answer.outcome()));
             if let Command::Merge(merge) = &head.command {
                 self.merge_repeated(&context, merge, first);
@@ -156,7 +166,7 @@ impl State {
             return Outcome::Repeated { first, answer };
         }
         let outcome = self.execute(&context, &head.command).unwrap_or_else(Outcome::Refused);
-        if let Some(id) = head.request
+        if let Some(id) = request
             && changed_something(&outcome)
         {
             let done = Done { id, position, time: self.now, answer: Answer::of(&outcome) };

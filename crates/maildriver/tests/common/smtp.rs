@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use mail::address::{Address, Domain};
 use mail::command::{Posting, Queued, SetAlias, SetDomain, SetList, SetQuota};
-use mail::{Ask, Command, Entry, EntryTime, Principal, Queuing, Spool, SpoolLimits, UserId};
+use mail::{Ask, Command, Entry, EntryTime, Principal, Queuing, Spool, SpoolLimits, SpoolNext, UserId};
 use maildriver::login::{Logins, Password};
 use maildriver::smtp::{Answer, Config, Mode, Peer, Request, Session, Ticket, Verified};
 use wire::{StoreId, Time};
@@ -40,7 +40,7 @@ impl Mail {
     /// The domain `x.org` with `ann`, whose quota is 1 MiB, and `bob`, whose quota is 2,000 bytes; the alias `both`
     /// of both; the lists `users` of both for users and `own` of ann's.
     pub fn new() -> Mail {
-        let spool = Spool::new(STORE, 1, SpoolLimits::default());
+        let spool = Spool::new(STORE, SpoolNext::FIRST, SpoolLimits::default());
         let verified = Verified { results: "spf=pass smtp.mailfrom=y.org".to_owned(), refuse: false };
         let site = Site::new();
         let mut mail = Mail {

@@ -18,6 +18,7 @@ use wire::{Incarnation, SiteId, StoreId};
 use super::Options;
 use super::app::App;
 use super::plan::Plan;
+use super::service::Service;
 use crate::dice::{Concern, Dice};
 use crate::world::site_id;
 
@@ -72,8 +73,10 @@ struct Copy {
 }
 
 /// All sites' stores.
-pub struct Disks {
+pub struct Disks<S> {
     places: Vec<Place>,
+    /// The application before anything was done to it.
+    fresh: App<S>,
     copy: Option<Copy>,
     /// The W that is wanted.
     writes: Option<u16>,
@@ -90,8 +93,8 @@ pub struct Disks {
     pub torn: u64,
 }
 
-impl Disks {
-    pub fn new(seed: u64, plan: &Plan, options: &Options) -> Disks {
+impl<S: Service> Disks<S> {
+    pub fn new(seed: u64, plan: &Plan, options: &Options) -> Disks<S> {
         let mut dice = Dice::new(seed, Concern::Stores);
         let faults = Faults { sync_errors: plan.sync_errors, ..Faults::default() };
         let store = |site: usize| StoreId(100 + site as u64);
@@ -106,6 +109,7 @@ impl Disks {
         let places: Vec<Place> = places.collect();
         Disks {
             places,
+            fresh: App::new(options),
             copy: None,
             writes: plan.writes,
             dice,
@@ -124,6 +128,11 @@ impl Disks {
     /// The store at a site.
     pub fn store(&self, site: usize) -> StoreId {
         self.places[site].store
+    }
+
+    /// All sites' stores, in order.
+    pub fn stores(&self) -> Vec<StoreId> {
+        self.places.iter().map(|place| place.store).collect()
     }
 
     /// Whether the store at a site is to be one that counts.
@@ -170,12 +179,12 @@ impl Disks {
     }
 
     /// Opens the store of a site that starts, and gives its machine and the application's state.
-    pub fn open(&mut self, site: usize) -> Result<(Durable, App), StoreError> {
+    pub fn open(&mut self, site: usize) -> Result<(Durable, App<S>), StoreError> {
         let nonce = self.dice.number();
         self.places[site].lives += 1;
         let place = &self.places[site];
         let life = Life { incarnation: Incarnation(place.lives), nonce };
-        let mut app = App::default();
+        let mut app = self.fresh.clone();
         let opened = self.open_on(site, place.disk.clone(), life, &mut |at, part| app.restore(at, part))?;
         app.applied = opened.store.checkpoint().map_or(0, |head| head.number.position);
         self.places[site].open = Some(Open { store: opened.store, waiting: VecDeque::new(), working: None });
@@ -220,8 +229,14 @@ impl Disks {
     }
 
     /// The application's state as of the checkpoint in force.
-    pub fn load(&self, site: usize) -> Result<App, StoreError> {
-        self.places[site].open.as_ref().map_or_else(|| Ok(App::default()), |open| load(&open.store))
+    pub fn load(&self, site: usize) -> Result<App<S>, StoreError> {
+        let mut app = self.fresh.clone();
+        if let Some(open) = &self.places[site].open
+            && let Some(head) = open.store.state(&mut |at, part| app.restore(at, part))?
+        {
+            app.applied = head.number.position;
+        }
+        Ok(app)
     }
 
     /// Work for a store. Returns when it will be done, and by which number to ask for it then, if the store was idle.
@@ -419,14 +434,6 @@ pub fn is_passing(error: &StoreError) -> bool {
         StoreError::Open(OpenError::Disk(_))
             | StoreError::Log(LogError::Fatal(_) | LogError::Full(_) | LogError::Read(_))
     )
-}
-
-fn load(store: &DiskStore<SimDisk>) -> Result<App, StoreError> {
-    let mut app = App::default();
-    if let Some(head) = store.state(&mut |at, part| app.restore(at, part))? {
-        app.applied = head.number.position;
-    }
-    Ok(app)
 }
 
 fn perform(store: &mut DiskStore<SimDisk>, jobs: Vec<Job>) -> Vec<Done> {

@@ -7,11 +7,12 @@ use wire::SiteIncarnation;
 use super::disks::{self, Job};
 use super::history::{RequestId, What};
 use super::run::{Run, Wake};
+use super::service::{Clients as _, Heard, Service};
 use crate::coverage::Kind;
 use crate::host::{Durably, Event};
 use crate::world::{Death, Happening, index};
 
-impl Run {
+impl<S: Service> Run<S> {
     pub(super) fn listen(&mut self) {
         loop {
             let happenings = self.world.take_happenings();
@@ -91,6 +92,7 @@ impl Run {
         self.apps[site] = app;
         self.see(What::Restored { life, position, digest });
         self.ask(site, Durably::Open(Box::new(machine)));
+        self.with_places(|clients, places| clients.started(site, &places[site]));
         self.members.started(&mut self.world, site);
         self.members.join(&mut self.world);
     }
@@ -169,7 +171,7 @@ impl Run {
                     self.reach(Kind::Workload, "durable: read");
                     // Where the machine is: its own entries, and a checkpoint's, are nothing to the application.
                     let applied = self.status(site).map_or(0, |status| status.applied);
-                    self.read_done(read.number, site, read.key, applied);
+                    self.read_done(read.number, site, read.query, applied);
                 }
             }
             Said::Checkpoint { head, window } => {
@@ -234,9 +236,14 @@ impl Run {
         let is_open = self.clients.is_open(request);
         match answer {
             Answer::Applied(answer) => {
+                let heard = self.clients.hear(request, &answer);
+                self.reach_of_clients();
+                if heard == Heard::Lost {
+                    return;
+                }
                 self.see(What::Answered(request, answer));
                 self.reach(Kind::Workload, "durable: answered");
-                if self.clients.answered(request).is_some_and(|asked| asked != site) {
+                if matches!(heard, Heard::Answer(asked) if asked != site) {
                     self.reach(Kind::Workload, "durable: answered elsewhere");
                 }
             }

@@ -9,16 +9,16 @@ pub type RequestId = (ClientId, u64);
 
 /// One thing that was seen.
 #[derive(Clone, Debug)]
-pub struct Observation {
+pub struct Observation<S> {
     /// When, in the world's time.
     pub at: Time,
     /// What.
-    pub what: What,
+    pub what: What<S>,
 }
 
-/// What was seen.
+/// What was seen; `S` is what readers see of the service.
 #[derive(Clone, Debug)]
-pub enum What {
+pub enum What<S> {
     /// A store was given the first entry of a view, which goes on from a log that ends here.
     Begun(Number, Number),
     /// A store was given the entry of a configuration.
@@ -35,7 +35,7 @@ pub enum What {
         number: Number,
         /// The request in it.
         request: RequestId,
-        /// What the application answered: a digest, to which no other history leads, and the map's answer.
+        /// What the application answered: a digest, to which no other history leads, and the service's answer.
         answer: Bytes,
     },
     /// A member took its state from a checkpoint.
@@ -53,6 +53,8 @@ pub enum What {
     Answered(RequestId, Bytes),
     /// A client was refused what it had asked for.
     Refused(RequestId, String),
+    /// A site without a majority has written this down, and whether whoever asked for it was told.
+    Queued(Bytes, bool),
     /// Somebody asked to read what was acknowledged before.
     ReadAsked(u64),
     /// He may read.
@@ -61,9 +63,11 @@ pub enum What {
         number: u64,
         /// So much is applied where he asked.
         position: u64,
-        /// The key that he reads.
-        key: u8,
-        /// The word that it has there.
-        word: Option<u64>,
+        /// What he reads.
+        seen: S,
     },
+    /// Somebody looked at what a site had.
+    Looked(SiteIncarnation, S),
+    /// Everything is over, and this is what can be read at a site.
+    Left(SiteIncarnation, Vec<S>),
 }

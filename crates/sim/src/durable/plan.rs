@@ -5,7 +5,7 @@ use std::time::Duration;
 use durable::{Configuration, Settings};
 
 use crate::dice::{Concern, Dice};
-use crate::swarm::{Fault, Profile, Swarm};
+use crate::swarm::{Fault, Swarm};
 use crate::world::disk;
 
 /// At most one store of a seed loses what it had acknowledged, and in one of these ways.
@@ -62,7 +62,6 @@ impl Plan {
         let spare = *dice.pick(&[0, 0, 0, 1]);
         let writes = dice.chance(120).then(|| dice.between(1, stores as u64) as u16);
         let mut swarm = Swarm::draw(seed);
-        swarm.profile = Profile::Durable;
         swarm.world.sites = stores + spare;
         swarm.world.mservers = swarm.world.sites;
         swarm.world.founders = if dice.chance(500) { swarm.world.sites.min(3) } else { swarm.world.sites };

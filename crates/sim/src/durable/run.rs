@@ -9,11 +9,11 @@ use durable::{Done, Mode, Status};
 use wire::{GroupName, SiteId, SiteIncarnation, StoreId, Time, ViewId};
 
 use super::app::App;
-use super::clients::{Act, Clients};
 use super::disks::{Disks, Due, Held};
 use super::history::{Observation, What};
 use super::member::Members;
 use super::plan::{Loss, Plan};
+use super::service::{Clients, Service};
 use super::{Options, operator};
 use crate::coverage::Kind;
 use crate::dice::{Concern, Dice};
@@ -40,8 +40,9 @@ const EVENTS_MAX: u64 = 30_000_000;
 const ROTS_MAX: u32 = 3;
 
 /// Runs one seed.
-pub fn run(seed: u64, plan: Plan, options: &Options) -> Report {
-    let mut run = Run::new(seed, plan, options);
+pub fn run<S: Service>(seed: u64, mut plan: Plan, options: &Options) -> Report {
+    S::adjust(&mut plan);
+    let mut run = Run::<S>::new(seed, plan, options);
     let panicked = quiet::during(|| catch_unwind(AssertUnwindSafe(|| run.whole()))).err();
     run.report(seed, panicked)
 }
@@ -64,33 +65,33 @@ pub(super) enum Wake {
 }
 
 /// A read that is awaited.
-pub(super) struct Read {
+pub(super) struct Read<Q> {
     pub(super) number: u64,
     pub(super) site: SiteIncarnation,
-    pub(super) key: u8,
+    pub(super) query: Q,
 }
 
-pub(super) struct Run {
+pub(super) struct Run<S: Service> {
     pub(super) plan: Plan,
     pub(super) group: GroupName,
     pub(super) world: World<Site>,
     pub(super) faults: Faults,
-    pub(super) disks: Disks,
-    pub(super) apps: Vec<App>,
+    pub(super) disks: Disks<S>,
+    pub(super) apps: Vec<App<S>>,
     pub(super) members: Members,
-    pub(super) clients: Clients,
+    pub(super) clients: S::Clients,
     pub(super) dice: Dice,
     pub(super) wakes: Vec<Wake>,
     /// What stores have done and paused sites were not told, in order.
     pub(super) untold: Vec<Vec<Done>>,
-    pub(super) reads: BTreeMap<(SiteId, durable::ReadId), Read>,
+    pub(super) reads: BTreeMap<(SiteId, durable::ReadId), Read<S::Query>>,
     pub(super) reads_asked: u64,
     pub(super) core: BTreeMap<SiteIncarnation, (ViewId, bool)>,
     pub(super) views: BTreeSet<ViewId>,
-    pub(super) seen: Vec<Observation>,
+    pub(super) seen: Vec<Observation<S::Seen>>,
     pub(super) violations: Vec<Violation>,
     pub(super) requests: u64,
-    local_reads_passed_off: bool,
+    pub(super) options: Options,
     /// The site whose store has lost something, and how often.
     pub(super) lost: Option<(usize, u32)>,
     /// All sites were dead at once, and the group has not been active since.
@@ -100,18 +101,19 @@ pub(super) struct Run {
     pub(super) ends_at: Option<Time>,
 }
 
-impl Run {
-    fn new(seed: u64, plan: Plan, options: &Options) -> Run {
+impl<S: Service> Run<S> {
+    fn new(seed: u64, plan: Plan, options: &Options) -> Run<S> {
         let sites = plan.swarm.world.sites;
         let group = GroupName::parse(GROUP).expect("a good name");
+        let disks = Disks::new(seed, &plan, options);
         Run {
             group: group.clone(),
             world: World::new(seed, plan.swarm.world.clone(), options.hosts.clone(), options.keep),
             faults: Faults::new(seed, &plan.swarm),
-            disks: Disks::new(seed, &plan, options),
-            apps: vec![App::default(); sites],
+            apps: vec![App::new(options); sites],
             members: Members::new(group, sites),
-            clients: Clients::new(seed, &plan),
+            clients: S::Clients::new(seed, &plan, &disks.stores()),
+            disks,
             dice: Dice::new(seed, Concern::Mischief),
             wakes: Vec::new(),
             untold: vec![Vec::new(); sites],
@@ -122,7 +124,7 @@ impl Run {
             seen: Vec::new(),
             violations: Vec::new(),
             requests: 0,
-            local_reads_passed_off: options.local_reads_passed_off,
+            options: options.clone(),
             lost: None,
             all_died: false,
             healed_at: None,
@@ -170,7 +172,8 @@ impl Run {
             Wake::Fault(Later::End(number)) => self.faults.end(&mut self.world, number),
             Wake::Fault(Later::Restart(site)) => self.faults.restart(&mut self.world, site),
             Wake::Act => {
-                let act = self.clients.act(self.world.sites(), self.healed_at.is_some());
+                let winding_up = self.healed_at.is_some();
+                let act = self.with_places(|clients, places| clients.act(places, winding_up));
                 if let Some(act) = act {
                     self.act(act);
                 }
@@ -270,44 +273,7 @@ impl Run {
         let times = self.lost.map_or(0, |(_, times)| times);
         self.lost = Some((site, times + 1));
         self.disks.empty(site);
-        self.apps[site] = App::default();
-    }
-
-    fn act(&mut self, act: Act) {
-        match act {
-            Act::Ask { site, request, fresh } => {
-                let id = (request.client, request.sequence);
-                if fresh {
-                    self.requests += 1;
-                    self.see(What::Asked(id, request.payload.clone()));
-                }
-                let time = self.world.now().as_nanos() / 1_000_000;
-                let asked = self.ask(site, Durably::Propose(time, request));
-                if asked.is_some_and(|answer| answer != host::Answer::Taken(0)) {
-                    self.reach(Kind::Workload, "durable: not taken");
-                }
-            }
-            Act::Read { site, key } => {
-                let number = self.reads_asked;
-                // Before it is asked for: it may be answered at once.
-                self.see(What::ReadAsked(number));
-                let Some(life) = self.world.life(site) else { return };
-                if let Some(host::Answer::Taken(read)) = self.ask(site, Durably::Read) {
-                    self.reads_asked += 1;
-                    let read = durable::ReadId(read);
-                    self.reads.insert((site_id(site), read), Read { number, site: life, key });
-                }
-            }
-            Act::Look { site, key } => {
-                let Some(status) = self.status(site) else { return };
-                self.reach(Kind::Workload, "durable: local read");
-                if self.local_reads_passed_off {
-                    self.see(What::ReadAsked(self.reads_asked));
-                    self.read_done(self.reads_asked, site, key, status.applied);
-                    self.reads_asked += 1;
-                }
-            }
-        }
+        self.apps[site] = App::new(&self.options);
     }
 
     pub(super) fn ask(&mut self, site: usize, what: Durably) -> Option<host::Answer> {
@@ -416,14 +382,10 @@ impl Run {
             if self.settled_at.is_none() {
                 self.settled_at = Some(self.world.now());
                 self.ends_at = Some(self.world.now() + LAST_WORDS_WITHIN);
-                let sites = self.world.sites();
-                let last = self.clients.last_words(sites);
+                let last = self.with_places(|clients, places| clients.last_words(places));
                 last.into_iter().for_each(|act| self.act(act));
-                for site in 0..sites {
-                    let key = self.clients.key();
-                    self.act(Act::Read { site, key });
-                }
             } else if self.reads.is_empty() {
+                self.leave();
                 self.ends_at = Some(self.world.now());
                 return;
             }
@@ -462,7 +424,7 @@ impl Run {
         (ends.len() > 1).then(|| format!("they differ: {ends:?}"))
     }
 
-    fn statuses(&self) -> Vec<Option<Status>> {
+    pub(super) fn statuses(&self) -> Vec<Option<Status>> {
         (0..self.world.sites()).map(|site| self.status(site)).collect()
     }
 
@@ -470,13 +432,7 @@ impl Run {
         self.unsettled().is_none()
     }
 
-    /// A key is read at a site, which has applied so much.
-    pub(super) fn read_done(&mut self, number: u64, site: usize, key: u8, position: u64) {
-        let word = self.apps[site].get(key);
-        self.see(What::ReadDone { number, position, key, word });
-    }
-
-    pub(super) fn see(&mut self, what: What) {
+    pub(super) fn see(&mut self, what: What<S::Seen>) {
         self.seen.push(Observation { at: self.world.now(), what });
     }
 
@@ -495,7 +451,7 @@ impl Run {
             let how = quiet::message(panic.as_ref());
             violations.push(Violation { property: "Own Invariant", at: Some(now), how });
         }
-        violations.extend(property::durable::check(&self.seen));
+        violations.extend(property::durable::check(&self.seen, &S::promises()));
         if violations.is_empty()
             && let Some(how) = self.unsettled()
         {
@@ -504,7 +460,7 @@ impl Run {
         let since_heal = |at: Time| self.healed_at.map(|healed| at.since(healed));
         Report {
             seed,
-            profile: self.plan.swarm.profile,
+            profile: S::PROFILE,
             violations,
             digest: self.world.trace().digest(),
             events: self.world.trace().events(),

@@ -21,6 +21,7 @@ mod global_order;
 mod initial_view_event;
 pub mod linearizable;
 mod local_monotonicity;
+pub(crate) mod mail;
 mod membership_precision;
 mod multicast_liveness;
 mod no_duplication;

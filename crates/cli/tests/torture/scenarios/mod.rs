@@ -54,6 +54,7 @@ scenarios! {
     "histories", "a durable map's clients, while sites die, stop and are cut off", histories::run;
     "full", "a durable map, written while one disk of three is full, and two", full::run;
     "mail", "letters by SMTP and IMAP, while all sites are killed again and again", mail::run;
+    "mail_faults", "the same, while sites die, stop, are cut off, and have full disks", mail::faults;
     "hostile", "strangers, garbage, forged probes, half-open connections", hostile::run;
     "flood", "a member that stopped holds back a flood", flood::run;
     "failover", "the time from a death to the view without it", failover::run;

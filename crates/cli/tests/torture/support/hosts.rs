@@ -1,13 +1,48 @@
 //! Hosts on one bridge: network namespaces whose paths to each other can be cut, one way or both. Needs root and `ip`;
 //! partial loss needs `nft`.
 
+use std::fs::File;
+use std::io;
 use std::net::Ipv4Addr;
+use std::os::fd::AsFd;
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
+
+use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
+use tokio::net::TcpStream;
 
 use super::verdict::{Verdict, failed, skipped};
 
 static MADE: AtomicU32 = AtomicU32::new(0);
+
+/// The loopback interface that a site's machine has: this machine's, or that of a host.
+#[derive(Clone, Debug)]
+pub struct Loopback(pub Option<String>);
+
+impl Loopback {
+    /// Connects to a port there, as a client on that machine.
+    pub async fn connect(&self, port: u16) -> io::Result<TcpStream> {
+        let Some(namespace) = self.0.clone() else {
+            return TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await;
+        };
+        let (tell, told) = tokio::sync::oneshot::channel();
+        // A thread of its own, which ends in the namespace; its socket stays there.
+        std::thread::spawn(move || {
+            // Whoever asked may have gone.
+            let _ = tell.send(connect_within(&namespace, port));
+        });
+        let stream = told.await.map_err(io::Error::other)??;
+        stream.set_nonblocking(true)?;
+        TcpStream::from_std(stream)
+    }
+}
+
+fn connect_within(namespace: &str, port: u16) -> io::Result<std::net::TcpStream> {
+    let namespace = File::open(Path::new("/run/netns").join(namespace))?;
+    move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Network))?;
+    std::net::TcpStream::connect((Ipv4Addr::LOCALHOST, port))
+}
 
 /// Namespaces and their bridge; removed when dropped.
 pub struct Hosts {

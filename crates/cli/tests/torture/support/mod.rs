@@ -2,6 +2,7 @@
 
 pub mod caster;
 pub mod cluster;
+pub mod faults;
 pub mod hog;
 pub mod hosts;
 pub mod intruder;

@@ -10,6 +10,7 @@ use tokio::process::{Child, Command};
 use unanimous::session::{Address, connect};
 use unanimous::{Running, SiteConfig};
 
+use super::hosts::Loopback;
 use super::verdict::{Verdict, eventually, failed};
 
 pub struct Site {
@@ -56,6 +57,11 @@ impl Site {
         command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(log).kill_on_drop(true);
         self.process = Some(command.spawn()?);
         Ok(())
+    }
+
+    /// Where a client on its machine connects.
+    pub fn loopback(&self) -> Loopback {
+        Loopback(self.namespace.clone())
     }
 
     pub fn pid(&self) -> Verdict<u32> {

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use super::Places;
 use crate::durable::{Observation, What};
 
-pub(super) fn check(seen: &[Observation]) -> Result<(), (usize, String)> {
+pub(super) fn check<S>(seen: &[Observation<S>]) -> Result<(), (usize, String)> {
     let mut places = Places::default();
     let mut acknowledged = BTreeMap::new();
     for (at, observation) in seen.iter().enumerate() {
@@ -38,7 +38,10 @@ pub(super) fn check(seen: &[Observation]) -> Result<(), (usize, String)> {
             | What::Asked(..)
             | What::Refused(..)
             | What::ReadAsked(_)
-            | What::ReadDone { .. } => {}
+            | What::ReadDone { .. }
+            | What::Queued(..)
+            | What::Looked(..)
+            | What::Left(..) => {}
         }
     }
     Ok(())
@@ -46,9 +49,8 @@ pub(super) fn check(seen: &[Observation]) -> Result<(), (usize, String)> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::script::{answer, applied, history, request};
+    use super::super::script::{What, answer, applied, history, request};
     use super::check;
-    use crate::durable::What;
 
     #[test]
     fn what_is_answered_was_applied_and_stays() {

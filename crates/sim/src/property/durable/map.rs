@@ -10,13 +10,13 @@ use bytes::Bytes;
 use tools::map::{Answer, Condition, Delete, Put, Request};
 
 use super::RequestId;
-use crate::durable::{Observation, What, word_of};
+use crate::durable::{Observation, Reading, What, word_of};
 use crate::property::linearizable::{self, Failure, Operation, Test, What as Act};
 
 /// Readers are clients too; this is added to a read's number.
 const READER: u64 = 1_000_000;
 
-pub(super) fn check(seen: &[Observation]) -> Result<(), (usize, String)> {
+pub(crate) fn check(seen: &[Observation<Reading>]) -> Result<(), (usize, String)> {
     let operations = operations(seen);
     match linearizable::check(&operations) {
         Ok(()) => Ok(()),
@@ -27,7 +27,7 @@ pub(super) fn check(seen: &[Observation]) -> Result<(), (usize, String)> {
 }
 
 /// What was seen, as operations on the map.
-fn operations(seen: &[Observation]) -> Vec<Operation<u8, u64>> {
+fn operations(seen: &[Observation<Reading>]) -> Vec<Operation<u8, u64>> {
     let mut operations: Vec<Operation<u8, u64>> = Vec::new();
     let mut writes: BTreeMap<RequestId, usize> = BTreeMap::new();
     let mut reads: BTreeMap<u64, u64> = BTreeMap::new();
@@ -52,7 +52,7 @@ fn operations(seen: &[Observation]) -> Vec<Operation<u8, u64>> {
             What::ReadAsked(number) => {
                 reads.insert(*number, at);
             }
-            What::ReadDone { number, key, word, .. } => {
+            What::ReadDone { number, seen: Reading { key, word }, .. } => {
                 let asked = reads.get(number).copied().unwrap_or(at);
                 operations.push(Operation {
                     client: READER + number,
@@ -68,7 +68,10 @@ fn operations(seen: &[Observation]) -> Vec<Operation<u8, u64>> {
             | What::HeldUpTo(..)
             | What::Applied { .. }
             | What::Restored { .. }
-            | What::Refused(..) => {}
+            | What::Refused(..)
+            | What::Queued(..)
+            | What::Looked(..)
+            | What::Left(..) => {}
         }
     }
     operations
@@ -109,11 +112,11 @@ fn answered(operation: &mut Operation<u8, u64>, answer: &Bytes, at: u64) {
 mod tests {
     use wire::Time;
 
-    use super::super::script::request;
+    use super::super::script::{What, request};
     use super::*;
     use crate::durable::value_of;
 
-    fn seen(what: impl IntoIterator<Item = What>) -> Vec<Observation> {
+    fn seen(what: impl IntoIterator<Item = What>) -> Vec<Observation<Reading>> {
         let at = |n: usize| Time::from_nanos(1_000 * (n as u64 + 1));
         what.into_iter().enumerate().map(|(n, what)| Observation { at: at(n), what }).collect()
     }
@@ -132,7 +135,7 @@ mod tests {
     }
 
     fn read(number: u64, word: Option<u64>) -> [What; 2] {
-        [What::ReadAsked(number), What::ReadDone { number, position: 0, key: 3, word }]
+        [What::ReadAsked(number), What::ReadDone { number, position: 0, seen: Reading { key: 3, word } }]
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! What a durable group promises: each a function of what was observed, with histories that keep it and break it.
 
 mod acknowledged;
-mod map;
+pub(crate) mod map;
 mod once;
 mod order;
 mod quorum;
@@ -16,30 +16,32 @@ use crate::durable::{Observation, What};
 
 type RequestId = (durable::ClientId, u64);
 /// How, and at which observation, a promise is broken.
-type Broken = (usize, String);
+pub(crate) type Broken = (usize, String);
 
 /// A promise: its name and its check, which says how and at which observation it is broken.
-struct Promise {
-    name: &'static str,
-    check: fn(&[Observation]) -> Result<(), Broken>,
+pub struct Promise<S> {
+    pub(crate) name: &'static str,
+    pub(crate) check: fn(&[Observation<S>]) -> Result<(), Broken>,
 }
 
-const PROMISES: &[Promise] = &[
-    Promise { name: "One Durable Order", check: order::check },
-    Promise { name: "Applied Once", check: once::check },
-    Promise { name: "Applied At W", check: quorum::check },
-    Promise { name: "Acknowledged Is Kept", check: acknowledged::check },
-    Promise { name: "Read Sees What Was Acknowledged", check: read::check },
-    Promise { name: "Linearizable Map", check: map::check },
-];
+/// What every durable group promises, whatever it serves.
+fn promises<S>() -> [Promise<S>; 5] {
+    [
+        Promise { name: "One Durable Order", check: order::check },
+        Promise { name: "Applied Once", check: once::check },
+        Promise { name: "Applied At W", check: quorum::check },
+        Promise { name: "Acknowledged Is Kept", check: acknowledged::check },
+        Promise { name: "Read Sees What Was Acknowledged", check: read::check },
+    ]
+}
 
-/// Every promise that was broken.
-pub fn check(seen: &[Observation]) -> Vec<Violation> {
-    let broken = |promise: &Promise| {
+/// Every promise that was broken, the service's own included.
+pub fn check<S>(seen: &[Observation<S>], of_service: &[Promise<S>]) -> Vec<Violation> {
+    let broken = |promise: &Promise<S>| {
         let (at, how) = (promise.check)(seen).err()?;
         Some(Violation { property: promise.name, at: seen.get(at).map(|seen| seen.at), how })
     };
-    PROMISES.iter().filter_map(broken).collect()
+    promises().iter().chain(of_service).filter_map(broken).collect()
 }
 
 /// Where requests were applied, by the first who did.
@@ -47,7 +49,7 @@ pub fn check(seen: &[Observation]) -> Vec<Violation> {
 struct Places(BTreeMap<RequestId, (u64, Bytes)>);
 
 impl Places {
-    fn note(&mut self, what: &What) {
+    fn note<S>(&mut self, what: &What<S>) {
         if let What::Applied { number, request, answer, .. } = what {
             self.0.entry(*request).or_insert_with(|| (number.position, answer.clone()));
         }
@@ -66,7 +68,9 @@ mod script {
     use durable::{ClientId, Number};
     use wire::{Incarnation, SiteId, SiteIncarnation, StoreId, Time, ViewId};
 
-    use crate::durable::{Observation, What};
+    use crate::durable::{Observation, Reading};
+
+    pub type What = crate::durable::What<Reading>;
 
     pub fn life(site: u32) -> SiteIncarnation {
         SiteIncarnation { site: SiteId(site), incarnation: Incarnation(1) }
@@ -86,7 +90,7 @@ mod script {
     }
 
     pub fn read_done(number: u64, position: u64) -> What {
-        What::ReadDone { number, position, key: 0, word: None }
+        What::ReadDone { number, position, seen: Reading { key: 0, word: None } }
     }
 
     pub fn applied(site: u32, position: u64, sequence: u64) -> What {
@@ -102,7 +106,7 @@ mod script {
         What::Held(StoreId(store), number(1, position))
     }
 
-    pub fn history(what: impl IntoIterator<Item = What>) -> Vec<Observation> {
+    pub fn history(what: impl IntoIterator<Item = What>) -> Vec<Observation<Reading>> {
         what.into_iter().map(|what| Observation { at: Time::ZERO, what }).collect()
     }
 }

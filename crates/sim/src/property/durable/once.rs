@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use super::RequestId;
 use crate::durable::{Observation, What};
 
-pub(super) fn check(seen: &[Observation]) -> Result<(), (usize, String)> {
+pub(super) fn check<S>(seen: &[Observation<S>]) -> Result<(), (usize, String)> {
     let mut positions: BTreeMap<RequestId, u64> = BTreeMap::new();
     let mut answers = BTreeMap::new();
     for (at, observation) in seen.iter().enumerate() {
@@ -35,7 +35,10 @@ pub(super) fn check(seen: &[Observation]) -> Result<(), (usize, String)> {
             | What::Restored { .. }
             | What::Asked(..)
             | What::ReadAsked(_)
-            | What::ReadDone { .. } => {}
+            | What::ReadDone { .. }
+            | What::Queued(..)
+            | What::Looked(..)
+            | What::Left(..) => {}
         }
     }
     Ok(())
@@ -43,9 +46,8 @@ pub(super) fn check(seen: &[Observation]) -> Result<(), (usize, String)> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::script::{answer, applied, history, request};
+    use super::super::script::{What, answer, applied, history, request};
     use super::check;
-    use crate::durable::What;
 
     #[test]
     fn a_repeat_is_not_applied_and_gets_the_first_answer() {

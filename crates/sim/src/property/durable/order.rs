@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use crate::durable::{Observation, What};
 
-pub(super) fn check(seen: &[Observation]) -> Result<(), (usize, String)> {
+pub(super) fn check<S>(seen: &[Observation<S>]) -> Result<(), (usize, String)> {
     let mut places = BTreeMap::new();
     let mut last = BTreeMap::new();
     for (at, observation) in seen.iter().enumerate() {
@@ -39,7 +39,10 @@ pub(super) fn check(seen: &[Observation]) -> Result<(), (usize, String)> {
             | What::Answered(..)
             | What::Refused(..)
             | What::ReadAsked(_)
-            | What::ReadDone { .. } => {}
+            | What::ReadDone { .. }
+            | What::Queued(..)
+            | What::Looked(..)
+            | What::Left(..) => {}
         }
     }
     Ok(())
@@ -47,9 +50,8 @@ pub(super) fn check(seen: &[Observation]) -> Result<(), (usize, String)> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::script::{applied, history, life};
+    use super::super::script::{What, applied, history, life};
     use super::check;
-    use crate::durable::What;
 
     #[test]
     fn one_content_for_each_position() {

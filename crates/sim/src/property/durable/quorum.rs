@@ -37,7 +37,7 @@ impl Logs {
     }
 }
 
-pub(super) fn check(seen: &[Observation]) -> Result<(), (usize, String)> {
+pub(super) fn check<S>(seen: &[Observation<S>]) -> Result<(), (usize, String)> {
     let mut logs = Logs::default();
     let mut held: BTreeMap<Number, BTreeSet<StoreId>> = BTreeMap::new();
     let mut up_to: BTreeMap<StoreId, u64> = BTreeMap::new();
@@ -74,7 +74,10 @@ pub(super) fn check(seen: &[Observation]) -> Result<(), (usize, String)> {
             | What::Answered(..)
             | What::Refused(..)
             | What::ReadAsked(_)
-            | What::ReadDone { .. } => {}
+            | What::ReadDone { .. }
+            | What::Queued(..)
+            | What::Looked(..)
+            | What::Left(..) => {}
         }
     }
     Ok(())
@@ -85,9 +88,8 @@ mod tests {
     use durable::Configuration;
     use wire::{SiteId, StoreId};
 
-    use super::super::script::{applied, held, history, number};
+    use super::super::script::{What, applied, held, history, number};
     use super::check;
-    use crate::durable::What;
 
     /// The founders' configuration, stores 1 to 3, in the first view's log.
     fn three() -> Vec<What> {

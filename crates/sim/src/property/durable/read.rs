@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use super::{Places, RequestId};
 use crate::durable::{Observation, What};
 
-pub(super) fn check(seen: &[Observation]) -> Result<(), (usize, String)> {
+pub(super) fn check<S>(seen: &[Observation<S>]) -> Result<(), (usize, String)> {
     let mut places = Places::default();
     let mut known = 0;
     let mut reads: BTreeMap<u64, u64> = BTreeMap::new();
@@ -46,7 +46,10 @@ pub(super) fn check(seen: &[Observation]) -> Result<(), (usize, String)> {
             | What::Held(..)
             | What::HeldUpTo(..)
             | What::Restored { .. }
-            | What::Refused(..) => {}
+            | What::Refused(..)
+            | What::Queued(..)
+            | What::Looked(..)
+            | What::Left(..) => {}
         }
     }
     Ok(())
@@ -56,9 +59,8 @@ pub(super) fn check(seen: &[Observation]) -> Result<(), (usize, String)> {
 mod tests {
     use bytes::Bytes;
 
-    use super::super::script::{answer, applied, history, read_done, request};
+    use super::super::script::{What, answer, applied, history, read_done, request};
     use super::check;
-    use crate::durable::What;
 
     #[test]
     fn a_read_is_not_behind_what_was_known() {

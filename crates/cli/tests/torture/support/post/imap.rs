@@ -1,10 +1,11 @@
 //! As much of an IMAP client as the scenario needs.
 
 use std::io;
-use std::net::Ipv4Addr;
 
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
+
+use crate::support::hosts::Loopback;
 
 /// One letter as FETCH tells it.
 pub struct Fetched {
@@ -25,8 +26,8 @@ pub struct Imap {
 
 impl Imap {
     /// Connects and logs in.
-    pub async fn open(port: u16, user: &str, password: &str) -> io::Result<Imap> {
-        let stream = BufReader::new(TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await?);
+    pub async fn open(at: &Loopback, port: u16, user: &str, password: &str) -> io::Result<Imap> {
+        let stream = BufReader::new(at.connect(port).await?);
         let mut imap = Imap { stream, commands: 0 };
         imap.line().await?;
         imap.ask(&format!("LOGIN {user} {password}"), b"").await?;
@@ -35,7 +36,23 @@ impl Imap {
 
     /// Opens a mailbox; gives its UIDVALIDITY.
     pub async fn select(&mut self, mailbox: &str) -> io::Result<u32> {
-        let answer = self.ask(&format!("SELECT {mailbox}"), b"").await?;
+        self.open_by("SELECT", mailbox).await
+    }
+
+    /// The same, to read only.
+    pub async fn examine(&mut self, mailbox: &str) -> io::Result<u32> {
+        self.open_by("EXAMINE", mailbox).await
+    }
+
+    /// Whether the mailbox that is open has a letter with this subject.
+    pub async fn has(&mut self, subject: &str) -> io::Result<bool> {
+        let answer = self.ask(&format!("UID SEARCH SUBJECT \"{subject}\""), b"").await?;
+        let found = answer.lines.iter().find_map(|(line, _)| line.strip_prefix("* SEARCH"));
+        Ok(found.is_some_and(|uids| !uids.trim().is_empty()))
+    }
+
+    async fn open_by(&mut self, command: &str, mailbox: &str) -> io::Result<u32> {
+        let answer = self.ask(&format!("{command} {mailbox}"), b"").await?;
         answer
             .numbers("UIDVALIDITY")
             .and_then(|numbers| numbers.first().copied())

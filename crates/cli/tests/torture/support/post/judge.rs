@@ -59,8 +59,10 @@ impl Post {
 async fn mailboxes(world: &World, site: &Site, user: usize) -> Verdict<Vec<(String, At)>> {
     let port = site.port("imap").await?;
     let mut there = Vec::new();
-    let mut imap =
-        eventually("a user logs in", async || Imap::open(port, &name(user), PASSWORD).await.ok()).await?;
+    let mut imap = eventually("a user logs in", async || {
+        Imap::open(&site.loopback(), port, &name(user), PASSWORD).await.ok()
+    })
+    .await?;
     for mailbox in [INBOX, ARCHIVE] {
         let Ok(validity) = imap.select(MAILBOXES[mailbox]).await else {
             // Nobody has come so far as to make it.

@@ -8,6 +8,7 @@ mod owner;
 mod smtp;
 mod told;
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -20,9 +21,10 @@ use unanimous::session::{Error, connect};
 use unanimous::{Bytes, Running, SiteConfig};
 
 use super::cluster::Cluster;
+use super::hosts::Loopback;
 use super::run::Run;
 use super::verdict::{Verdict, eventually};
-use imap::Imap;
+use imap::{Fetched, Imap};
 use owner::Owner;
 use smtp::{Sent, Smtp};
 use told::{At, INBOX, Told};
@@ -60,8 +62,8 @@ pub struct Post {
 }
 
 struct World {
-    /// The sites' data folders: their ports are written there.
-    sites: Vec<PathBuf>,
+    /// The sites' data folders, where their ports are written, and how they are reached.
+    sites: Vec<(PathBuf, Loopback)>,
     over: AtomicBool,
     told: Mutex<Told>,
     random: Mutex<u64>,
@@ -74,7 +76,11 @@ impl Post {
             add_user(cluster, user).await?;
         }
         let world = Arc::new(World {
-            sites: cluster.sites.iter().map(|site| site.config.site.data.clone()).collect(),
+            sites: cluster
+                .sites
+                .iter()
+                .map(|site| (site.config.site.data.clone(), site.loopback()))
+                .collect(),
             over: AtomicBool::new(false),
             told: Mutex::default(),
             random: Mutex::new(run.below(u64::MAX)),
@@ -109,9 +115,9 @@ impl World {
     }
 
     /// A port of some site, if it says one. It may be of an earlier life, where nobody listens any more.
-    fn port(&self, what: &str) -> Option<u16> {
-        let site = self.below(self.sites.len() as u64) as usize;
-        Running::read(&self.sites[site])?.ports.get(what).copied()
+    fn port(&self, what: &str) -> Option<(&Loopback, u16)> {
+        let (data, loopback) = &self.sites[self.below(self.sites.len() as u64) as usize];
+        Some((loopback, Running::read(data)?.ports.get(what).copied()?))
     }
 
     async fn pause(&self, below_ms: u64) {
@@ -120,9 +126,9 @@ impl World {
 
     /// Some site, by IMAP, as a user.
     async fn log_in(&self, user: usize) -> Option<Imap> {
-        let port = self.port("imap")?;
+        let (at, port) = self.port("imap")?;
         let name = name(user);
-        answered(Imap::open(port, &name, PASSWORD)).await?.ok()
+        answered(Imap::open(at, port, &name, PASSWORD)).await?.ok()
     }
 }
 
@@ -189,7 +195,7 @@ async fn send(world: Arc<World>, sender: usize) {
 async fn deliver(world: &World, smtp: &mut Option<Smtp>, to: &[String], text: &str) -> Sent {
     if smtp.is_none() {
         *smtp = match world.port("smtp") {
-            Some(port) => answered(Smtp::open(port)).await.and_then(Result::ok),
+            Some((at, port)) => answered(Smtp::open(at, port)).await.and_then(Result::ok),
             None => None,
         };
     }
@@ -202,31 +208,65 @@ async fn deliver(world: &World, smtp: &mut Option<Smtp>, to: &[String], text: &s
     }
 }
 
-/// Looks at mailboxes, at any site: what was acknowledged before it asked is there, once, and UIDs name what they named.
+/// Looks at mailboxes, at any site: what was acknowledged before it asked is there, once, what was removed before is not, and
+/// UIDs name what they named.
 async fn read(world: Arc<World>) {
     while !world.is_over() {
         world.pause(READER_PAUSE_MS).await;
         let user = world.below(USERS as u64) as usize;
-        let looking = async {
-            let mut imap = world.log_in(user).await?;
-            let before: Vec<String> = world.told().sure(user, INBOX).into_iter().map(str::to_owned).collect();
-            let validity = imap.select("INBOX").await.ok()?;
-            let letters = imap.letters(letter::HEADER).await.ok()?;
-            Some((before, validity, letters))
-        };
-        let Some((before, validity, letters)) = answered(looking).await.flatten() else { continue };
-        let mut told = world.told();
-        let mut there = std::collections::BTreeSet::new();
-        for fetched in letters {
+        let Some(Some(look)) = answered(look(&world, user)).await else { continue };
+        look.judge(&mut world.told(), user);
+    }
+}
+
+/// What a reader knew before it asked, and what it saw then.
+struct Look {
+    sure: BTreeSet<String>,
+    away: BTreeSet<String>,
+    validity: u32,
+    letters: Vec<Fetched>,
+    /// A letter that was looked for, and whether it was found.
+    sought: Option<(String, bool)>,
+}
+
+/// Reads INBOX at some site, opened to change it or only to read it.
+async fn look(world: &World, user: usize) -> Option<Look> {
+    let mut imap = world.log_in(user).await?;
+    let owned = |ids: BTreeSet<&str>| ids.into_iter().map(str::to_owned).collect::<BTreeSet<String>>();
+    let (sure, away) = {
+        let told = world.told();
+        (owned(told.sure(user, INBOX)), owned(told.away(user, INBOX)))
+    };
+    let validity = match world.below(2) {
+        0 => imap.select("INBOX").await.ok()?,
+        _ => imap.examine("INBOX").await.ok()?,
+    };
+    let sought = match sure.iter().nth(world.below(sure.len() as u64) as usize) {
+        Some(id) => Some((id.clone(), imap.has(id).await.ok()?)),
+        None => None,
+    };
+    let letters = imap.letters(letter::HEADER).await.ok()?;
+    Some(Look { sure, away, validity, letters, sought })
+}
+
+impl Look {
+    fn judge(&self, told: &mut Told, user: usize) {
+        let mut there = BTreeSet::new();
+        for fetched in &self.letters {
             let Some(id) = letter::id(&fetched.text) else { continue };
-            told.seen((user, INBOX), validity, fetched.uid, &id);
+            told.seen((user, INBOX), self.validity, fetched.uid, &id);
+            if self.away.contains(&id) {
+                told.broken.push(format!("{id} of {user} was taken out of INBOX before, and was seen"));
+            }
             if !there.insert(id.clone()) {
                 told.broken.push(format!("{id} is twice in INBOX of {user}"));
             }
         }
         // What an owner moves away meanwhile is not missed.
-        let sure = told.sure(user, INBOX);
-        let missed = before.iter().find(|id| sure.contains(id.as_str()) && !there.contains(*id));
+        let now = told.sure(user, INBOX);
+        let missed = self.sure.iter().find(|id| now.contains(id.as_str()) && !there.contains(*id));
+        let not_found = self.sought.iter().find(|(id, found)| !found && now.contains(id.as_str()));
+        let missed = missed.or(not_found.map(|(id, _)| id));
         let missed = missed.map(|id| format!("{id} of {user} was acknowledged before, and was not seen"));
         told.broken.extend(missed);
     }

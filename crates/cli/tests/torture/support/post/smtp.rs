@@ -1,10 +1,11 @@
 //! As much of an SMTP client as a letter needs, so that the server is asked to the letter what it is to be asked.
 
 use std::io;
-use std::net::Ipv4Addr;
 
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
+
+use crate::support::hosts::Loopback;
 
 /// What came of a letter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,9 +23,8 @@ pub struct Smtp {
 }
 
 impl Smtp {
-    pub async fn open(port: u16) -> io::Result<Smtp> {
-        let mut smtp =
-            Smtp { stream: BufReader::new(TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await?) };
+    pub async fn open(at: &Loopback, port: u16) -> io::Result<Smtp> {
+        let mut smtp = Smtp { stream: BufReader::new(at.connect(port).await?) };
         smtp.expect(220).await?;
         smtp.command("EHLO torture.example", 250).await?;
         Ok(smtp)

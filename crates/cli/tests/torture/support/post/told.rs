@@ -73,6 +73,17 @@ impl Told {
         sure.map(|((_, id), _)| id.as_str()).collect()
     }
 
+    /// The letters that are not in a user's mailbox for sure, since their owner has moved or removed them.
+    pub fn away(&self, user: usize, mailbox: usize) -> BTreeSet<&str> {
+        let of = self.copies.range((user, String::new())..(user + 1, String::new()));
+        let away = of.filter(|(_, may)| match &may[..] {
+            [Some(at)] => at.mailbox != mailbox,
+            [None] => true,
+            _ => false,
+        });
+        away.map(|((_, id), _)| id.as_str()).collect()
+    }
+
     /// The highest UID that anybody has seen there.
     pub fn highest(&self, user: usize, mailbox: usize) -> u32 {
         let uids = self.uids.get(&(user, mailbox));

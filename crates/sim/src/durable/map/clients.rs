@@ -1,15 +1,18 @@
 //! Clients: each asks for something, at whatever site, and repeats it, there or elsewhere, until it is answered.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use bytes::Bytes;
 use durable::{ClientId, Request};
 
-use tools::map::{Condition, Delete, Put, Request as Of};
+use tools::map::{Condition, Delete, Map, Put, Request as Of};
+use wire::StoreId;
 
-use super::app::{KEYS, value_of};
-use super::history::RequestId;
-use super::plan::Plan;
+use super::super::history::RequestId;
+use super::super::plan::Plan;
+use super::super::service::{self, Heard, Place};
+use super::{KEYS, value_of};
 use crate::dice::{Concern, Dice};
 
 /// Requests that a client has open at once. Fewer than the window of answers holds.
@@ -31,18 +34,10 @@ pub struct Clients {
     read_per_mille: u32,
 }
 
-/// What a client does next.
-pub enum Act {
-    /// It asks a site to apply something; for the first time, if so.
-    Ask { site: usize, request: Request, fresh: bool },
-    /// Somebody reads a key at a site, with the barrier.
-    Read { site: usize, key: u8 },
-    /// Somebody reads what the site has.
-    Look { site: usize, key: u8 },
-}
+type Act = service::Act<u8>;
 
-impl Clients {
-    pub fn new(seed: u64, plan: &Plan) -> Clients {
+impl service::Clients<Map> for Clients {
+    fn new(seed: u64, plan: &Plan, _: &[StoreId]) -> Clients {
         let client = |n: usize| Client { id: ClientId([n as u8 + 1; 16]), next: 1, open: BTreeMap::new() };
         Clients {
             clients: (0..plan.clients).map(client).collect(),
@@ -52,19 +47,17 @@ impl Clients {
         }
     }
 
-    /// When the next act is due, in parts of a thousand of the mean.
-    pub fn wait(&mut self, mean: std::time::Duration) -> std::time::Duration {
+    fn wait(&mut self, mean: Duration) -> Duration {
         self.dice.wait(mean)
     }
 
-    /// Somebody acts. `winding_up`: nothing new is asked for.
-    pub fn act(&mut self, sites: usize, winding_up: bool) -> Option<Act> {
-        let site = self.dice.index(sites);
+    fn act(&mut self, places: &[Place<'_, Map>], winding_up: bool) -> Option<Act> {
+        let site = self.dice.index(places.len());
         if self.dice.chance(self.read_per_mille) {
             let key = self.key();
             return Some(match self.dice.chance(200) {
-                true => Act::Look { site, key },
-                false => Act::Read { site, key },
+                true => Act::Look { site, query: key },
+                false => Act::Read { site, query: key },
             });
         }
         let place = self.dice.index(self.clients.len());
@@ -83,31 +76,35 @@ impl Clients {
         self.repeat(place, sequence, site)
     }
 
-    /// Every client asks for one thing more.
-    pub fn last_words(&mut self, sites: usize) -> Vec<Act> {
-        (0..self.clients.len())
+    fn last_words(&mut self, places: &[Place<'_, Map>]) -> Vec<Act> {
+        let sites = places.len();
+        let clients = 0..self.clients.len();
+        let mut last: Vec<Act> = clients
             .map(|place| {
                 let site = self.dice.index(sites);
                 self.fresh(place, site)
             })
-            .collect()
+            .collect();
+        last.extend((0..sites).map(|site| Act::Read { site, query: self.key() }));
+        last
     }
 
-    /// A request was answered. Where it was asked for last, if it was open.
-    pub fn answered(&mut self, (id, sequence): RequestId) -> Option<usize> {
-        let client = self.clients.iter_mut().find(|client| client.id == id)?;
-        client.open.remove(&sequence).map(|(_, site)| site)
+    fn hear(&mut self, (id, sequence): RequestId, _: &Bytes) -> Heard {
+        let client = self.clients.iter_mut().find(|client| client.id == id);
+        let open = client.and_then(|client| client.open.remove(&sequence));
+        open.map_or(Heard::Late, |(_, site)| Heard::Answer(site))
     }
 
-    pub fn is_open(&self, (id, sequence): RequestId) -> bool {
+    fn is_open(&self, (id, sequence): RequestId) -> bool {
         self.clients.iter().any(|client| client.id == id && client.open.contains_key(&sequence))
     }
 
-    /// How many requests are open.
-    pub fn open(&self) -> usize {
+    fn open(&self) -> usize {
         self.clients.iter().map(|client| client.open.len()).sum()
     }
+}
 
+impl Clients {
     fn fresh(&mut self, place: usize, site: usize) -> Act {
         let payload = self.payload();
         let client = &mut self.clients[place];
@@ -118,7 +115,7 @@ impl Clients {
     }
 
     /// A key that somebody reads or writes.
-    pub fn key(&mut self) -> u8 {
+    fn key(&mut self) -> u8 {
         self.dice.below(u64::from(KEYS)) as u8
     }
 
