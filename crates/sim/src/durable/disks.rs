@@ -391,8 +391,9 @@ impl<S: Service> Disks<S> {
         let place = &self.places[site];
         let mut files: Vec<(String, u64)> = place.disk.list().unwrap_or_default();
         files.sort();
-        let newest = files.iter().rposition(|(name, _)| name.ends_with(".seg"));
-        let may = |n: usize, name: &str| (name.ends_with(".seg") && Some(n) != newest) || name == "meta-0";
+        // The open one is the newest of those that were appended to: a compacted or repaired one is newer than what it holds.
+        let open = files.iter().rposition(|(name, _)| name.ends_with(".seg") && !is_moved(&place.disk, name));
+        let may = |n: usize, name: &str| (name.ends_with(".seg") && Some(n) != open) || name == "meta-0";
         let files: Vec<(String, u64)> = files
             .into_iter()
             .enumerate()
@@ -425,6 +426,12 @@ impl<S: Service> Disks<S> {
         self.faults = Faults::default();
         self.places.iter().for_each(|place| place.disk.set_faults(Faults::default()));
     }
+}
+
+/// Whether compaction or repair wrote a segment: its header says so (`docs/log.md`).
+fn is_moved(disk: &SimDisk, name: &str) -> bool {
+    const KIND: usize = 10;
+    disk.contents(name).is_some_and(|bytes| bytes.get(KIND).is_some_and(|kind| *kind != 0))
 }
 
 /// Whether an error of opening is one of the disk's bad days: the site is started again.

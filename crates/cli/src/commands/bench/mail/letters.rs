@@ -175,7 +175,9 @@ mod tests {
             assert!(
                 letter.ends_with(b"\r\n") && letter.starts_with(b"From: <a@x.test>\r\nTo: <b@y.test>\r\n")
             );
-            assert!(letter.len().abs_diff(size.max(170)) <= 10, "{size}: {}", letter.len());
+            // One that is to be shorter than its header is that and a line.
+            let bytes = letter.len();
+            assert!(bytes.abs_diff(size) <= 4 || (size < bytes && bytes < 250), "{size}: {bytes}");
             assert!(letter.split(|b| *b == b'\n').all(|line| line.len() <= LINE_BYTES + 1));
         }
     }
