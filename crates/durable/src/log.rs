@@ -200,7 +200,8 @@ impl Log {
         self.begin_behind(base.unwrap_or(covered));
     }
 
-    fn begin_behind(&mut self, base: Number) {
+    /// The log begins behind a number that it has.
+    pub(crate) fn begin_behind(&mut self, base: Number) {
         let before = base.position + 1;
         self.base = base;
         while self.runs.get(1).is_some_and(|next| next.first <= before) {

@@ -137,13 +137,15 @@ pub enum StoreOp {
         /// The part.
         bytes: Bytes,
     },
-    /// What was received is the current checkpoint from now on, and the log is empty behind it: both or neither.
+    /// What was received is the current checkpoint from now on, and the log is empty behind it, or as it was: both or neither.
     /// Answered by [`handle_checkpoint_installed`](crate::Durable::handle_checkpoint_installed).
     InstallCheckpoint {
         /// Which operation.
         token: Token,
         /// What it is of.
         head: CheckpointHead,
+        /// Whether what the log has behind it stays.
+        keep: bool,
     },
 }
 

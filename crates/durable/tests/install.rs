@@ -1,4 +1,5 @@
-//! A checkpoint takes the place of a log that goes further: the store must not be sure of its end any more.
+//! A checkpoint takes the place of a log that goes further: what is behind it stays, if it is of that log; else the store must
+//! not be sure of its end any more.
 
 use std::time::Duration;
 
@@ -18,10 +19,12 @@ fn number(epoch: u64, position: u64) -> Number {
     Number { view: ViewId { epoch, ..ViewId::default() }, position }
 }
 
+/// Of the first view up to the fourth, of the second from there on.
 fn record(position: u64) -> Bytes {
+    let epoch = if position > 4 { 2 } else { 1 };
     let payload = Bytes::from_static(b"x");
     let request = Request { client: ClientId([1; 16]), sequence: position, answered: 0, payload };
-    Entry { number: number(1, position), time: 0, body: Body::Request(request) }.to_record()
+    Entry { number: number(epoch, position), time: 0, body: Body::Request(request) }.to_record()
 }
 
 fn configuration() -> Configuration {
@@ -37,10 +40,10 @@ fn start(site: SiteId, recovery: Recovery) -> Durable {
     recovery.start(site, StoreId(site.0.into()), life, Some(configuration())).expect("a sound disk")
 }
 
-/// The meta record of a store that has promised the first view.
+/// The meta record of a store that has promised the second view.
 fn meta() -> Bytes {
     let mut machine = start(A, Recovery::new(Settings::default(), None, None));
-    machine.handle_view(Time::ZERO, view(1));
+    machine.handle_view(Time::ZERO, view(2));
     match machine.poll_store() {
         Some(StoreOp::Meta { record, .. }) => record,
         other => panic!("it promises first, not {other:?}"),
@@ -48,24 +51,38 @@ fn meta() -> Bytes {
 }
 
 #[test]
+fn what_stands_behind_a_checkpoint_in_the_same_log_stays() {
+    assert_eq!(installed(&[2]), (true, number(2, 5), None));
+}
+
+#[test]
 fn what_a_checkpoint_cuts_off_is_a_floor_before_it_is_gone() {
+    // Of which view the fourth was is not known: it stands between two.
+    assert_eq!(installed(&[2, 4]), (false, number(1, 4), Some(number(2, 5))));
+}
+
+/// A has a checkpoint at the fourth entry and two entries behind it. B has five entries, but for those that are damaged, all
+/// of which it may have acknowledged; A has not all that B lacks. B installs A's checkpoint, and dies: whether the rest was
+/// to be kept, and the end and the floor of B's log when it starts again.
+fn installed(damaged: &[u64]) -> (bool, Number, Option<Number>) {
     let head = CheckpointHead {
         number: number(1, 4),
         clock: 0,
         configuration: (Number::default(), configuration()),
     };
     let checkpoint = Some((head.clone(), Bytes::from_static(WINDOW)));
-    // A has a checkpoint and two entries behind it. B has five entries, all of which it may have acknowledged; the
-    // second is damaged, and A has it no more.
     let mut of_a = Recovery::new(Settings::default(), Some(meta()), checkpoint.clone());
     let mut of_b = Recovery::new(Settings::default(), Some(meta()), None);
     (5..=6).for_each(|position| of_a.record(position, record(position), true).expect("in order"));
-    of_b.record(1, record(1), true).expect("in order");
-    of_b.missing(2, 2).expect("in order");
-    (3..=5).for_each(|position| of_b.record(position, record(position), true).expect("in order"));
+    for position in 1..=5 {
+        match damaged.contains(&position) {
+            true => of_b.missing(position, position).expect("in order"),
+            false => of_b.record(position, record(position), true).expect("in order"),
+        }
+    }
     let mut machines = [(A, start(A, of_a)), (B, start(B, of_b))];
     let (mut now, mut saved) = (Time::ZERO, meta());
-    machines.iter_mut().for_each(|(_, machine)| machine.handle_view(now, view(2)));
+    machines.iter_mut().for_each(|(_, machine)| machine.handle_view(now, view(3)));
     for _ in 0..400 {
         now = now + Duration::from_millis(50);
         let (mut casts, mut messages) = (Vec::new(), Vec::new());
@@ -74,13 +91,15 @@ fn what_a_checkpoint_cuts_off_is_a_floor_before_it_is_gone() {
             while let Some(op) = machine.poll_store() {
                 let token = op.token();
                 let done = match op {
-                    StoreOp::InstallCheckpoint { .. } => {
+                    StoreOp::InstallCheckpoint { keep, .. } => {
                         // Everything that was asked for before is on the disk, and then it dies.
                         let checkpoint = Some((head, Bytes::from_static(WINDOW)));
-                        let again = start(B, Recovery::new(Settings::default(), Some(saved), checkpoint));
-                        let status = again.status();
-                        assert_eq!((status.last, status.floor), (number(1, 4), Some(number(1, 5))));
-                        return;
+                        let mut again = Recovery::new(Settings::default(), Some(saved), checkpoint);
+                        if keep {
+                            again.record(5, record(5), true).expect("in order");
+                        }
+                        let status = start(B, again).status();
+                        return (keep, status.last, status.floor);
                     }
                     StoreOp::Meta { record, .. } => {
                         saved = if *site == B { record } else { saved };

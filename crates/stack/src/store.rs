@@ -125,10 +125,10 @@ impl<D: Disk> DiskStore<D> {
                         Err(error) => self.fail(token, &error),
                     });
                 }
-                StoreOp::InstallCheckpoint { head, .. } => {
+                StoreOp::InstallCheckpoint { head, keep, .. } => {
                     self.sync(&mut waiting, &mut done);
                     done.extend(self.take_no_more());
-                    done.push(match self.install(head) {
+                    done.push(match self.install(head, keep) {
                         Ok(window) => Done::Installed(token, window),
                         Err(LogError::Full(_)) => Done::Full(token),
                         Err(error) => self.fail(token, &error),

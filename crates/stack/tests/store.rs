@@ -135,7 +135,7 @@ fn a_received_checkpoint_takes_the_place_of_the_log_and_what_follows_is_kept() {
                 bytes,
             })
             .collect();
-        ops.push(StoreOp::InstallCheckpoint { token: Token(20), head: head.clone() });
+        ops.push(StoreOp::InstallCheckpoint { token: Token(20), head: head.clone(), keep: false });
         assert!(matches!(&store.work(ops)[2], Done::Installed(Token(20), _)));
         let mut next = record(4);
         next.bytes =
@@ -150,6 +150,29 @@ fn a_received_checkpoint_takes_the_place_of_the_log_and_what_follows_is_kept() {
         store.state(&mut |_, part| state.extend_from_slice(part)).expect("it can be read");
         assert_eq!(state, vec![4; 5_000]);
     }
+}
+
+#[test]
+fn what_a_log_has_behind_a_received_checkpoint_of_the_same_log_stays() {
+    let disk = SimDisk::new(1, Faults::default());
+    meta(&disk);
+    let (mut store, _) = open(&disk);
+    store.work([append(2, 1..=5)]);
+    let entry = Entry::from_record(record(3).bytes).expect("an entry");
+    let head = durable::CheckpointHead { number: entry.number, ..Default::default() };
+    let part = StoreOp::WriteCheckpoint {
+        token: Token(3),
+        number: head.number,
+        at: Locator::default(),
+        bytes: Bytes::from_static(&[0x82, 0, 0x80]),
+    };
+    let done = store.work([part, StoreOp::InstallCheckpoint { token: Token(4), head, keep: true }]);
+    assert!(matches!(&done[1], Done::Installed(Token(4), _)), "{done:?}");
+    store.work([append(5, 6..=7)]);
+    disk.crash();
+    let (store, machine) = open(&disk);
+    let status = machine.status();
+    assert_eq!((status.last.position, status.applied, store.first()), (7, 3, 4));
 }
 
 /// A store that had so many entries, received a checkpoint at position 3 of another view, wrote two entries behind it and
@@ -168,7 +191,7 @@ fn statement_after(had: u64) -> Bytes {
         at: Locator::default(),
         bytes: window.clone(),
     };
-    let done = store.work([part, StoreOp::InstallCheckpoint { token: Token(4), head: at(3) }]);
+    let done = store.work([part, StoreOp::InstallCheckpoint { token: Token(4), head: at(3), keep: false }]);
     assert!(matches!(&done[1], Done::Installed(Token(4), _)), "{done:?}");
     store.take(at(2), &window, Box::new(std::iter::empty()));
     assert_eq!(

@@ -17,8 +17,9 @@ use crate::storage::{CheckpointHead, Record, StoreOp};
 pub(super) struct Apply {
     /// The entry that the application has: its position and request.
     running: Option<(u64, ClientId, u64)>,
-    /// Entries read from the log, from the next one to be applied on.
+    /// Entries read from the log, from the next one to be applied on: while they are applied, a chunk behind them is read.
     replay: VecDeque<Entry>,
+    replay_bytes: usize,
     /// What is being read for it: from this position on.
     reading: Option<u64>,
     /// Bytes applied since the last mark.
@@ -35,9 +36,15 @@ impl Apply {
         self.running.map(|(_, client, sequence)| (client, sequence))
     }
 
+    fn keep_read(&mut self, entry: Entry) {
+        self.replay_bytes += entry.bytes();
+        self.replay.push_back(entry);
+    }
+
     /// The entry at this position, if it was read. What was read before it is needed no more.
     fn take_read(&mut self, position: u64) -> Option<Entry> {
         while let Some(entry) = self.replay.pop_front() {
+            self.replay_bytes -= entry.bytes();
             if entry.number.position == position {
                 return Some(entry);
             }
@@ -117,11 +124,12 @@ impl Durable {
         found
     }
 
-    /// Asks for entries to be applied from this position on, if none are being read.
+    /// Asks for entries to be applied from this position on, if none are being read, and no more than a chunk waits.
     fn read_on(&mut self, from: u64) {
         let to = self.committed.min(self.agreed).min(self.durable());
         let bytes_max = self.settings.chunk_bytes;
-        if self.apply.reading.is_none() && from <= to && self.is_readable(from) {
+        let wanted = self.apply.reading.is_none() && self.apply.replay_bytes <= bytes_max && from <= to;
+        if wanted && self.is_readable(from) {
             self.apply.reading = Some(from);
             self.disk.read(ReadFor::Apply, |token| StoreOp::Read { token, from, to, bytes_max, once: true });
         }
@@ -133,7 +141,7 @@ impl Durable {
         let mut next = from;
         for record in records {
             match self.checked(record) {
-                Some(entry) if record.position == next => self.apply.replay.push_back(entry),
+                Some(entry) if record.position == next => self.apply.keep_read(entry),
                 Some(_) | None => break,
             }
             next += 1;

@@ -30,8 +30,15 @@ pub(super) struct Transfer {
     not_before: Option<Time>,
     /// What is being written: parts, or the floor.
     writing: VecDeque<Token>,
-    installing: bool,
+    installing: Option<Installing>,
     received: u64,
+}
+
+/// The disk was asked to install it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct Installing {
+    /// What the log has behind it stays.
+    keep: bool,
 }
 
 /// A part that came.
@@ -67,7 +74,7 @@ impl Durable {
             asked: None,
             not_before: None,
             writing: VecDeque::new(),
-            installing: false,
+            installing: None,
             received: 0,
         });
         self.go_on_with_transfer(now);
@@ -147,17 +154,22 @@ impl Durable {
         let Some(transfer) = &mut self.transfer else { return };
         let before = transfer.writing.len();
         transfer.writing.retain(|writing| *writing != token);
-        let is_last = before > 0 && transfer.writing.is_empty() && transfer.is_whole && !transfer.installing;
+        let is_last =
+            before > 0 && transfer.writing.is_empty() && transfer.is_whole && transfer.installing.is_none();
         if is_last && let Some(head) = transfer.head.clone() {
             self.install(head);
         }
     }
 
-    /// All parts are there. What the log has behind the checkpoint goes with it, and may be acknowledged: until the log
-    /// has come as far again the store is not sure of its end, and that is on disk first (D15). But a log that was stated
-    /// in this view may be its base, and then there may be no other before the view's first entry is committed: it
-    /// stays, and a transfer begins anew if need be.
+    /// All parts are there. A log that has the checkpoint's entry where it should be is the same up to there (D1), and what it
+    /// has behind it stays: it may be acknowledged. What any other log has there goes, and may be acknowledged too: until
+    /// the log has come as far again the store is not sure of its end, and that is on disk first (D15). But a log that was
+    /// stated in this view may be its base, and then there may be no other before the view's first entry is committed: it
+    /// stays as it is, and a transfer begins anew if need be.
     fn install(&mut self, head: CheckpointHead) {
+        if self.log.known(head.number.position) == Some(head.number) {
+            return self.ask_to_install(head, true);
+        }
         let last = self.log.last();
         let committed = self.committed;
         let may_shorten =
@@ -174,26 +186,37 @@ impl Durable {
             }
             return;
         }
+        self.ask_to_install(head, false);
+    }
+
+    fn ask_to_install(&mut self, head: CheckpointHead, keep: bool) {
         if let Some(transfer) = &mut self.transfer {
-            transfer.installing = true;
+            transfer.installing = Some(Installing { keep });
         }
-        self.disk.install_checkpoint(|token| StoreOp::InstallCheckpoint { token, head });
+        self.disk.install_checkpoint(|token| StoreOp::InstallCheckpoint { token, head, keep });
     }
 
     /// It takes the place of the log (D20).
     pub(super) fn checkpoint_installed(&mut self, now: Time, window: &[u8]) {
-        let Some(head) = self.transfer.take().and_then(|transfer| transfer.head) else { return };
+        let Some(Transfer { head: Some(head), installing, .. }) = self.transfer.take() else { return };
         let Some(window) = Window::decode(window) else {
             return self.fail(crate::Fatal::WriteFailed); // what was written is not what was read
         };
         let number = head.number;
         self.window = window;
         self.clock = self.clock.max(head.clock);
-        self.log = Log::new(number);
-        self.agreed = number.position;
+        let keep = installing.is_some_and(|installing| installing.keep);
+        if keep && self.log.known(number.position) == Some(number) {
+            self.log.begin_behind(number);
+            self.agreed = self.agreed.max(number.position);
+        } else {
+            self.log = Log::new(number);
+            self.agreed = number.position;
+        }
         self.applied = number.position;
         self.committed = self.committed.max(number.position);
-        self.meta.configurations = vec![head.configuration.clone()];
+        self.meta.covered(&head);
+        self.meta.configurations.retain(|(known, _)| known.position <= self.log.end());
         self.apply.start_anew();
         self.checkpoint = Some(head.clone());
         self.events.push_back(Event::Restore(head));

@@ -53,9 +53,10 @@ impl Disk {
             StoreOp::ReadCheckpoint { .. } => {
                 return Done::Part(token, Some(Chunk { bytes: Bytes::from_static(WINDOW), next: None }));
             }
-            StoreOp::InstallCheckpoint { head, .. } => {
-                self.log.clear();
-                self.rotten.clear();
+            StoreOp::InstallCheckpoint { head, keep, .. } => {
+                let kept = if keep { head.number.position + 1 } else { u64::MAX };
+                self.log = self.log.split_off(&kept);
+                self.rotten = self.rotten.split_off(&kept);
                 self.checkpoint = Some(head);
                 return Done::Installed(token, Bytes::from_static(WINDOW));
             }

@@ -177,7 +177,7 @@ impl Disk {
                 assert_eq!(*of, number, "parts of one checkpoint");
                 receiving.put(&at, &bytes);
             }
-            StoreOp::InstallCheckpoint { head, .. } => {
+            StoreOp::InstallCheckpoint { head, keep, .. } => {
                 let (of, mut received) = self.receiving.take().expect("parts came before");
                 assert_eq!(of, head.number);
                 received.head = head;
@@ -185,8 +185,8 @@ impl Disk {
                 let window = received.window.clone();
                 self.checkpoint = Some(received);
                 self.taking = None;
-                self.log.clear();
                 self.first = received_at + 1;
+                self.log = if keep { self.log.split_off(&self.first) } else { BTreeMap::new() };
                 return Done::Installed(token, window);
             }
             StoreOp::Read { from, to, bytes_max, .. } => {

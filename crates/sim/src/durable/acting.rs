@@ -63,8 +63,8 @@ impl<S: Service> Run<S> {
         };
         let places: Vec<Place<'_, S>> = statuses.iter().enumerate().map(place).collect();
         let answer = ask(&mut self.clients, &places);
-        for (entry, is_told) in self.clients.take_queued() {
-            self.see(What::Queued(entry, is_told));
+        for (entry, spooled) in self.clients.take_queued() {
+            self.see(What::Queued(entry, spooled));
         }
         self.reach_of_clients();
         answer

@@ -16,6 +16,17 @@ pub struct Observation<S> {
     pub what: What<S>,
 }
 
+/// What has become of something that a site without a majority has written down.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Spooled {
+    /// Whoever asked for it was told.
+    Told,
+    /// It is there, and the answer was lost.
+    Untold,
+    /// Nobody has it any more: the site was emptied, as a machine is whose disk has rotted, and it was on no other.
+    Lost,
+}
+
 /// What was seen; `S` is what readers see of the service.
 #[derive(Clone, Debug)]
 pub enum What<S> {
@@ -53,8 +64,8 @@ pub enum What<S> {
     Answered(RequestId, Bytes),
     /// A client was refused what it had asked for.
     Refused(RequestId, String),
-    /// A site without a majority has written this down, and whether whoever asked for it was told.
-    Queued(Bytes, bool),
+    /// A site without a majority has written this down.
+    Queued(Bytes, Spooled),
     /// Somebody asked to read what was acknowledged before.
     ReadAsked(u64),
     /// He may read.

@@ -22,7 +22,7 @@ use std::ops::Range;
 
 use tools::map::Map;
 
-pub use history::{Observation, What};
+pub use history::{Observation, Spooled, What};
 #[cfg(test)]
 pub(crate) use mail::Changes;
 pub(crate) use mail::{

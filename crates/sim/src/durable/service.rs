@@ -8,7 +8,7 @@ use durable::{Application, Request};
 use wire::StoreId;
 
 use super::Options;
-use super::history::RequestId;
+use super::history::{RequestId, Spooled};
 use super::plan::Plan;
 use crate::property::durable::Promise;
 use crate::swarm::Profile;
@@ -117,8 +117,8 @@ pub trait Clients<S: Service> {
     /// A request was not taken by a site, at this time in milliseconds.
     fn turned_away(&mut self, _site: usize, _places: &[Place<'_, S>], _request: RequestId, _now: u64) {}
 
-    /// What sites without a majority have written down since this was asked for last, and whether the client was told.
-    fn take_queued(&mut self) -> Vec<(Bytes, bool)> {
+    /// What sites without a majority have written down, or lost, since this was asked for last.
+    fn take_queued(&mut self) -> Vec<(Bytes, Spooled)> {
         Vec::new()
     }
 

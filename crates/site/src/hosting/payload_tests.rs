@@ -218,7 +218,7 @@ async fn what_a_received_checkpoint_keeps_is_missing_until_it_is_had_from_others
         store.disk.ask(Job::Op(StoreOp::WriteCheckpoint { token, number: number(50), at, bytes }));
     }
     let head = CheckpointHead { number: number(50), ..CheckpointHead::default() };
-    store.disk.ask(Job::Op(StoreOp::InstallCheckpoint { token: Token(2_003), head }));
+    store.disk.ask(Job::Op(StoreOp::InstallCheckpoint { token: Token(2_003), head, keep: false }));
     store.until(|done| matches!(done, Done::Installed(..))).await;
     store.disk.ask(Job::Restore(Served::Service(Kind::Mail, Box::new(Keeper(Vec::new())))));
     match store.next().await {

@@ -40,13 +40,14 @@ impl<D: Disk> DiskStore<D> {
         Ok(())
     }
 
-    /// What was received takes the place of the log (D20). Returns the window of answers.
+    /// What was received takes the place of the log, or of what is before it if the machine keeps what is behind it (D20).
+    /// Returns the window of answers.
     ///
-    /// What may find no room is written first, and changes nothing. Then the log behind the checkpoint is cut, and only
-    /// then is it in force; the machine has seen to it that this store is not sure of its end meanwhile (D15). What is
+    /// What may find no room is written first, and changes nothing. Then a log that is not kept is cut behind the checkpoint,
+    /// and only then is it in force; the machine has seen to it that this store is not sure of its end meanwhile (D15). What is
     /// left of the log before the checkpoint may have gone another way: this checkpoint, and those that follow it, say that
     /// it is of no use.
-    pub(super) fn install(&mut self, head: CheckpointHead) -> Result<Bytes, LogError> {
+    pub(super) fn install(&mut self, head: CheckpointHead, keep: bool) -> Result<Bytes, LogError> {
         let position = head.number.position;
         let Some(incoming) = self.incoming.take().filter(|incoming| incoming.number == head.number) else {
             return Err(LogError::Misplaced { position, why: "no such checkpoint was received" });
@@ -70,7 +71,7 @@ impl<D: Disk> DiskStore<D> {
             }
             Err(error) => return Err(LogError::Fatal(error)),
         }
-        let is_cut = self.log.next() > position + 1;
+        let is_cut = !keep && self.log.next() > position + 1;
         if is_cut {
             self.log.truncate(position + 1)?;
         }

@@ -1,4 +1,5 @@
-//! A durable map under load while disks fill up: one of three, then two. With one full the others go on, and the site with it
+//! A durable map under load while disks fill up: one of three, then two. A disk that is full before the map is made has it when
+//! there is room. With one full the others go on, and the site with it
 //! says so and takes no writes. With two nothing can be written anywhere: that is said, with whose disks they are, and what
 //! was acknowledged can be read everywhere. With room again all goes on, without a restart.
 
@@ -29,7 +30,16 @@ pub async fn run(run: &Run) -> Verdict {
     let volumes = cluster.sites.iter().map(|site| Volume::mount(&site.config.site.data, VOLUME_MEBIBYTES));
     let volumes = volumes.collect::<Verdict<Vec<Volume>>>()?;
     cluster.start().await?;
+    let late = 1 + usize::try_from(run.below(2)).unwrap_or(0);
+    volumes[late].fill()?;
     let load = Load::start(run, &cluster).await?;
+    load.goes_on(50).await?;
+    ensure(!is_open(&cluster.sites[late]).await, || "a store was opened on a full disk".to_owned())?;
+    volumes[late].empty_out()?;
+    for site in &cluster.sites {
+        eventually(&format!("s{} has the map", site.number), async || is_open(site).await.then_some(()))
+            .await?;
+    }
     load.goes_on(50).await?;
     put_anywhere(&cluster, MARK, b"before").await?;
     for _ in 0..times {
@@ -103,6 +113,12 @@ async fn fill(cluster: &Cluster, volumes: &[Volume], full: &[usize]) -> Verdict 
         are_full(cluster, &numbers).await
     })
     .await
+}
+
+/// Whether the map is open and can be written there.
+async fn is_open(site: &Site) -> bool {
+    let map = map_status(site).await;
+    map.is_some_and(|map| map.get("state").and_then(Value::as_str) == Some("active"))
 }
 
 async fn nobody_is_full(cluster: &Cluster) -> Verdict {

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use durable::{ClientId, Request};
 use wire::StoreId;
 
-use super::super::history;
+use super::super::history::{self, Spooled};
 use super::super::plan::{Loss, Plan};
 use super::super::service::{self, Heard, Place};
 use super::folders::{Did, Owner};
@@ -366,7 +366,7 @@ impl service::Clients<Post> for Clients {
         }
     }
 
-    fn take_queued(&mut self) -> Vec<(Bytes, bool)> {
+    fn take_queued(&mut self) -> Vec<(Bytes, Spooled)> {
         self.holds.take_queued()
     }
 

@@ -13,6 +13,7 @@ use bytes::Bytes;
 use durable::{ClientId, Request};
 use wire::StoreId;
 
+use super::super::history::Spooled;
 use super::super::service::Place;
 use super::Post;
 use super::clients::attempt_id;
@@ -36,8 +37,8 @@ struct Hold {
 #[derive(Debug)]
 pub struct Holds {
     sites: Vec<Hold>,
-    /// What was written down, and whether whoever asked was told.
-    queued: Vec<(Bytes, bool)>,
+    /// What was written down, or is lost.
+    queued: Vec<(Bytes, Spooled)>,
 }
 
 /// What came of asking a site.
@@ -69,6 +70,10 @@ impl Hold {
         if self.spool.accept(state, place, entry) == Ok(true) {
             self.log.push_back((place, entry.clone()));
         }
+    }
+
+    fn has(&self, entry: &Entry) -> bool {
+        self.log.iter().any(|(_, held)| spool_id(held) == spool_id(entry))
     }
 
     /// The site starts again: its spool is what its log has, which knows where it goes on.
@@ -124,9 +129,14 @@ impl Holds {
     pub fn started(&mut self, site: usize, place: &Place<'_, Post>) {
         let hold = &mut self.sites[site];
         if hold.store != place.store {
-            *hold = Hold::new(site, place.store);
+            // Whoever asks for it goes on counting: another store is no other client.
+            let anew = Hold { requests: hold.requests, ..Hold::new(site, place.store) };
+            let had = std::mem::replace(hold, anew).log;
+            let is_elsewhere = |entry: &Entry| self.sites.iter().any(|hold| hold.has(entry));
+            let lost = had.iter().filter(|(_, entry)| !is_elsewhere(entry));
+            self.queued.extend(lost.map(|(_, entry)| (entry.encode(), Spooled::Lost)));
         }
-        hold.restart(place.service.state());
+        self.sites[site].restart(place.service.state());
     }
 
     /// Somebody asks a site without a majority.
@@ -144,7 +154,7 @@ impl Holds {
             Ok(Queuing::Write { entry, .. }) => entry,
             Ok(Queuing::Held(id)) => {
                 let held = hold.log.iter().find(|(_, entry)| spool_id(entry) == id);
-                self.queued.extend(held.map(|(_, entry)| (entry.encode(), true)));
+                self.queued.extend(held.map(|(_, entry)| (entry.encode(), Spooled::Told)));
                 return Held::Told;
             }
             // Whether it was deleted since is not asked of a minority.
@@ -157,9 +167,12 @@ impl Holds {
                 self.sites[other].write(place.service.state(), &entry);
             }
         }
-        let is_told = dice.chance(800);
-        self.queued.push((entry.encode(), is_told));
-        if is_told { Held::Told } else { Held::Lost }
+        let (spooled, held) = match dice.chance(800) {
+            true => (Spooled::Told, Held::Told),
+            false => (Spooled::Untold, Held::Lost),
+        };
+        self.queued.push((entry.encode(), spooled));
+        held
     }
 
     /// A user deletes a letter that waits at a site. True if there was one.
@@ -204,7 +217,7 @@ impl Holds {
         self.sites.iter().map(|hold| hold.spool.len()).sum()
     }
 
-    pub fn take_queued(&mut self) -> Vec<(Bytes, bool)> {
+    pub fn take_queued(&mut self) -> Vec<(Bytes, Spooled)> {
         std::mem::take(&mut self.queued)
     }
 }

@@ -8,7 +8,7 @@ use bytes::Bytes;
 
 use super::owned::{Owned, Version};
 use super::shown;
-use crate::durable::{DOMAIN, LIST, Observation, Seen, USERS, Waiting, What, number_of, waiting};
+use crate::durable::{DOMAIN, LIST, Observation, Seen, Spooled, USERS, Waiting, What, number_of, waiting};
 
 /// A request of a client, however often it was made.
 pub struct Request {
@@ -33,6 +33,13 @@ pub struct Letter {
     pub to: BTreeSet<UserId>,
 }
 
+/// A letter that a site without a majority has written down.
+struct Waits {
+    letter: u64,
+    /// Its sender was told, and somebody has it.
+    is_promised: bool,
+}
+
 /// All of it.
 pub struct Told {
     pub requests: BTreeMap<RequestId, Request>,
@@ -51,7 +58,7 @@ impl Told {
             owned: BTreeMap::new(),
         };
         let mut attempts = BTreeMap::new();
-        let mut waits: BTreeMap<SpoolId, u64> = BTreeMap::new();
+        let mut waits = BTreeMap::new();
         for (at, observation) in seen.iter().enumerate() {
             match &observation.what {
                 What::Asked(attempt, payload) => {
@@ -61,9 +68,13 @@ impl Told {
                     let request = attempts.get(attempt).and_then(|id| told.requests.get_mut(id));
                     request.into_iter().for_each(|request| request.answered(at, answer));
                 }
-                What::Queued(payload, is_told) => told.queued(payload, *is_told, &mut waits),
+                What::Queued(payload, spooled) => told.queued(payload, *spooled, &mut waits),
                 _ => {}
             }
+        }
+        for Waits { letter, .. } in waits.into_values().filter(|waits| waits.is_promised) {
+            let held = Letter { asked: 0, answered: None, is_held: true, to: BTreeSet::new() };
+            told.letters.insert(letter, held);
         }
         told.deliver();
         told.own(seen);
@@ -88,18 +99,17 @@ impl Told {
         Some(id)
     }
 
-    fn queued(&mut self, payload: &Bytes, is_told: bool, waits: &mut BTreeMap<SpoolId, u64>) {
+    fn queued(&mut self, payload: &Bytes, spooled: Spooled, waits: &mut BTreeMap<SpoolId, Waits>) {
         match waiting(payload) {
             Some(Waiting::Letter(spool, letter)) => {
-                waits.insert(spool, letter);
-                if is_told {
-                    let held = Letter { asked: 0, answered: None, is_held: true, to: BTreeSet::new() };
-                    self.letters.insert(letter, held);
-                }
+                let waits = waits.entry(spool).or_insert(Waits { letter, is_promised: false });
+                waits.is_promised =
+                    spooled == Spooled::Told || (spooled == Spooled::Untold && waits.is_promised);
             }
             Some(Waiting::Deletion(spool, user)) => {
-                let letter = waits.get(&spool).copied().unwrap_or(0);
-                *self.discarded.entry((user, letter)).or_default() |= is_told;
+                let letter = waits.get(&spool).map_or(0, |waits| waits.letter);
+                let is_told = self.discarded.entry((user, letter)).or_default();
+                *is_told = spooled == Spooled::Told || (spooled == Spooled::Untold && *is_told);
             }
             None => {}
         }
