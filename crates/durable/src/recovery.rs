@@ -223,8 +223,10 @@ fn read_log(at: Number, found: &[Stretch]) -> Result<Log, RecoveryError> {
             Slot::Entries { .. } => return Err(RecoveryError::Contradiction),
             Slot::Damaged => {
                 let next = found.get(place + 1).map(|next| next.slot);
+                // Of a guess nothing follows for those behind it.
+                let before = log.last().view;
                 for position in first..=last {
-                    let (view, guessed) = view_of(next, position == last, log.last().view);
+                    let (view, guessed) = view_of(next, position == last, before);
                     log.extend_hole(view, guessed);
                 }
             }

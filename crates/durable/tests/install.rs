@@ -57,7 +57,7 @@ fn what_stands_behind_a_checkpoint_in_the_same_log_stays() {
 
 #[test]
 fn what_a_checkpoint_cuts_off_is_a_floor_before_it_is_gone() {
-    // Of which view the fourth was is not known: it stands between two.
+    // What stands behind the fourth says that it was of the second view: this is another log than the checkpoint's.
     assert_eq!(installed(&[2, 4]), (false, number(1, 4), Some(number(2, 5))));
 }
 
