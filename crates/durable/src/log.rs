@@ -136,9 +136,17 @@ impl Log {
         }
     }
 
-    /// Whether a damaged position may have held this number.
+    /// Whether a damaged position may have held this number. A guess is the highest view that it can be of: views do not go
+    /// down.
     pub(crate) fn may_be(&self, number: Number) -> bool {
-        self.guessed.contains(&number.position) || self.view(number.position) == Some(number.view)
+        let Number { view, position } = number;
+        let highest = self.view(position);
+        if !self.guessed.contains(&position) {
+            return highest == Some(view);
+        }
+        let known = (self.base.position + 1..position).rev().find(|before| !self.guessed.contains(before));
+        let lowest = known.and_then(|before| self.view(before)).unwrap_or(self.base.view);
+        lowest <= view && highest.is_some_and(|highest| view <= highest)
     }
 
     /// The number of a position, if it is known, damaged or not.

@@ -200,8 +200,8 @@ impl World {
         }
     }
 
-    /// A durable record rots of which another disk has a whole copy; or, at one site of a seed, one that no other disk
-    /// has and that is not committed for that, where the others are enough to go on (D21).
+    /// Durable records rot, one or some in a row, of which another disk has a whole copy; or, at one site of a seed, one that
+    /// no other disk has and that is not committed for that, where the others are enough to go on (D21).
     fn rot(&mut self, site: SiteId) {
         if !self.copies_to_spare(site) {
             return;
@@ -213,28 +213,38 @@ impl World {
             true => &newest,
             false => &proven,
         };
-        let Some(position) = self.dice.pick(from) else { return };
-        let record = &host.disk.log[&position].bytes;
-        let whole = durable::Entry::from_record(record.clone()).is_ok();
+        let Some(first) = self.dice.pick(from) else { return };
+        let row = if self.dice.once_in(3) { 1 + self.dice.below(6) } else { 1 };
+        let rotten = (first..first + row).filter(|position| self.rot_record(site, *position)).count();
+        if rotten > 0 && self.dice.once_in(2) {
+            self.crash(site);
+            self.later_view(site);
+        }
+    }
+
+    /// One of them. False if it must not.
+    fn rot_record(&mut self, site: SiteId, position: u64) -> bool {
+        let Some(kept) = self.hosts[&site].disk.log.get(&position).filter(|kept| kept.proven) else {
+            return false;
+        };
+        let whole = durable::Entry::from_record(kept.bytes.clone()).is_ok();
         let elsewhere = self.hosts.values().filter(|other| {
-            other.site != site && other.disk.log.get(&position).is_some_and(|kept| kept.bytes == *record)
+            other.site != site && other.disk.log.get(&position).is_some_and(|other| other.bytes == kept.bytes)
         });
         let founding = &self.history.founding;
         let may_be_alone =
             founding.elects() < founding.stores.len() && self.alone.is_none_or(|of| of == site);
         let is_alone = elsewhere.count() == 0;
-        if whole && (!is_alone || may_be_alone) && !self.rotten.contains(&position) {
-            self.rotten.insert(position);
-            if is_alone {
-                self.alone = Some(site);
-            }
-            self.losses += 1;
-            self.hosts.get_mut(&site).expect("a host").disk.rot(position);
-            if self.dice.once_in(2) {
-                self.crash(site);
-                self.later_view(site);
-            }
+        if !whole || (is_alone && !may_be_alone) || self.rotten.contains(&position) {
+            return false;
         }
+        self.rotten.insert(position);
+        if is_alone {
+            self.alone = Some(site);
+        }
+        self.losses += 1;
+        self.hosts.get_mut(&site).expect("a host").disk.rot(position);
+        true
     }
 }
 
