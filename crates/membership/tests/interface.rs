@@ -384,6 +384,42 @@ fn a_member_does_not_go_from_a_sides_group_to_the_lines() {
     }
 }
 
+/// The group goes on at the line and at the side, which may have the higher view meanwhile; neither rule lets them become one.
+#[test]
+fn a_member_of_a_side_that_goes_on_apart_stays_itself() {
+    for side_is_ahead in [true, false] {
+        let mut world = World::new();
+        let process = world.own.handle_born();
+        let never = GroupOptions { lives: Lives::All, merges: Merges::Never, ..all().options };
+        let asked = Join { options: never.clone(), ..Join::default() };
+        let m = world.own.join(world.now, process, name("g"), asked).expect("taken");
+        world.settle();
+        let applied = world.side.step(true, &[1, 2], vec![join("g", member(2), None, never)]);
+        world.install(&applied);
+        let (mut branch, mut line) = (world.side.clone(), world.side.clone());
+        if side_is_ahead {
+            branch.epoch += 5;
+        } else {
+            line.epoch += 5;
+        }
+        let applied = branch.step(false, &[1], vec![]);
+        world.own.handle_step(world.now, &applied.views, &branch.tables);
+        line.step(true, &[2], vec![]);
+        let applied = line.merge(true, &[2, 1], &[&branch]);
+        world.side = line;
+        world.install(&applied);
+        world.settle();
+        let is_rejoining = |event: &Event| matches!(event, Event::Rejoining { .. });
+        assert!(!world.events.iter().any(is_rejoining), "{side_is_ahead}: {:?}", world.events);
+        let last = views(&world.events).last().map(|v| v.0.clone()).expect("a view");
+        assert_eq!(last.members.iter().map(|listed| listed.id).collect::<Vec<_>>(), [m]);
+        assert_eq!(world.side.id(&last.name.to_string()), last.group);
+        assert_eq!(world.side.members("g"), Some(vec![member(2)]));
+        let of_line = world.side.view("g");
+        assert_eq!(of_line.left, [(m, Why::Partitioned)], "whoever missed it learns that they are two");
+    }
+}
+
 #[test]
 fn an_attached_site_is_told_how_a_group_ends_that_it_left() {
     let mut world = World::new();

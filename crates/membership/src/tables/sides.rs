@@ -114,16 +114,16 @@ fn settle_family(
     let mut apart = Vec::new();
     for side in sides {
         let lives = side.lives() && base.lives();
-        if lives && merges(&base, &side) {
+        let is_merged = lives && merges(&base, &side);
+        if is_merged {
             enter(&mut draft, &base, &side);
-        } else if lives && !side.members.is_empty() {
-            apart.push(side);
-            continue;
         } else if side.group.id == base.group.id {
-            // Its members are told by the view that they are not in it.
+            // Its members are told by the view that they are not in it: theirs may be a higher one than the last.
             draft.previous.extend(side.members.iter().map(|(m, _)| (*m, side.group.view)));
         }
-        if side.group.id != base.group.id {
+        if lives && !is_merged && !side.members.is_empty() {
+            apart.push(side);
+        } else if side.group.id != base.group.id {
             let fate = if lives { Fate::Moved } else { Fate::Dropped };
             end(change, &side, fate);
         }
