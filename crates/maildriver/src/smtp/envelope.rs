@@ -137,7 +137,11 @@ impl Session {
             }
             Err(refusal) => refusal,
         };
-        let refused = reply::refusal(refused);
+        let refused = match refused {
+            // Mail is being founded: which domains are taken, nobody has said yet.
+            Refusal::NotLocal if state.domains().next().is_none() => reply::UNAVAILABLE,
+            refused => reply::refusal(refused),
+        };
         if !refused.is_temporary() && !self.is_fresh() {
             return self.ask(Task::Rcpt(recipient), Request::Barrier);
         }
