@@ -2,6 +2,7 @@
 
 mod common;
 
+use common::Site;
 use common::smtp::{ANN, BOB, Client, Mail, codes};
 use mail::command::{AddUser, Quota, SetDomain, SetQuota};
 use mail::{Command, Domain, UserName};
@@ -30,6 +31,17 @@ fn a_letter_that_is_sent_again_comes_once() {
         client.letter(&mut mail, "ann@x.org", &["bob@x.org"], &other);
         client.letter(&mut mail, "ann@x.org", &["both@x.org"], LETTER);
         assert_eq!(mail.letters(BOB).len(), 4);
+    }
+}
+
+#[test]
+fn while_nobody_has_said_which_domains_are_taken_one_may_try_again() {
+    for mode in [Mode::Lmtp, Mode::Inbound] {
+        let mut mail = Mail::new();
+        mail.site = Site::new();
+        let mut client = Client::ready(mode, &mut mail);
+        let out = client.say(&mut mail, "MAIL FROM:<ann@y.org>\r\nRCPT TO:<ann@x.org>\r\n");
+        assert_eq!(codes(&out), ["250 2.1.0", "451 4.3.2"]);
     }
 }
 
