@@ -3,6 +3,7 @@
 mod bench;
 mod mail;
 mod site;
+mod torture;
 
 use std::path::PathBuf;
 
@@ -10,6 +11,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub use mail::{Mail, MailOf, MailSend, Password};
 pub use site::{Site, SiteAdd, SiteChange, SiteMove, SiteRemove, SiteReplace};
+pub use torture::Torture;
 
 use crate::commands::certificates::SITE_DAYS;
 
@@ -113,6 +115,8 @@ pub enum Command {
     Bench(Bench),
     /// Simulate clusters under seeded disasters and check every guarantee
     Sim(Sim),
+    /// Do clusters of this program harm, and judge what they acknowledged and lost
+    Torture(Torture),
     /// Print shell completions
     Completions {
         /// For which shell
