@@ -88,7 +88,7 @@ fn parse(args: &[String]) -> Result<Asked, String> {
             "--seconds" => options.seconds = Some(number(name, value()?)?),
             "--times" => options.times = Some(number(name, value()?)?),
             "--test-threads" | "--format" | "--color" | "--logfile" | "--shuffle-seed" | "-Z" => {
-                drop(value()?)
+                value()?;
             }
             "--nocapture" | "--no-capture" | "--show-output" | "--quiet" | "-q" | "--test" | "--shuffle"
             | "--report-time" | "--ensure-time" => {}
