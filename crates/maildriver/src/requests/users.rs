@@ -8,7 +8,7 @@ use stack::Change;
 use wire::session::ErrorCode;
 
 use super::{Asked, bad, failure, refused, told, user_named};
-use crate::service::group;
+use crate::service::{MailError, group};
 
 impl Asked {
     pub(super) async fn add_user(
@@ -18,6 +18,10 @@ impl Asked {
         privileged: bool,
     ) -> Answered {
         let parsed = UserName::parse(&name).map_err(|error| bad(format!("user: {error}")))?;
+        if self.mail.view().map_err(refused)?.domains().next().is_none() {
+            // Mail is being founded: no letter would reach the user yet.
+            return Err(refused(MailError::NotReady));
+        }
         let password = self.hashed(password).await?;
         let quota = Quota::default();
         let add = Command::AddUser(AddUser { name: parsed.clone(), password, privileged, quota });
