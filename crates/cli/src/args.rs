@@ -16,8 +16,8 @@ pub use torture::Torture;
 use crate::commands::certificates::SITE_DAYS;
 
 pub use bench::{
-    Bench, BenchCast, BenchFailover, BenchKv, BenchMail, BenchMember, BenchSink, BenchStartup, BenchStream,
-    BenchTransfer, Fault, MailLoad,
+    Bench, BenchCast, BenchFailover, BenchKv, BenchMail, BenchMailbox, BenchMember, BenchSink, BenchStartup,
+    BenchStream, BenchTransfer, Fault, MailLoad,
 };
 
 /// Process groups with agreed views and ordered multicast, for software that has to go on working when

@@ -74,6 +74,7 @@ fn run(cli: &Cli) -> Result<(), Failure> {
         Command::Bench(Bench::Failover(args)) => in_runtime(bench::failover::run(args, cli.json)),
         Command::Bench(Bench::Kv(args)) => in_runtime(bench::kv::run(args, cli.json)),
         Command::Bench(Bench::Mail(args)) => in_runtime(bench::mail::run(args, cli.json)),
+        Command::Bench(Bench::Mailbox(args)) => in_runtime(bench::mail::mailbox::run(args, cli.json)),
         Command::Bench(Bench::Startup(args)) => in_runtime(bench::startup::run(args, cli.json)),
         Command::Bench(Bench::Stream(args)) => in_runtime(bench::stream::run(args, cli.json)),
         Command::Bench(Bench::Transfer(args)) => in_runtime(bench::transfer::run(args, cli.json)),
