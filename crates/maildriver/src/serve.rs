@@ -28,6 +28,7 @@ use wire::session::ErrorCode;
 
 use crate::requests::Answers;
 use crate::service::{Application, Mail, MailError, Shared, group};
+use crate::verify::Verifier;
 use listen::{Door, Doors};
 use passwords::Passwords;
 
@@ -115,7 +116,8 @@ pub async fn start(config: SiteConfig) -> Result<WithMail, StartError> {
     let mail = Mail::new(site.handle(), shared);
     lobby.spawn(found(mail.clone(), domain));
     lobby.spawn(passwords.clone().follow(mail.changes()));
-    let doors = Arc::new(Doors::new(mail, passwords, &settings, host, tls));
+    let verifier = Verifier::new(&settings, &host);
+    let doors = Arc::new(Doors::new(mail, passwords, verifier, &settings, host, tls));
     lobby.spawn(doors.follow());
     for (listener, door) in listeners {
         lobby.spawn(Arc::clone(&doors).serve(listener, door));

@@ -1,5 +1,7 @@
 //! A site's configuration file, as `unanimous init` and `unanimous up` write it.
 
+mod senders;
+
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
@@ -7,6 +9,8 @@ use net::disk::Held;
 use serde::{Deserialize, Serialize};
 use wire::version::{FEATURE_LEVEL_MAX, FEATURE_LEVEL_MIN, Hello};
 use wire::{ClusterId, SiteId};
+
+pub use senders::{NameServers, Verification};
 
 /// The whole file (TOML). Relative paths are relative to the file's folder.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -71,6 +75,12 @@ pub struct MailConfig {
     /// And from one address.
     #[serde(default = "connections_of_one")]
     pub connections_of_one: usize,
+    /// What is done about the senders of letters from outside; by default [`Verification::Record`], in a trial nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub verify: Option<Verification>,
+    /// The name servers that are asked about them; by default those of this machine.
+    #[serde(default, skip_serializing_if = "NameServers::is_empty")]
+    pub resolver: NameServers,
 }
 
 impl MailConfig {
@@ -90,6 +100,8 @@ impl MailConfig {
             trial: false,
             connections: connections(),
             connections_of_one: connections_of_one(),
+            verify: None,
+            resolver: NameServers::default(),
         }
     }
 

@@ -27,7 +27,7 @@ pub mod service;
 pub mod session;
 mod starts;
 
-pub use config::{ConfigError, MailConfig, SiteConfig};
+pub use config::{ConfigError, MailConfig, NameServers, SiteConfig, Verification};
 pub use handle::{Events, Handle, Probe, Probes, ProcessEvent, RequestError};
 pub use hosting::{GroupStatus, HostError, Placed, Step, Trouble, TroubleKind, Wish, Write};
 pub use levels::Unsupported;

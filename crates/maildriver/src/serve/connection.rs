@@ -21,6 +21,7 @@ use super::stream::Stream;
 use crate::edge::{Answer, Request, Ticket};
 use crate::login::Exchange;
 use crate::service::{Mail, MailError};
+use crate::verify::Verifier;
 
 /// What is read at once, and may wait to be taken.
 const READ_BYTES: usize = 16 << 10;
@@ -202,14 +203,15 @@ impl<'a> Connection<'a> {
             _ => false,
         };
         let room = (long && self.held.is_none()).then(|| Arc::clone(&self.room));
-        let (mail, passwords) = (self.doors.mail.clone(), self.doors.passwords.clone());
+        let Doors { mail, passwords, verifier, .. } = self.doors;
+        let (mail, passwords, verifier) = (mail.clone(), passwords.clone(), verifier.clone());
         let from = self.from;
         let asking = async move {
             let held = match room {
                 Some(room) => Some(room.enter().await),
                 None => None,
             };
-            (answer(&mail, &passwords, from, request).await, held)
+            (answer(&mail, &passwords, &verifier, from, request).await, held)
         };
         self.asking = Some((ticket, Box::pin(asking)));
     }
@@ -306,7 +308,13 @@ async fn until(due: Option<Instant>) {
 }
 
 /// Does what a session asks for.
-async fn answer(mail: &Mail, passwords: &Passwords, from: IpAddr, request: Request) -> Answer {
+async fn answer(
+    mail: &Mail,
+    passwords: &Passwords,
+    verifier: &Verifier,
+    from: IpAddr,
+    request: Request,
+) -> Answer {
     let answered = match request {
         Request::Authenticate { user, password } => passwords.check(mail, from, &user, &password).await,
         Request::Barrier => mail.reach().await.map(|_| Answer::Reached),
@@ -316,8 +324,12 @@ async fn answer(mail: &Mail, passwords: &Passwords, from: IpAddr, request: Reque
         }
         // It is on most disks, and applied here, when this answers.
         Request::Propose(entry) => mail.propose(&entry).await.map(Answer::Applied),
-        // Nobody verifies senders yet: the letter says that nothing was found out. The rest the connection does itself.
-        Request::Verify(_) | Request::StartTls | Request::Sasl { .. } => Ok(Answer::Unavailable),
+        // If nobody tries, the letter says so.
+        Request::Verify(asked) => {
+            Ok(verifier.verify(asked).await.map_or(Answer::Unavailable, Answer::Verified))
+        }
+        // These the connection does itself.
+        Request::StartTls | Request::Sasl { .. } => Ok(Answer::Unavailable),
     };
     answered.unwrap_or_else(|error: MailError| {
         tracing::debug!(%error, "a mail program's request could not be done");

@@ -26,6 +26,7 @@ use crate::imap;
 use crate::service::{LETTER_BYTES_MAX, Mail};
 use crate::smtp::limits::{RECIPIENTS_BYTES_MAX, RECIPIENTS_MAX, TRACE_BYTES_MAX};
 use crate::smtp::{self, Mode};
+use crate::verify::Verifier;
 
 /// Connections that have not logged in; a new one pushes out the oldest.
 const HALF_OPEN_MAX: usize = 256;
@@ -59,6 +60,7 @@ pub(super) struct Door {
 pub(super) struct Doors {
     pub(super) mail: Mail,
     pub(super) passwords: Passwords,
+    pub(super) verifier: Verifier,
     tls: Option<TlsAcceptor>,
     host: String,
     trial: bool,
@@ -114,6 +116,7 @@ impl Doors {
     pub(super) fn new(
         mail: Mail,
         passwords: Passwords,
+        verifier: Verifier,
         settings: &MailConfig,
         host: String,
         tls: Option<TlsAcceptor>,
@@ -122,6 +125,7 @@ impl Doors {
         Doors {
             mail,
             passwords,
+            verifier,
             tls,
             host,
             trial: settings.trial,
