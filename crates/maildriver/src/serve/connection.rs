@@ -20,7 +20,7 @@ use super::speaker::Speaker;
 use super::stream::Stream;
 use crate::edge::{Answer, Request, Ticket};
 use crate::login::Exchange;
-use crate::service::{Mail, MailError};
+use crate::service::{Mail, MailError, Taken};
 
 /// What is read at once, and may wait to be taken.
 const READ_BYTES: usize = 16 << 10;
@@ -151,9 +151,9 @@ impl<'a> Connection<'a> {
             let taken = self.speaker.handle_bytes(now, &self.unread);
             self.unread.drain(..taken);
             // The state can go only with the site.
-            let Ok(state) = self.doors.mail.view() else { return Ok(Wants::End) };
-            self.speaker.advance(now, &state);
-            drop(state);
+            let Ok(sight) = self.doors.mail.sight(self.speaker.reader()) else { return Ok(Wants::End) };
+            self.speaker.advance(now, &sight);
+            drop(sight);
             let hears_more = self.listening.wants(self.speaker.interest());
             let mut wrote = false;
             while let Some(bytes) = self.speaker.poll_output() {
@@ -196,20 +196,20 @@ impl<'a> Connection<'a> {
         }
         // A long letter that is read has its place before it is in memory.
         let long = match &request {
-            Request::Letter(position) => self.doors.mail.view().is_ok_and(|state| {
-                state.letter(*position).is_some_and(|letter| letter.bytes as usize > SMALL)
+            Request::Letter(position) => self.doors.mail.sight(self.speaker.reader()).is_ok_and(|sight| {
+                sight.state.letter(*position).is_some_and(|letter| letter.bytes as usize > SMALL)
             }),
             _ => false,
         };
         let room = (long && self.held.is_none()).then(|| Arc::clone(&self.room));
         let (mail, passwords) = (self.doors.mail.clone(), self.doors.passwords.clone());
-        let from = self.from;
+        let (from, reads) = (self.from, self.speaker.reader().is_some());
         let asking = async move {
             let held = match room {
                 Some(room) => Some(room.enter().await),
                 None => None,
             };
-            (answer(&mail, &passwords, from, request).await, held)
+            (answer(&mail, &passwords, from, reads, request).await, held)
         };
         self.asking = Some((ticket, Box::pin(asking)));
     }
@@ -305,17 +305,21 @@ async fn until(due: Option<Instant>) {
     }
 }
 
-/// Does what a session asks for.
-async fn answer(mail: &Mail, passwords: &Passwords, from: IpAddr, request: Request) -> Answer {
+/// Does what a session asks for. Who `reads` is served what the site has where there is no majority.
+async fn answer(mail: &Mail, passwords: &Passwords, from: IpAddr, reads: bool, request: Request) -> Answer {
     let answered = match request {
         Request::Authenticate { user, password } => passwords.check(mail, from, &user, &password).await,
+        Request::Barrier if reads => mail.look().await.map(|()| Answer::Reached),
         Request::Barrier => mail.reach().await.map(|_| Answer::Reached),
         Request::Letter(position) => {
             let letter = mail.letter(position).await;
             letter.map(|letter| letter.map_or(Answer::Unavailable, Answer::Letter))
         }
-        // It is on most disks, and applied here, when this answers.
-        Request::Propose(entry) => mail.propose(&entry).await.map(Answer::Applied),
+        // It is on most disks, and applied here, when this answers; or held here.
+        Request::Propose(entry) => mail.take(entry).await.map(|taken| match taken {
+            Taken::Applied(outcome) => Answer::Applied(outcome),
+            Taken::Held(receipts) => Answer::Held(receipts),
+        }),
         // Nobody verifies senders yet: the letter says that nothing was found out. The rest the connection does itself.
         Request::Verify(_) | Request::StartTls | Request::Sasl { .. } => Ok(Answer::Unavailable),
     };
