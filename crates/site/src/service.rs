@@ -28,7 +28,8 @@ pub enum Standing {
     /// It cannot, and may again in a moment: who asks something of it waits.
     #[default]
     Waiting,
-    /// It has been without a majority, without interruption, for as long as anybody waits for one.
+    /// It has been without a majority, without interruption, for as long as anybody waits for one; and before that, since the
+    /// site started, it had one: its state is all that was known here then.
     Apart,
 }
 

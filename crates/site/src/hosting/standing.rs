@@ -17,6 +17,8 @@ const APART_AFTER: std::time::Duration = PATIENCE;
 #[derive(Debug, Default)]
 pub(super) struct Stands {
     lacks_since: Option<Time>,
+    /// It was active since the site started. Before, the state is that of a checkpoint, and nobody here knows what is behind it.
+    was_active: bool,
     now: Standing,
 }
 
@@ -29,7 +31,9 @@ impl Stands {
     /// Looks again. The standing, if it is another now.
     fn look(&mut self, now: Time, is_active: bool, lacks: bool) -> Option<Standing> {
         self.lacks_since = lacks.then(|| self.lacks_since.unwrap_or(now));
-        let is_apart = self.lacks_since.is_some_and(|since| now.since(since) >= APART_AFTER);
+        self.was_active |= is_active;
+        let lacks_long = self.lacks_since.is_some_and(|since| now.since(since) >= APART_AFTER);
+        let is_apart = self.was_active && lacks_long;
         let standing = match (is_active, is_apart) {
             (true, _) => Standing::Active,
             (false, true) => Standing::Apart,
@@ -89,6 +93,15 @@ mod tests {
         assert_eq!(stands.look(at(2 * long + 100), false, true), Some(Standing::Apart));
         assert_eq!(stands.look(at(3 * long), false, true), None);
         assert_eq!(stands.look(at(3 * long + 1), true, false), Some(Standing::Active));
+    }
+
+    #[test]
+    fn a_site_that_starts_alone_does_not_serve_what_its_last_checkpoint_has() {
+        let mut stands = Stands::default();
+        for long in 0..3 {
+            assert_eq!(stands.look(Time::ZERO + APART_AFTER * long, false, true), None);
+        }
+        assert!(!stands.is_apart());
     }
 
     #[test]

@@ -99,6 +99,11 @@ impl Desk {
         self.counted();
     }
 
+    /// What the spool's log had cannot be read: nobody waits for it.
+    pub(super) fn unreadable(&self) {
+        self.count.send_replace(Some(0));
+    }
+
     /// How much is held.
     pub(crate) fn waits(&self, view: Option<&State>) -> Waits {
         let held = lock(&self.held);

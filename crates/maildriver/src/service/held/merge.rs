@@ -18,10 +18,14 @@ const AGAIN: Duration = Duration::from_millis(500);
 /// calls itself.
 pub(crate) async fn tend(mail: Mail, host: String) {
     while let Err(error) = mail.open_spool().await {
-        if error == MailError::Host(HostError::Stopped) {
-            return;
+        match error {
+            MailError::Host(HostError::Stopped) => return,
+            MailError::Answer | MailError::Spool(_) => {
+                tracing::error!(%error, "what this site held cannot be read; it stays on its disk, and nothing more is held");
+                return mail.desk().unreadable();
+            }
+            error => tracing::debug!(%error, "what this site held is not read yet"),
         }
-        tracing::debug!(%error, "what this site held is not read yet");
         tokio::time::sleep(AGAIN).await;
     }
     let (mut standing, mut count) = mail.desk().follow();
