@@ -27,7 +27,7 @@ use tokio::net::TcpListener;
 use wire::session::ErrorCode;
 
 use crate::requests::Answers;
-use crate::service::{Application, Mail, MailError, Shared, group};
+use crate::service::{Application, Mail, MailError, Shared, group, tend};
 use crate::verify::Verifier;
 use listen::{Door, Doors};
 use passwords::Passwords;
@@ -100,7 +100,7 @@ pub async fn start(config: SiteConfig) -> Result<WithMail, StartError> {
         at.insert(what, listener.local_addr().unwrap_or(address));
         listeners.push((listener, door));
     }
-    let shared = Arc::new(Shared::default());
+    let shared = Arc::new(Shared::new(settings.minority));
     let passwords = Passwords::new(tls::secret(&settings)?);
     let ports = at.iter().map(|(what, at)| ((*what).to_owned(), at.port())).collect();
     let mut services = Services { ports, ..Services::default() };
@@ -115,6 +115,7 @@ pub async fn start(config: SiteConfig) -> Result<WithMail, StartError> {
     let site = site::start_with(config, services).await?;
     let mail = Mail::new(site.handle(), shared);
     lobby.spawn(found(mail.clone(), domain));
+    lobby.spawn(tend(mail.clone(), host.clone()));
     lobby.spawn(passwords.clone().follow(mail.changes()));
     let verifier = Verifier::new(&settings, &host);
     let doors = Arc::new(Doors::new(mail, passwords, verifier, &settings, host, tls));

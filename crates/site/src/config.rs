@@ -60,6 +60,9 @@ pub struct MailConfig {
     /// What the site calls itself in SMTP; by default its name in the domain.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub host: Option<String>,
+    /// What becomes of letters from strangers and servers while this side of a partition has no majority.
+    #[serde(default, skip_serializing_if = "Minority::is_default")]
+    pub minority: Minority,
     /// The certificate that mail programs are shown, and those behind it (PEM).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub certificate: Option<PathBuf>,
@@ -95,6 +98,7 @@ impl MailConfig {
             submissions: None,
             lmtp: None,
             host: None,
+            minority: Minority::Refuse,
             certificate: None,
             key: None,
             trial: false,
@@ -126,6 +130,23 @@ impl MailConfig {
             ));
         }
         Ok(())
+    }
+}
+
+/// What becomes of letters from strangers and servers at a site without a majority. Those of users are held in any case.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Minority {
+    /// Their servers are told to try again, there or at another site.
+    #[default]
+    Refuse,
+    /// They are held like those of users.
+    Spool,
+}
+
+impl Minority {
+    fn is_default(&self) -> bool {
+        *self == Minority::default()
     }
 }
 
@@ -449,7 +470,12 @@ mod tests {
         assert!(problem(|m| m.submissions = "[::]:465".parse().ok()).contains("mail.submissions needs"));
         assert!(problem(|m| m.submission = "[::]:587".parse().ok()).contains("mail.submission needs"));
         assert!(problem(|m| m.lmtp = "10.0.0.1:24".parse().ok()).contains("loopback"));
-        let mail = MailConfig { smtp: at("0.0.0.0:25"), lmtp: at("127.0.0.1:24"), ..MailConfig::of("x.org") };
+        let mail = MailConfig {
+            smtp: at("0.0.0.0:25"),
+            lmtp: at("127.0.0.1:24"),
+            minority: Minority::Spool,
+            ..MailConfig::of("x.org")
+        };
         let config = SiteConfig { mail: Some(mail.clone()), ..sample() };
         assert_eq!(config.check(), Ok(()));
         let read: SiteConfig = toml::from_str(&config.to_toml()).expect("it reads back");

@@ -1,16 +1,20 @@
 //! Letters: sent, received, listed, deleted.
 
+use std::sync::Arc;
+
 use bytes::{BufMut, Bytes, BytesMut};
 use mail::command::{Deliver, Expunge};
-use mail::{Address, Command, FlagNames, Outcome, Principal, Receipt, Record, RequestId, State, UidSet};
+use mail::{
+    Address, Command, FlagNames, HELD, Outcome, Principal, Receipt, Record, RequestId, State, UidSet,
+};
 use mail_parser::{HeaderName, MessageParser};
 use serde_json::json;
 use site::Answered;
 use wire::session::{BODY_BYTES_MAX, ErrorCode, Failure, LetterHeader, Of, Once, ReceiptLine};
 
-use super::{Asked, bad, failure, mailbox_named, refused, told, user_named};
+use super::{Asked, bad, failure, judged, mailbox_named, refused, told, user_named};
 use crate::imap::flag_texts;
-use crate::service::LETTER_BYTES_MAX;
+use crate::service::{LETTER_BYTES_MAX, Taken};
 
 /// Letters in one answer, at most; and if nothing is said.
 const LETTERS_MAX: usize = 1_000;
@@ -51,15 +55,17 @@ impl Asked {
             None => None,
         };
         let deliver = Command::Deliver(Deliver { sender: sender.into(), recipients });
-        let outcome = self.propose(by, request, deliver, Some(letter)).await?;
-        let receipts: Vec<ReceiptLine> = match outcome {
-            Outcome::Delivered(receipts) => {
+        let taken = self.take(by, request, deliver, Some(letter)).await?;
+        let held = matches!(taken, Taken::Held(_));
+        let receipts: Vec<ReceiptLine> = match taken {
+            Taken::Applied(Outcome::Delivered(receipts)) | Taken::Held(receipts) => {
                 to.into_iter().zip(receipts).map(|(to, receipt)| line(to, receipt)).collect()
             }
             // A repeat whose answer is not remembered word by word: it was delivered.
-            _ => to.into_iter().map(|to| line(to, Receipt::Delivered)).collect(),
+            Taken::Applied(_) => to.into_iter().map(|to| line(to, Receipt::Delivered)).collect(),
         };
-        told(json!({"receipts": receipts, "delivered": receipts.iter().all(|line| line.delivered)}))
+        let delivered = receipts.iter().all(|line| line.delivered);
+        told(json!({"receipts": receipts, "delivered": delivered, "held": held}))
     }
 
     /// A name alone is of this domain.
@@ -73,11 +79,10 @@ impl Asked {
 
     /// Seed 000's `receive mail`, after the site has reached the group's latest point, and `quick receive`, at once.
     pub(super) async fn letters(&self, of: Of, whole: bool) -> Answered {
-        let state = match of.local {
-            true => self.mail.view(),
-            false => self.mail.reach().await,
-        };
-        let state = state.map_err(refused)?;
+        if !of.local {
+            self.mail.reach().await.map_err(refused)?;
+        }
+        let state = self.seen(&of.user)?;
         let mailbox = mailbox_named(&state, user_named(&state, &of.user)?, of.mailbox.as_deref())?;
         let limit = of.limit.unwrap_or(LETTERS_DEFAULT).clamp(1, LETTERS_MAX);
         let wanted =
@@ -110,13 +115,31 @@ impl Asked {
 
     /// Seed 000's `delete letters`.
     pub(super) async fn delete(&self, user: &str, mailbox: Option<String>, uids: Vec<u32>) -> Answered {
-        let state = self.mail.reach().await.map_err(refused)?;
-        let id = mailbox_named(&state, user_named(&state, user)?, mailbox.as_deref())?.id();
+        self.mail.look().await.map_err(refused)?;
+        let state = self.seen(user)?;
+        let owner = user_named(&state, user)?;
+        let id = mailbox_named(&state, owner, mailbox.as_deref())?.id();
         let expunge = Expunge { mailbox: id, uids: UidSet::of(uids), only_deleted: false };
-        match self.propose(Principal::Operator, None, Command::Expunge(expunge), None).await? {
-            Outcome::Expunged { uids, .. } => told(json!({"deleted": uids.iter().collect::<Vec<u32>>()})),
+        let by = Principal::Operator;
+        let taken = match id == HELD {
+            true => {
+                judged(self.mail.take_back(by, owner, &expunge).await.map_err(refused)?).map(Taken::Applied)
+            }
+            false => self.take(by, None, Command::Expunge(expunge), None).await,
+        };
+        match taken? {
+            Taken::Applied(Outcome::Expunged { uids, .. }) => {
+                told(json!({"deleted": uids.iter().collect::<Vec<u32>>()}))
+            }
             _ => told_nothing(),
         }
+    }
+
+    /// The state as a user sees it here.
+    fn seen(&self, user: &str) -> Result<Arc<State>, Failure> {
+        let state = self.mail.view().map_err(refused)?;
+        let user = user_named(&state, user)?;
+        Ok(self.mail.sight(Some(user)).map_err(refused)?.state)
     }
 }
 

@@ -20,7 +20,7 @@ use super::speaker::Speaker;
 use super::stream::Stream;
 use crate::edge::{Answer, Request, Ticket};
 use crate::login::Exchange;
-use crate::service::{Mail, MailError};
+use crate::service::{Mail, MailError, Taken};
 use crate::verify::Verifier;
 
 /// What is read at once, and may wait to be taken.
@@ -152,9 +152,9 @@ impl<'a> Connection<'a> {
             let taken = self.speaker.handle_bytes(now, &self.unread);
             self.unread.drain(..taken);
             // The state can go only with the site.
-            let Ok(state) = self.doors.mail.view() else { return Ok(Wants::End) };
-            self.speaker.advance(now, &state);
-            drop(state);
+            let Ok(sight) = self.doors.mail.sight(self.speaker.reader()) else { return Ok(Wants::End) };
+            self.speaker.advance(now, &sight);
+            drop(sight);
             let hears_more = self.listening.wants(self.speaker.interest());
             let mut wrote = false;
             while let Some(bytes) = self.speaker.poll_output() {
@@ -197,21 +197,21 @@ impl<'a> Connection<'a> {
         }
         // A long letter that is read has its place before it is in memory.
         let long = match &request {
-            Request::Letter(position) => self.doors.mail.view().is_ok_and(|state| {
-                state.letter(*position).is_some_and(|letter| letter.bytes as usize > SMALL)
+            Request::Letter(position) => self.doors.mail.sight(self.speaker.reader()).is_ok_and(|sight| {
+                sight.state.letter(*position).is_some_and(|letter| letter.bytes as usize > SMALL)
             }),
             _ => false,
         };
         let room = (long && self.held.is_none()).then(|| Arc::clone(&self.room));
         let Doors { mail, passwords, verifier, .. } = self.doors;
         let (mail, passwords, verifier) = (mail.clone(), passwords.clone(), verifier.clone());
-        let from = self.from;
+        let (from, reads) = (self.from, self.speaker.reader().is_some());
         let asking = async move {
             let held = match room {
                 Some(room) => Some(room.enter().await),
                 None => None,
             };
-            (answer(&mail, &passwords, &verifier, from, request).await, held)
+            (answer(&mail, &passwords, &verifier, from, reads, request).await, held)
         };
         self.asking = Some((ticket, Box::pin(asking)));
     }
@@ -307,23 +307,28 @@ async fn until(due: Option<Instant>) {
     }
 }
 
-/// Does what a session asks for.
+/// Does what a session asks for. Who `reads` is served what the site has where there is no majority.
 async fn answer(
     mail: &Mail,
     passwords: &Passwords,
     verifier: &Verifier,
     from: IpAddr,
+    reads: bool,
     request: Request,
 ) -> Answer {
     let answered = match request {
         Request::Authenticate { user, password } => passwords.check(mail, from, &user, &password).await,
+        Request::Barrier if reads => mail.look().await.map(|()| Answer::Reached),
         Request::Barrier => mail.reach().await.map(|_| Answer::Reached),
         Request::Letter(position) => {
             let letter = mail.letter(position).await;
             letter.map(|letter| letter.map_or(Answer::Unavailable, Answer::Letter))
         }
-        // It is on most disks, and applied here, when this answers.
-        Request::Propose(entry) => mail.propose(&entry).await.map(Answer::Applied),
+        // It is on most disks, and applied here, when this answers; or held here.
+        Request::Propose(entry) => mail.take(entry).await.map(|taken| match taken {
+            Taken::Applied(outcome) => Answer::Applied(outcome),
+            Taken::Held(receipts) => Answer::Held(receipts),
+        }),
         // If nobody tries, the letter says so.
         Request::Verify(asked) => {
             Ok(verifier.verify(asked).await.map_or(Answer::Unavailable, Answer::Verified))
