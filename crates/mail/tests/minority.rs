@@ -380,7 +380,7 @@ impl World {
         shown.state().audit().expect("a sound copy");
         let copy = shown.for_user(&here.spool, &here.state, user, |_| Flags::NONE);
         let inbox = here.state.mailbox_named(user, &MailboxName::inbox()).unwrap();
-        let shown = |record| Some((*record, here.spool.show(inbox, record)?));
+        let shown = |record: &Record| Some((*record, here.spool.show(inbox, record)?));
         let wanted = inbox.records().filter_map(shown).map(|(record, flags)| (record.uid, flags));
         let copied = copy.mailbox(inbox.id()).unwrap();
         let seen = copied.records().map(|record| (record.uid, copied.flag_names(record.flags)));

@@ -243,10 +243,11 @@ impl AtWork {
                     None => {}
                 }
             }
-            Job::Spool(ask) => match self.spool.as_mut().map(|spool| spool.take(ask)) {
-                Some(Err(error)) => self.fail(error.to_string()),
-                Some(Ok(())) | None => {}
-            },
+            Job::Spool(ask) => {
+                if let Some(Err(error)) = self.spool.as_mut().map(|spool| spool.take(ask)) {
+                    self.fail(error.to_string());
+                }
+            }
         }
     }
 
