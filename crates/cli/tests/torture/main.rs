@@ -26,12 +26,21 @@ fn main() -> ExitCode {
     let options = match Options::parse(&args) {
         Ok(options) => options,
         Err(why) => {
-            eprintln!("{why}\n\n{}", options::USAGE);
+            eprintln!("torture: {why}; see --help. The scenarios are: {}", names());
             return ExitCode::from(2);
         }
     };
+    if options.help {
+        println!("{}\n\nThe scenarios are: {}", options::USAGE, names());
+        return ExitCode::SUCCESS;
+    }
     if options.list {
         SCENARIOS.iter().for_each(|scenario| println!("{}: test", scenario.name));
+        return ExitCode::SUCCESS;
+    }
+    if !SCENARIOS.iter().any(|scenario| options.wants(scenario.name)) {
+        // A filter of `cargo test` may mean other tests than these.
+        println!("\ntorture: no scenario is asked for by {}; there are: {}", options.filter(), names());
         return ExitCode::SUCCESS;
     }
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
@@ -42,6 +51,10 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+fn names() -> String {
+    SCENARIOS.iter().map(|scenario| scenario.name).collect::<Vec<_>>().join(", ")
 }
 
 async fn torture(options: &Options) -> ExitCode {
