@@ -82,6 +82,26 @@ fn letter_of_ann(subject: &str) -> String {
     format!("From: ann@unanimous.test\nTo: bob@unanimous.test\nSubject: {subject}\n\nBy {subject}.\n")
 }
 
+/// A command that somebody on the way puts behind STARTTLS is not the client's.
+fn what_is_said_before_tls_is_not_done_inside(imap: &mut Imap, cluster: &Value) {
+    let smtp = ["EHLO x\r\n", "STARTTLS\r\nMAIL FROM:<x@y.org>\r\nNOOP\r\n", "NOOP\r\nQUIT\r\n"];
+    let smtp_says = "250 2.0.0 Done\r\n221 2.0.0 Until next time\r\n";
+    let of_imap = ["a STARTTLS\r\nb LOGIN ann x\r\nc NOOP\r\n", "d NOOP\r\ne LOGOUT\r\n"];
+    let imap_says = "d OK Done\r\n* BYE Until next time\r\ne OK Logged out\r\n";
+    for (what, lines, says) in [
+        ("smtp", &smtp[..], smtp_says),
+        ("submission", &smtp[..], smtp_says),
+        ("imap", &of_imap[..], imap_says),
+    ] {
+        let told = imap.ask(json!({
+            "do": "injected", "name": what, "host": "127.0.0.1", "port": cluster["sites"][1]["ports"][what],
+            "tls": cluster["mail_certificate"], "lines": lines,
+        }));
+        assert_eq!(told["inside"], says, "{what}: {told}");
+        assert_eq!(told["clear"].as_str().map(|said| said.lines().count()), Some(1), "{what}: {told}");
+    }
+}
+
 #[test]
 fn a_trial_has_a_domain_users_and_ports_and_keeps_them() {
     let dir = tempfile::tempdir().expect("a directory");
@@ -116,6 +136,7 @@ fn a_trial_has_a_domain_users_and_ports_and_keeps_them() {
     assert_eq!(imap.select("bob").0, 3);
     let with_tls = imap.letters("bob").to_string();
     assert!(with_tls.matches("with ESMTPSA").count() == 2, "{with_tls}");
+    what_is_said_before_tls_is_not_done_inside(&mut imap, &cluster);
     let users = up.ready["mail"]["users"].clone();
     up.stop();
 

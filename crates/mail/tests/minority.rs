@@ -12,7 +12,8 @@ use common::{Site as Founder, address, plain};
 use mail::command::{Deliver, Expunge, Store};
 use mail::{
     Ask, Checkpoint, Command, Entry, EntryTime, FlagNames, FlagOp, Flags, MailboxName, Outcome, Position,
-    Principal, Queuing, RequestId, Restore, Spool, SpoolId, SpoolLimits, SpoolNext, State, UidSet, UserId,
+    Principal, Queuing, Record, RequestId, Restore, Spool, SpoolId, SpoolLimits, SpoolNext, State, UidSet,
+    UserId,
 };
 use wire::StoreId;
 

@@ -2,8 +2,12 @@
 
 mod common;
 
+use common::answers::{balanced, lines};
 use common::{Client, Site};
-use maildriver::imap::limits::{COMMANDS_BEFORE_LOGIN_MAX, IDLE_AFTER_LOGIN, KEEPALIVE, OUTPUT_BYTES_HIGH};
+use maildriver::imap::limits::{
+    COMMANDS_BEFORE_LOGIN_MAX, DEPTH_MAX, IDLE_AFTER_LOGIN, ITEMS_MAX, KEEPALIVE, LINE_BYTES_MAX,
+    LITERALS_MAX, OUTPUT_BYTES_HIGH, RANGES_MAX, SEARCH_TERMS_MAX,
+};
 use proptest::prelude::*;
 use wire::Time;
 
@@ -71,6 +75,138 @@ fn silence_ends_a_session_and_idle_is_told_that_it_lives() {
     assert_eq!(client.say(&mut site, ""), "* OK Still here\r\n");
     client.session.handle_timeout(Time::ZERO + IDLE_AFTER_LOGIN);
     assert!(client.say(&mut site, "").starts_with("* BYE") && client.session.poll_timeout().is_none());
+}
+
+/// Letters that are small and stand for much, or are deep, or have very many of something: told and searched, and what is told of
+/// their structure is in proportion.
+#[test]
+fn mime_bombs_are_taken_apart_only_so_far() {
+    const BYTES: usize = 300_000;
+    let fill = |piece: &dyn Fn(usize) -> String| -> String {
+        let mut out = String::new();
+        let mut number = 0;
+        while out.len() < BYTES {
+            out.push_str(&piece(number));
+            number += 1;
+        }
+        out
+    };
+    let nested = fill(&|n| format!("Content-Type: multipart/mixed; boundary=b{n}\r\n\r\n--b{n}\r\n"));
+    let one_boundary = fill(&|_| "Content-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\n".to_owned());
+    let messages = fill(&|_| "Content-Type: message/rfc822\r\n\r\n".to_owned());
+    let encoded =
+        fill(&|_| "Content-Type: message/rfc822\r\nContent-Transfer-Encoding: base64\r\n\r\n".to_owned());
+    let parts = fill(&|_| "--b\r\n\r\n".to_owned());
+    let parts = format!("Content-Type: multipart/mixed; boundary=b\r\n\r\n{parts}--b--\r\n");
+    let digest = fill(&|n| format!("--b\r\n\r\nSubject: {n}\r\n\r\n"));
+    let digest = format!("Content-Type: multipart/digest; boundary=b\r\n\r\n{digest}--b--\r\n");
+    let fields = fill(&|n| format!("X-{n}: y\r\n"));
+    let parameters = format!("Content-Type: text/plain{}\r\n", fill(&|n| format!("; a{n}=b")));
+    let addresses = format!("To: a@b{}\r\n", fill(&|n| format!(",\r\n c{n}@d")));
+    let groups = format!("To: {}\r\n", fill(&|_| "a:b@c;".to_owned()));
+    let comments = format!("From: {}a@b\r\n", fill(&|_| "(".to_owned()));
+    let words = format!("Subject: {}\r\n", fill(&|_| "=?utf-8?b?4oKs?= ".to_owned()));
+    let line = format!("Subject: {}\r\n\r\n{}", "x".repeat(BYTES / 2), "y".repeat(BYTES / 2));
+    let all = [
+        nested,
+        one_boundary,
+        messages,
+        encoded,
+        parts,
+        digest,
+        fields,
+        parameters,
+        addresses,
+        groups,
+        comments,
+        words,
+        line,
+    ];
+    for letter in all {
+        let mut site = Site::new();
+        let mut client = Client::logged_in(&mut site);
+        let append = format!("a APPEND INBOX {{{}+}}\r\n{letter}\r\nb EXAMINE INBOX\r\n", letter.len());
+        let began = &letter[..60];
+        assert!(client.say(&mut site, &append).contains("a OK"), "{began}");
+        let told = client.send(&mut site, b"c FETCH 1 (ENVELOPE BODYSTRUCTURE BODY[1.1.1.1.MIME])\r\n");
+        let said = lines(&told);
+        assert!(
+            said.iter().all(|line| balanced(line))
+                && said.last().is_some_and(|line| line.starts_with("c OK")),
+            "{began}"
+        );
+        assert!(told.len() <= 4 * letter.len(), "{} bytes: {began}", told.len());
+        let searched = client.say(&mut site, "d SEARCH OR OR TEXT qqq SUBJECT qqq OR TO qqq BODY qqq\r\n");
+        assert_eq!(searched, "* SEARCH\r\nd OK Done\r\n", "{began}");
+    }
+}
+
+/// Sets, terms and items at their bounds and one beyond.
+#[test]
+fn sets_and_searches_have_their_bounds() {
+    let mut site = Site::new();
+    let mut client = Client::logged_in(&mut site);
+    client.say(&mut site, "a APPEND INBOX {1+}\r\nx\r\nb SELECT INBOX\r\n");
+    let set = |count: usize| (1..=count).map(|n| (2 * n).to_string()).collect::<Vec<_>>().join(",");
+    let terms = |count: usize| vec!["SEEN"; count].join(" ");
+    let items = |count: usize| vec!["FLAGS"; count].join(" ");
+    let deep = |depth: usize| format!("{}SEEN", "NOT ".repeat(depth));
+    for (good, bad) in [
+        (format!("UID FETCH {} FLAGS", set(RANGES_MAX)), format!("UID FETCH {} FLAGS", set(RANGES_MAX + 1))),
+        (format!("SEARCH {}", terms(SEARCH_TERMS_MAX)), format!("SEARCH {}", terms(SEARCH_TERMS_MAX + 1))),
+        (format!("FETCH 1 ({})", items(ITEMS_MAX)), format!("FETCH 1 ({})", items(ITEMS_MAX + 1))),
+        (format!("SEARCH {}", deep(DEPTH_MAX - 1)), format!("SEARCH {}", deep(DEPTH_MAX + 1))),
+        ("UID FETCH 1:4294967295,4294967295:1,* FLAGS".to_owned(), "UID FETCH 4294967296 FLAGS".to_owned()),
+        ("UID STORE 1:* FLAGS ()".to_owned(), "UID STORE 0:* FLAGS ()".to_owned()),
+    ] {
+        let said = client.say(&mut site, &format!("g {good}\r\n"));
+        assert!(said.contains("g OK"), "{}: {said}", &good[..20]);
+        let said = client.say(&mut site, &format!("b {bad}\r\n"));
+        assert!(said.starts_with("b BAD") || said.contains("[TOOBIG]"), "{}: {said}", &bad[..20]);
+    }
+    assert!(!client.session.is_closed());
+}
+
+/// A line, a literal and many literals without end.
+#[test]
+fn what_has_no_end_is_not_kept() {
+    let mut site = Site::new();
+    let mut client = Client::logged_in(&mut site);
+    let endless = format!("a NOOP {}", "x".repeat(10 * LINE_BYTES_MAX));
+    assert_eq!(client.say(&mut site, &endless), "");
+    assert!(client.session.memory_bytes() <= 2 * LINE_BYTES_MAX, "{}", client.session.memory_bytes());
+    assert_eq!(client.say(&mut site, "\r\n"), "a BAD [TOOBIG] That is too long\r\n");
+    let literal = format!("b LOGIN {{{}+}}\r\n{}\r\n", 20 * LINE_BYTES_MAX, "x".repeat(20 * LINE_BYTES_MAX));
+    assert!(client.say(&mut site, &literal).starts_with("b BAD [TOOBIG]"));
+    assert!(client.session.memory_bytes() <= 2 * LINE_BYTES_MAX, "{}", client.session.memory_bytes());
+    let many = format!("c LIST {}\r\n", "{1+}\r\nx ".repeat(LITERALS_MAX + 1));
+    assert!(client.say(&mut site, &many).contains("BAD"));
+    let waited = client.say(&mut site, "d LOGIN {99999999}\r\n");
+    assert!(waited.starts_with("d BAD [TOOBIG]"), "it is refused before it is sent: {waited}");
+    let far = client.say(&mut site, "e LOGIN {99999999999+}\r\n");
+    assert!(far.starts_with("* BYE") && client.session.is_closed(), "{far}");
+}
+
+/// One waits and does not read, while another changes everything again and again.
+#[test]
+fn news_for_who_does_not_read_does_not_pile_up() {
+    let mut site = Site::new();
+    let (mut busy, mut idle) = (Client::logged_in(&mut site), Client::logged_in(&mut site));
+    (0..500).for_each(|_| drop(busy.say(&mut site, "a APPEND INBOX {1+}\r\nx\r\n")));
+    busy.say(&mut site, "s SELECT INBOX\r\n");
+    idle.say(&mut site, "s SELECT INBOX\r\n");
+    idle.say(&mut site, "i IDLE\r\n");
+    for round in 0..200 {
+        let op = if round % 2 == 0 { "+" } else { "-" };
+        busy.say(&mut site, &format!("b STORE 1:* {op}FLAGS.SILENT (\\Flagged)\r\n"));
+        idle.session.advance(idle.now, &site.state);
+    }
+    let waits: usize = std::iter::from_fn(|| idle.session.poll_output()).map(|bytes| bytes.len()).sum();
+    assert!(waits > 0 && waits <= OUTPUT_BYTES_HIGH + (64 << 10), "{waits} bytes wait");
+    // It is told how things are when it reads again.
+    busy.say(&mut site, "b STORE 7 +FLAGS.SILENT (\\Answered)\r\n");
+    let said = idle.say(&mut site, "DONE\r\n");
+    assert!(said.contains("* 7 FETCH (") && said.contains("\\Answered") && said.contains("i OK"), "{said}");
 }
 
 proptest! {

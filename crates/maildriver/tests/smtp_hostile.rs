@@ -271,8 +271,10 @@ proptest! {
 
     /// Whatever is damaged: no panic, and every reply is a reply.
     #[test]
-    fn a_damaged_conversation(edits in proptest::collection::vec((any::<usize>(), any::<u8>(), 0..3u8), 1..8), login in any::<bool>()) {
-        let (mode, good) = if login { (Mode::Submission, SUBMISSION) } else { (Mode::Inbound, INBOUND) };
+    fn a_damaged_conversation(edits in proptest::collection::vec((any::<usize>(), any::<u8>(), 0..3u8), 1..8), mode in 0..3usize) {
+        let lmtp = INBOUND.replace("EHLO", "LHLO");
+        let (mode, good) =
+            [(Mode::Submission, SUBMISSION), (Mode::Lmtp, &lmtp), (Mode::Inbound, INBOUND)][mode];
         let mut bytes = good.as_bytes().to_vec();
         for (at, byte, kind) in edits {
             let at = at % bytes.len();
@@ -287,6 +289,46 @@ proptest! {
         for line in text.split_terminator("\r\n") {
             let code = line.get(..3).and_then(|code| code.parse::<u16>().ok());
             prop_assert!(code.is_some_and(|code| (200..600).contains(&code)) && line.is_ascii(), "{line:?}");
+        }
+    }
+
+    /// Commands made of what commands are made of: every one has a reply, or the connection has ended with one.
+    #[test]
+    fn every_command_has_a_reply(
+        commands in proptest::collection::vec("(MAIL FROM:|mail from: ?|RCPT TO:|BDAT |AUTH |EHLO |VRFY |NOOP |RSET|HELP|XYZ|)(<[a-z0-9@.+:,\"\\\\ ()]{0,16}>|<ann@x.org>|<>|[0-9]{1,3}|PLAIN|LOGIN|SCRAM-SHA-256)?( (SIZE=[0-9]{1,20}|BODY=(7BIT|8BITMIME|X)|SMTPUTF8|RET=FULL|AUTH=<>|LAST|[ -~]{0,8}))?", 1..20),
+        mode in 0..3usize,
+    ) {
+        let mode = [Mode::Submission, Mode::Lmtp, Mode::Inbound][mode];
+        let mut mail = Mail::new();
+        let mut client = Client::ready(mode, &mut mail);
+        for command in commands {
+            let out = client.say(&mut mail, &format!("{command}\r\n"));
+            // A chunk or an answer to a challenge may still be wanted: it is given. Then the client starts anew.
+            let more = client.say(&mut mail, &format!("{}\r\nRSET\r\nNOOP\r\n", "x".repeat(1_000)));
+            let all = codes(&format!("{out}{more}"));
+            prop_assert!(all.iter().all(|code| code.as_bytes()[0].is_ascii_digit()), "{:?}", all);
+            if client.session.is_closed() {
+                prop_assert!(all.iter().any(|code| code.starts_with('4') || code.starts_with('5')), "{command}: {:?}", all);
+                return Ok(());
+            }
+            prop_assert_eq!(all.last().map(String::as_str), Some("250 2.0.0"), "{}: {:?}", command, all);
+        }
+        prop_assert!(client.most_memory < 300_000 && mail.letters(BOB).is_empty());
+    }
+
+    /// However a stranger writes it: that a letter was verified, only this server says.
+    #[test]
+    fn no_stranger_vouches_for_itself(field in "(A|a)uthentication-(R|r)esults ?:[ \t]?(\r\n[ \t])?(\\([a-z]{0,3}\\) ?)?(mx|MX|Mx)\\.x\\.(org|ORG)( 1)? ?; ?(dkim|spf)=pass", before in "(X: y\r\n){0,2}") {
+        let mut mail = Mail::new();
+        let mut client = Client::ready(Mode::Inbound, &mut mail);
+        let text = format!("{before}{field}\r\nFrom: boss@x.org\r\n\r\npay\r\n");
+        if client.letter(&mut mail, "eve@y.org", &["ann@x.org"], &text) == "250 2.0.0" {
+            let letter = mail.newest(ANN).to_ascii_lowercase();
+            let (header, _) = letter.split_once("\r\n\r\n").expect("a header");
+            let unfolded = header.replace("\r\n ", " ").replace("\r\n\t", " ");
+            let results = unfolded.lines().filter(|line| line.starts_with("authentication-results"));
+            let ours: Vec<&str> = results.filter(|line| line.contains("mx.x.org")).collect();
+            prop_assert!(ours.len() == 1 && !ours[0].contains("dkim=pass"), "{}", letter);
         }
     }
 

@@ -3,10 +3,15 @@
 Python's own imaplib and smtplib speak, so that the server is not tested against what its own authors believe.
 """
 
+import base64
+import hashlib
+import hmac
 import imaplib
 import json
 import re
+import secrets
 import smtplib
+import socket
 import ssl
 import sys
 
@@ -109,6 +114,92 @@ def smtp(name, host, port, user=None, password=None, tls=None, starttls=False, l
         except smtplib.SMTPAuthenticationError as error:
             return {"refused": error.smtp_code}
     return sorted(connection.esmtp_features)
+
+
+def injected(name, host, port, tls, lines):
+    """Says something behind STARTTLS in the same segment, and then, inside TLS, the rest. Gives what is said inside TLS."""
+    connection = socket.create_connection((host, port), timeout=60)
+    connection.recv(4096)
+    for line in lines[:-2]:
+        connection.sendall(line.encode())
+        connection.recv(4096)
+    connection.sendall(lines[-2].encode())
+    said = b""
+    while not said.endswith(b"\r\n"):
+        said += connection.recv(4096)
+    context = ssl.create_default_context(cafile=tls)
+    inside = context.wrap_socket(connection, server_hostname="localhost")
+    inside.sendall(lines[-1].encode())
+    told = b""
+    while True:
+        more = inside.recv(4096)
+        if not more:
+            return {"clear": said.decode(), "inside": told.decode()}
+        told += more
+
+
+class Scram:
+    """The client's side of SCRAM-SHA-256 (RFC 5802, RFC 7677), without channel binding."""
+
+    def __init__(self, user, password):
+        self.password = password.encode()
+        self.nonce = secrets.token_hex(12)
+        self.bare = "n=%s,r=%s" % (user, self.nonce)
+        self.said = self.signature = None
+
+    def answer(self, challenge):
+        if self.said is None:
+            self.said = self.bare
+            return "n,," + self.bare
+        if self.signature is None:
+            return self.proof(challenge)
+        assert challenge == "v=" + self.signature, "the server does not know the password"
+        return ""
+
+    def proof(self, challenge):
+        nonce, salt, rounds = (field[2:] for field in challenge.split(","))
+        assert nonce.startswith(self.nonce), challenge
+        salted = hashlib.pbkdf2_hmac("sha256", self.password, base64.b64decode(salt), int(rounds))
+        without_proof = "c=biws,r=" + nonce
+        said = ",".join([self.bare, challenge, without_proof]).encode()
+        key = mac(salted, b"Client Key")
+        stored = hashlib.sha256(key).digest()
+        proof = bytes(a ^ b for a, b in zip(key, mac(stored, said)))
+        self.signature = base64.b64encode(mac(mac(salted, b"Server Key"), said)).decode()
+        return "%s,p=%s" % (without_proof, base64.b64encode(proof).decode())
+
+
+def mac(key, message):
+    return hmac.digest(key, message, "sha256")
+
+
+def scram_imap(name, host, port, user, password):
+    """Logs in by SCRAM; gives what was offered before, or why it was refused."""
+    connection = imaplib.IMAP4(host, port, timeout=60)
+    offered = sorted(connection.capabilities)
+    scram = Scram(user, password)
+    try:
+        connection.authenticate("SCRAM-SHA-256", lambda challenge: scram.answer(challenge.decode()).encode())
+    except imaplib.IMAP4.error as error:
+        return {"offered": offered, "refused": str(error)}
+    assert scram.signature, "the server has proved that it knows the password"
+    connections[name] = connection
+    return {"offered": offered}
+
+
+def scram_smtp(name, host, port, user, password):
+    """The same at a port for submission."""
+    connection = smtplib.SMTP(host, port, timeout=60)
+    connection.ehlo()
+    offered = connection.esmtp_features["auth"].split()
+    scram = Scram(user, password)
+    try:
+        connection.auth("SCRAM-SHA-256", lambda challenge=b"": scram.answer(challenge.decode()))
+    except smtplib.SMTPAuthenticationError as error:
+        return {"offered": offered, "refused": error.smtp_code}
+    assert scram.signature, "the server has proved that it knows the password"
+    connections[name] = connection
+    return {"offered": offered}
 
 
 def send(name, sender, to, text):

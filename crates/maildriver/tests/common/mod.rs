@@ -2,6 +2,7 @@
 
 #![allow(dead_code, reason = "each test takes what it needs")]
 
+pub mod answers;
 pub mod smtp;
 
 use std::collections::BTreeMap;
