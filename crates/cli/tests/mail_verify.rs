@@ -23,12 +23,12 @@ fn letter(from: &str) -> String {
 fn letters_from_outside_say_who_sent_them_and_forged_ones_are_refused() {
     let names = NameServer::start();
     let resolver = names.at();
-    let mut cluster = Cluster::new(&["a"], |_, config| {
+    let mut cluster = Cluster::new(&["a", "b", "c"], |_, config| {
         serve(config);
         let mail = config.mail.as_mut().expect("it serves mail");
         (mail.verify, mail.resolver) = (Some(Verification::Reject), NameServers(vec![resolver]));
     });
-    cluster.start(0);
+    (0..3).for_each(|site| cluster.start(site));
     add_user(&cluster, 0, "bob");
     for domain in ["open.test", "closed.test"] {
         names.text(&format!("_dmarc.{domain}"), "v=DMARC1; p=reject");

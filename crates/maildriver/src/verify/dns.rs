@@ -1,12 +1,16 @@
 //! The name servers that are asked.
 
 use std::net::SocketAddr;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use mail_auth::MessageAuthenticator;
+use mail_auth::hickory_resolver::TokioResolver;
 use mail_auth::hickory_resolver::config::{NameServerConfig, ResolveHosts, ResolverConfig, ResolverOpts};
 use mail_auth::hickory_resolver::net::NetError;
+use mail_auth::hickory_resolver::net::runtime::TokioRuntimeProvider;
 use mail_auth::hickory_resolver::system_conf::read_system_conf;
+use rustls::crypto::ring;
+use rustls::{ClientConfig, RootCertStore};
 
 use super::limits::{
     ANSWERS_REMEMBERED, ASKED_AGAIN, NAME_SERVER_ANSWERS_WITHIN, NOTHING_REMEMBERED_FOR, REMEMBERED_FOR,
@@ -61,7 +65,13 @@ impl NameServers {
         options.negative_max_ttl = Some(NOTHING_REMEMBERED_FOR);
         // What this machine calls others says nothing about what they may send.
         options.use_hosts_file = ResolveHosts::Never;
-        MessageAuthenticator::new(servers, options)
+        // They are asked in clear. By itself the resolver would read the system's certificates, and fail where there are none.
+        let tls = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+            .with_safe_default_protocol_versions()?
+            .with_root_certificates(RootCertStore::empty())
+            .with_no_client_auth();
+        let resolver = TokioResolver::builder_with_config(servers, TokioRuntimeProvider::default());
+        Ok(MessageAuthenticator(resolver.with_options(options).with_tls_config(tls).build()?))
     }
 }
 
