@@ -78,7 +78,7 @@ async fn spf_says_who_may_send() {
     server.text("soft.test", "v=spf1 ~all");
     server.text("neutral.test", "v=spf1 ?all");
     server.text("none.test", "something else");
-    server.text("wrong.test", "v=spf1 ip4:512.0.0.1 -all");
+    server.text("wrong.test", "v=spf1 ip4:nowhere -all");
     server.tell("broken.test", Says::Fails);
     server.text("mx.test", "v=spf1 mx -all");
     server.tell("mx.test", Says::Mx("mail.mx.test"));
