@@ -18,7 +18,7 @@ impl Asked {
         privileged: bool,
     ) -> Answered {
         let parsed = UserName::parse(&name).map_err(|error| bad(format!("user: {error}")))?;
-        if self.mail.view().map_err(refused)?.domains().next().is_none() {
+        if self.mail.reach().await.map_err(refused)?.domains().next().is_none() {
             // Mail is being founded: no letter would reach the user yet.
             return Err(refused(MailError::NotReady));
         }
