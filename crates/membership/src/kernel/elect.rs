@@ -12,9 +12,11 @@ use super::output::{Delay, Timer, Transition};
 use super::quorum::{is_acceptor, is_quorum};
 use super::record::Learned;
 use super::tables::Tables;
-use super::{Glimpse, Kernel, Owed, Role, TRIES_MAX, WAITS_MAX};
+use super::{Glimpse, Kernel, LEFT_OUT_FREE, LEFT_OUT_MAX, Owed, Role, TRIES_MAX, WAITS_MAX};
 use crate::step::{Peer, Request, RequestId, RequestKind, Step, Why, Witnesses};
 
+/// How long a change for the sake of sites that were left out waits, in rounds, twice as long each time.
+const LEFT_OUT_ROUNDS: u32 = 4;
 /// Beyond, a place in the order makes nobody wait longer for a merge.
 const PLACES_MAX: u32 = 8;
 
@@ -32,27 +34,55 @@ pub(crate) struct Electing {
 impl<T: Tables> Kernel<T> {
     /// C4, C5: starts a change if one is wanted and this site's turn has come; else waits for its turn.
     pub(super) fn consider(&mut self) {
-        let free = matches!(self.role, Role::Idle) && self.owed.is_none() && !self.retired;
+        // Who can't write yet, perhaps because its disk has no room, would have others promise and wait in vain; off the primary
+        // view nobody waits for it.
+        let can_promise = self.is_primary() || self.outbox.oldest().is_none();
+        let free = matches!(self.role, Role::Idle) && self.owed.is_none() && !self.retired && can_promise;
         let urgent = free && self.is_wanted();
         if self.view.is_some() && !self.hears_another_view() {
             self.waited = 0;
         }
-        if !free || !(urgent || self.may_merge()) || !self.is_hopeful() {
+        let in_vain = self.tried_in_vain();
+        if !free || !(urgent || self.may_merge() || in_vain.is_some()) || !self.is_hopeful() {
             self.backoff = false;
             return;
         }
         let place = self.place();
         if place == 0 && self.tries == 0 && urgent {
             self.begin();
-        } else if !self.backoff {
-            self.backoff = true;
-            let delay = match urgent {
-                true => Delay::Backoff { place, tries: self.tries },
+        } else if !self.backoff || (self.patient && (urgent || in_vain.is_none())) {
+            (self.backoff, self.patient) = (true, !urgent && in_vain.is_some());
+            let delay = match (urgent, in_vain) {
+                (true, _) => Delay::Backoff { place, tries: self.tries },
                 // One member of another side is heard a little before the next: they are to come together.
-                false => Delay::Rounds(1 + 2 * (self.waited + place.min(PLACES_MAX))),
+                (false, None) => Delay::Rounds(1 + 2 * (self.waited + place.min(PLACES_MAX))),
+                (false, Some(times)) => Delay::Rounds((LEFT_OUT_ROUNDS << times) + 2 * place.min(PLACES_MAX)),
             };
             self.arm(Timer::Backoff, delay);
         }
+    }
+
+    /// How often those that are heard, and could come in, were left out beyond what is nothing to think of; none, if that is not so of
+    /// all of them, or nobody is. Whoever can't promise, because its disk has no room, is heard and never answers.
+    fn tried_in_vain(&self) -> Option<u32> {
+        let times = |site: &SiteId| self.left_out.get(site).copied().unwrap_or(0);
+        let foreign = self.heard.iter().filter(|site| self.is_foreign(**site));
+        foreign.map(times).min().filter(|least| *least > LEFT_OUT_FREE).map(|least| least - LEFT_OUT_FREE)
+    }
+
+    /// An elected step came: who might have come in was asked, and is in it now, or did not answer.
+    pub(super) fn count_left_out(&mut self, step: &Step) {
+        self.left_out.retain(|site, _| step.rank(*site).is_none());
+        if step.id.attempt == 0 {
+            return;
+        }
+        let foreign: Vec<SiteId> = self.heard.iter().copied().filter(|site| self.is_foreign(*site)).collect();
+        foreign.into_iter().for_each(|site| self.leave_out(site));
+    }
+
+    fn leave_out(&mut self, site: SiteId) {
+        let times = self.left_out.entry(site).or_default();
+        *times = (*times + 1).min(LEFT_OUT_MAX);
     }
 
     pub(super) fn backoff_ran_out(&mut self) {
@@ -83,7 +113,10 @@ impl<T: Tables> Kernel<T> {
                 && view.tables.wants(&Request { id: *id, kind: kind.clone() }, view.step.primary)
                 && !self.waits_on_branch(*id)
         }) || view.step.members.iter().any(|m| another_life(m.peer))
-            || self.heard.iter().any(|site| !self.has_view(*site) && self.is_foreign(*site))
+            || self.heard.iter().any(|site| {
+                let times = self.left_out.get(site).copied().unwrap_or(0);
+                times <= LEFT_OUT_FREE && !self.has_view(*site) && self.is_foreign(*site)
+            })
     }
 
     // C4, C17
@@ -351,6 +384,7 @@ impl<T: Tables> Kernel<T> {
         self.take_pending(&status.pending);
         let Role::Electing(electing) = &mut self.role else { return };
         if electing.attempt == status.attempt {
+            self.left_out.remove(&from.site);
             electing.statuses.insert(from.site, (from, status.clone()));
             self.compose_if_answered();
         }
@@ -404,8 +438,11 @@ impl<T: Tables> Kernel<T> {
             self.arm(Timer::Collect(attempt), Delay::Rounds(4));
             return;
         }
-        for site in &silent {
-            self.heard.remove(site);
+        for site in silent {
+            if self.is_foreign(site) {
+                self.leave_out(site);
+            }
+            self.heard.remove(&site);
         }
         if !self.asks_the_accused() {
             self.finish_election();

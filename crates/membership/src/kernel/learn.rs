@@ -59,6 +59,7 @@ impl<T: Tables> Kernel<T> {
         if let Some(line) = self.line.clone() {
             self.install(line, views);
         }
+        self.count_left_out(step);
         Learning::New
     }
 

@@ -53,6 +53,11 @@ pub const EPOCHS_PER_RECOVERY: u64 = 1_000_000_000_000;
 pub const ASKED_AT_ONCE_MAX: usize = 8;
 /// Where counting of tries ends: the back-off does not grow beyond it.
 pub const TRIES_MAX: u32 = 4;
+/// A site that so many elected steps in a row have left out, though it was heard, can't answer for now; a change for its sake
+/// alone is no matter of haste any more.
+pub const LEFT_OUT_FREE: u32 = 2;
+/// Where counting of them ends.
+pub const LEFT_OUT_MAX: u32 = LEFT_OUT_FREE + 6;
 
 /// What a kernel must know before it starts.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -153,6 +158,10 @@ pub struct Kernel<T: Tables> {
     waited: u32,
     tries: u32,
     backoff: bool,
+    /// It waits only to try once more with sites that were left out.
+    patient: bool,
+    /// Sites that are heard and could come in, and by how many elected steps in a row they were left out.
+    left_out: BTreeMap<SiteId, u32>,
     requests: u64,
     /// How often sponsors were asked, if there are more than are asked at once.
     joins_asked: u32,
@@ -231,6 +240,8 @@ impl<T: Tables> Kernel<T> {
             waited: 0,
             tries: 0,
             backoff: false,
+            patient: false,
+            left_out: BTreeMap::new(),
             requests: 0,
             joins_asked: 0,
             leaving: false,
@@ -474,6 +485,7 @@ impl<T: Tables> Kernel<T> {
             }
         } else {
             *glimpse = fresh;
+            self.left_out.remove(&header.from.site);
         }
         self.heard.insert(header.from.site);
     }
