@@ -177,3 +177,36 @@ fn another_password_counts_at_every_site_at_once_and_guesses_are_held_up() {
     let held_up = eventually(|| (log_in(&mut imap, 0, "wrong") == 454).then_some(()));
     assert!(held_up.is_some(), "guesses go on and on; log:\n{}", text(cluster.log(0).as_bytes()));
 }
+
+#[test]
+fn who_sends_too_much_in_an_hour_is_told_to_come_again_and_others_are_not() {
+    let mut cluster = Cluster::new(&["a", "b", "c"], |_, config| {
+        serve(config);
+        if let Some(mail) = &mut config.mail {
+            mail.recipients_per_hour = 3;
+        }
+    });
+    (0..3).for_each(|site| cluster.start(site));
+    for user in ["ann", "bob"] {
+        add_user(&cluster, 0, user);
+    }
+    let mut imap = Imap::start();
+    imap.smtp("ann", port(&cluster, 0, "submission"), "submission", Some("ann"));
+    let both = ["ann@mail.test", "bob@mail.test"];
+    assert_eq!(imap.send("ann", "ann@mail.test", &both, &letter("ann@mail.test", 1))["code"], 250);
+    // Two were counted, and one is left.
+    let refused = imap.send("ann", "ann@mail.test", &both, &letter("ann@mail.test", 2));
+    assert_eq!(refused["code"], 451, "{refused}");
+    assert_eq!(imap.send("ann", "ann@mail.test", &both[1..], &letter("ann@mail.test", 3))["code"], 250);
+    assert_eq!(imap.send("ann", "ann@mail.test", &both[1..], &letter("ann@mail.test", 4))["code"], 451);
+    // Others are others, and so are a user's own letters that it puts away.
+    imap.smtp("bob", port(&cluster, 0, "submission"), "submission", Some("bob"));
+    assert_eq!(imap.send("bob", "bob@mail.test", &both, &letter("bob@mail.test", 5))["code"], 250);
+    imap.connect("ann's", port(&cluster, 0, "imap"), "ann");
+    imap.append("ann's", &letter("ann@mail.test", 6));
+    imap.select("ann's");
+    assert_eq!(numbers(&mut imap, "ann's"), [1, 5, 6]);
+    imap.connect("bob's", port(&cluster, 1, "imap"), "bob");
+    imap.select("bob's");
+    assert_eq!(numbers(&mut imap, "bob's"), [1, 3, 5]);
+}

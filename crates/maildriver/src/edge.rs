@@ -52,7 +52,7 @@ pub enum Request {
     /// A letter's bytes: [`Answer::Letter`], or [`Answer::Unavailable`] if it is gone.
     Letter(Position),
     /// Propose an entry and wait until this site has applied it: [`Answer::Applied`]. In a minority that spools,
-    /// a letter may be held instead: [`Answer::Held`].
+    /// a letter may be held instead: [`Answer::Held`]. Of a client that sends too much, [`Answer::TooMuch`].
     Propose(Entry),
     /// Find out who sent a letter (SPF, DKIM, DMARC): [`Answer::Verified`]. Only SMTP from outside asks.
     Verify(Verify),
@@ -103,6 +103,8 @@ pub enum Answer {
     Held(Vec<Receipt>),
     /// What was found out about the sender.
     Verified(Verified),
+    /// Too much has come of this client lately. Nothing was proposed; it may try again later.
+    TooMuch,
     /// It could not be done now; the client may try again.
     Unavailable,
 }

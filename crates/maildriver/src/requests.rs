@@ -1,5 +1,6 @@
 //! What sessions ask of mail (`docs/sessions.md`): seed 000's functions, and users.
 
+mod doctor;
 mod letters;
 mod users;
 
@@ -76,6 +77,8 @@ impl Asked {
             MailOp::SetPassword { user, password } => self.set_password(&user, password).await,
             MailOp::ChangeMaster { site } => self.change_master(&site).await,
             MailOp::Storage => self.storage().await,
+            MailOp::Examine => self.examine().await,
+            MailOp::ReadLetters { after } => self.read_letters(after).await,
         }
     }
 

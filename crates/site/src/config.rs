@@ -78,6 +78,12 @@ pub struct MailConfig {
     /// And from one address.
     #[serde(default = "connections_of_one")]
     pub connections_of_one: usize,
+    /// Recipients of letters that a user may send in an hour at this site; 0: any.
+    #[serde(default = "recipients_per_hour")]
+    pub recipients_per_hour: u32,
+    /// Letters that may come from one address outside in an hour; 0: any.
+    #[serde(default = "letters_per_hour_of_one")]
+    pub letters_per_hour_of_one: u32,
     /// What is done about the senders of letters from outside; by default [`Verification::Record`], in a trial nothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub verify: Option<Verification>,
@@ -104,6 +110,8 @@ impl MailConfig {
             trial: false,
             connections: connections(),
             connections_of_one: connections_of_one(),
+            recipients_per_hour: recipients_per_hour(),
+            letters_per_hour_of_one: letters_per_hour_of_one(),
             verify: None,
             resolver: NameServers::default(),
         }
@@ -156,6 +164,14 @@ fn connections() -> usize {
 
 fn connections_of_one() -> usize {
     256
+}
+
+fn recipients_per_hour() -> u32 {
+    2_000
+}
+
+fn letters_per_hour_of_one() -> u32 {
+    20_000
 }
 
 /// This site's own part.

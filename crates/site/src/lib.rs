@@ -29,7 +29,9 @@ mod starts;
 
 pub use config::{ConfigError, MailConfig, NameServers, SiteConfig, Verification};
 pub use handle::{Events, Handle, Probe, Probes, ProcessEvent, RequestError};
-pub use hosting::{GroupStatus, HostError, Placed, Spooled, Step, Trouble, TroubleKind, Wish, Write};
+pub use hosting::{
+    Compared, GroupStatus, HostError, Placed, Spooled, Step, Trouble, TroubleKind, Weight, Wish, Write,
+};
 pub use levels::Unsupported;
 pub use run::{RunningSite, StartError, Stopped, start, start_with};
 pub use running::Running;

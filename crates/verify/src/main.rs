@@ -72,15 +72,22 @@ fn main() -> ExitCode {
     ExitCode::SUCCESS
 }
 
+/// What `cargo run` tells this program of itself. A build script that looks at it would run again, and all that is built upon it be
+/// built again, each time that such a command and one from a shell follow each other.
+fn is_of_this_package(variable: &str) -> bool {
+    variable.starts_with("CARGO_PKG_") || variable.starts_with("CARGO_MANIFEST_")
+}
+
 #[allow(clippy::disallowed_methods, reason = "a tool of the house, not a protocol")]
 fn run(task: &Task) -> bool {
     println!("house: {} (cargo {})", task.what, task.args.join(" "));
     let started = Instant::now();
-    let status = Command::new(env!("CARGO"))
-        .args(task.args)
-        .envs(task.env.iter().copied())
-        .stdin(std::process::Stdio::null())
-        .status();
+    let mut command = Command::new(env!("CARGO"));
+    for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_str().is_some_and(is_of_this_package)) {
+        command.env_remove(name);
+    }
+    let status =
+        command.args(task.args).envs(task.env.iter().copied()).stdin(std::process::Stdio::null()).status();
     println!("house: {} took {:.0} s", task.what, started.elapsed().as_secs_f64());
     matches!(status, Ok(status) if status.success())
 }

@@ -15,6 +15,7 @@ use clap::{Args, Subcommand};
   unanimous mail poll bob
   unanimous mail change-master site-2
   unanimous mail storage
+  unanimous mail doctor
 
 These are the operator's, in anybody's name; users have IMAP. A letter is sent when most machines have it on disk, and then
 received at every site. With --local a site answers by itself, at once, perhaps from the past.")]
@@ -70,6 +71,19 @@ pub enum Mail {
     },
     /// How much mail there is, and which site has which role
     Storage,
+    /// Look for what is wrong with mail at the site that is asked: its index, and every letter on its disk
+    #[command(after_help = "Examples:
+  unanimous mail doctor
+  unanimous mail doctor --quick --site unix:/run/unanimous/session.sock
+  unanimous mail doctor --json
+
+The index is counted anew, made anew from a checkpoint of it, and compared with those of the other sites; then every letter is
+read. What is damaged is had from other sites by itself. Fails (1) if something is wrong, and says what to do.")]
+    Doctor {
+        /// Don't read the letters
+        #[arg(long)]
+        quick: bool,
+    },
 }
 
 #[derive(Clone, Debug, Args)]

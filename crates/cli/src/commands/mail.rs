@@ -1,6 +1,7 @@
 //! `mail`: letters and users from the command line.
 
 mod compose;
+mod doctor;
 
 use std::io::Read;
 
@@ -35,6 +36,7 @@ pub async fn run(find: &Find, args: &Mail, json: bool) -> Result<(), Failure> {
         }
         Mail::ChangeMaster { of } => MailOp::ChangeMaster { site: of.clone() },
         Mail::Storage => MailOp::Storage,
+        Mail::Doctor { quick } => return doctor::run(find, *quick, json).await,
     };
     let (session, _events) = locate::session(find, "mail").await?;
     let (mut told, _) = session.mail(op, Bytes::new()).await?;
@@ -53,7 +55,7 @@ pub async fn run(find: &Find, args: &Mail, json: bool) -> Result<(), Failure> {
         Mail::DeleteUser { name } => say(&format!("{name} is gone, and its mail")),
         Mail::SetPassword { name, .. } => say(&format!("{name} has another password")),
         Mail::ChangeMaster { .. } => say(&format!("{} is the Master", text("master"))),
-        Mail::Storage | Mail::Send(_) | Mail::Receive(_) | Mail::List(_) => {
+        Mail::Storage | Mail::Send(_) | Mail::Receive(_) | Mail::List(_) | Mail::Doctor { .. } => {
             told.iter().try_for_each(|(name, value)| match value {
                 Value::String(text) => say(&format!("{}: {text}", name.replace('_', " "))),
                 value => say(&format!("{}: {value}", name.replace('_', " "))),

@@ -109,6 +109,14 @@ fn durable(group: &Value) -> Vec<String> {
     if damaged > 0 {
         lines.push(format!("{name}: {damaged} damaged records at this site, which others are asked for"));
     }
+    let compared = group.get("compared").and_then(Value::as_array).into_iter().flatten();
+    for other in compared.filter(|other| other.get("same") == Some(&Value::Bool(false))) {
+        lines.push(format!(
+            "{name}: the state here DIFFERS from that of s{} at position {}: one of them is wrong; see what the others say",
+            number(other, "site"),
+            number(other, "position")
+        ));
+    }
     lines
 }
 

@@ -7,6 +7,7 @@
 pub mod limits;
 mod logins;
 mod password;
+mod rates;
 mod recent;
 mod scram;
 #[cfg(test)]
@@ -15,4 +16,5 @@ mod throttle;
 
 pub use logins::{Check, Checked, Logins, Password, credentials};
 pub use password::{BadPassword, app_password, hash_password};
+pub use rates::Rates;
 pub use scram::Exchange;

@@ -93,11 +93,14 @@ impl Asked {
         let groups = site.durable_groups().await.map_err(|error| failure(error.code(), error.to_string()))?;
         let here = groups.iter().find(|of| of.group == group());
         let roles = Roles::of(&members);
+        let weight = site.weigh(group()).await.map_err(|error| refused(error.into()))?;
         told(json!({
             "domain": self.domain.as_str(),
             "users": state.users().count(),
             "letters": storage.live_letters,
             "bytes": storage.live_bytes,
+            "disk_bytes": weight.all(),
+            "disk_dead_bytes": weight.all().saturating_sub(storage.live_bytes),
             "freed_letters": storage.freed_letters,
             "freed_bytes": storage.freed_bytes,
             "index_bytes": state.index_bytes(),

@@ -195,6 +195,12 @@ impl<'a> Connection<'a> {
             let now = self.now();
             return self.speaker.handle_answer(now, ticket, answer.unwrap_or(Answer::Unavailable));
         }
+        if let Request::Propose(entry) = &request
+            && !self.doors.may_send(entry, self.from, self.speaker.is_for_strangers())
+        {
+            let now = self.now();
+            return self.speaker.handle_answer(now, ticket, Answer::TooMuch);
+        }
         // A long letter that is read has its place before it is in memory.
         let long = match &request {
             Request::Letter(position) => self.doors.mail.sight(self.speaker.reader()).is_ok_and(|sight| {

@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use mail::{Command, Entry, Principal};
 use net::Gate;
 use site::MailConfig;
 use socket2::SockRef;
@@ -23,6 +24,7 @@ use super::speaker::Speaker;
 use super::stream::Stream;
 use crate::edge::Peer;
 use crate::imap;
+use crate::login::Rates;
 use crate::service::{LETTER_BYTES_MAX, Mail};
 use crate::smtp::limits::{RECIPIENTS_BYTES_MAX, RECIPIENTS_MAX, TRACE_BYTES_MAX};
 use crate::smtp::{self, Mode};
@@ -73,6 +75,8 @@ pub(super) struct Doors {
     strangers_places: Arc<Semaphore>,
     strangers_room: Arc<Room>,
     of_one_max: usize,
+    rates: Mutex<Rates>,
+    began: Instant,
     from: Mutex<BTreeMap<(bool, IpAddr), usize>>,
     pub(super) news: Arc<News>,
 }
@@ -113,6 +117,7 @@ impl Door {
 }
 
 impl Doors {
+    #[allow(clippy::disallowed_methods, reason = "what may come in an hour needs a clock")]
     pub(super) fn new(
         mail: Mail,
         passwords: Passwords,
@@ -137,8 +142,24 @@ impl Doors {
             strangers_places: Arc::new(Semaphore::new(2 * strangers)),
             strangers_room: Room::new(STRANGERS_LETTERS_MAX),
             of_one_max: settings.connections_of_one.max(1),
+            rates: Mutex::new(Rates::new(settings.recipients_per_hour, settings.letters_per_hour_of_one)),
+            began: Instant::now(),
             from: Mutex::default(),
             news: Arc::default(),
+        }
+    }
+
+    /// Whether what a client wants to propose may come: of a letter that a user sends, or that comes from a stranger who is not on this
+    /// machine, it is counted. What is deleted, moved or appended is no letter to anybody.
+    pub(super) fn may_send(&self, entry: &Entry, from: IpAddr, is_stranger: bool) -> bool {
+        let head = entry.head();
+        let Command::Deliver(deliver) = &head.command else { return true };
+        let now = Time::ZERO + self.began.elapsed();
+        let mut rates = self.rates.lock().unwrap_or_else(PoisonError::into_inner);
+        match head.by {
+            Principal::User(user) => rates.user_may_send(now, user, deliver.recipients.len()),
+            Principal::Outside if is_stranger && !from.is_loopback() => rates.stranger_may_send(now, from),
+            Principal::Outside | Principal::Operator | Principal::Site => true,
         }
     }
 

@@ -47,6 +47,14 @@ impl Speaker {
         }
     }
 
+    /// Whether anybody in the world may send letters on it.
+    pub(super) fn is_for_strangers(&self) -> bool {
+        match self {
+            Speaker::Imap(_) => false,
+            Speaker::Smtp(session) => session.is_inbound(),
+        }
+    }
+
     /// Who looks at mail, and not only brings some.
     pub(super) fn reader(&self) -> Option<UserId> {
         match self {

@@ -199,6 +199,7 @@ impl Session {
             (Waits::Applied, Answer::Held(receipts)) if receipts.len() == letter.recipients.len() => {
                 self.delivered(&letter, receipts, &reply::HELD, state);
             }
+            (Waits::Applied, Answer::TooMuch) => self.refuse(&letter, &reply::TOO_MUCH),
             (Waits::Nothing | Waits::Fresh | Waits::Applied, _) => self.refuse(&letter, &reply::UNAVAILABLE),
         }
     }

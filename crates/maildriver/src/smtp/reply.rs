@@ -38,6 +38,9 @@ pub(super) const HELD: Reply =
 /// There is no quorum, or whoever should have answered did not.
 pub(super) const UNAVAILABLE: Reply = Reply::new(451, "4.3.2", "That cannot be done now; try again later");
 
+/// More in an hour than one may send.
+pub(super) const TOO_MUCH: Reply = Reply::new(451, "4.7.1", "That is too much in an hour; try again later");
+
 /// Why a recipient does not get a letter.
 pub(super) fn refusal(refusal: Refusal) -> Reply {
     match refusal {

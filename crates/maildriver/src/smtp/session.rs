@@ -214,6 +214,11 @@ impl Session {
         self.closing
     }
 
+    /// Whether anybody in the world may send letters on it.
+    pub fn is_inbound(&self) -> bool {
+        self.config.mode == Mode::Inbound
+    }
+
     /// Who has logged in.
     pub fn user(&self) -> Option<UserId> {
         self.user

@@ -1,5 +1,7 @@
 //! What programs ask of durable groups, and why they are refused.
 
+use std::collections::BTreeMap;
+
 use bytes::Bytes;
 use durable::{Mode, Name, ProposeError, Status, Why};
 use tokio::sync::oneshot;
@@ -8,12 +10,13 @@ use tools::map::{Changes, Compacted};
 use wire::session::ErrorCode;
 use wire::{GroupName, SiteId};
 
-use super::placing::{Step, Wish};
-
+use super::compare::Compared;
 use super::cut::Snapshot;
+use super::placing::{Step, Wish};
 use super::served::Served;
 use super::spool::SpoolAsk;
 use super::trouble::Trouble;
+use super::weigh::Weight;
 
 /// Why a durable group did not do what it was asked.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -97,6 +100,10 @@ pub(crate) enum Ask {
     Spool { group: GroupName, ask: SpoolAsk },
     /// Look at one: as it is here, or at what was acknowledged anywhere before.
     Read { group: GroupName, local: bool, look: Look },
+    /// How the states of the other sites are, compared with this one's.
+    Compare { group: GroupName, told: Told<BTreeMap<SiteId, Compared>> },
+    /// What it takes of the disk here.
+    Weigh { group: GroupName, told: Told<Weight> },
     /// What has changed since, as soon as there is something.
     Changes { group: GroupName, since: u64, prefix: Bytes, told: Told<Result<Changes, Compacted>> },
     /// The states of these, all as they are now.
@@ -116,6 +123,8 @@ impl std::fmt::Debug for Ask {
             Ask::Payload { .. } => "Payload",
             Ask::Spool { .. } => "Spool",
             Ask::Read { .. } => "Read",
+            Ask::Compare { .. } => "Compare",
+            Ask::Weigh { .. } => "Weigh",
             Ask::Changes { .. } => "Changes",
             Ask::Snapshots { .. } => "Snapshots",
             Ask::Place { .. } => "Place",
@@ -148,6 +157,8 @@ pub struct GroupStatus {
     pub refused: Option<Trouble>,
     /// Payloads that a service keeps, and that are still to be had from other sites.
     pub missing: usize,
+    /// How the states of other sites were, compared with this one's: of those that have been where this one was.
+    pub compared: BTreeMap<SiteId, Compared>,
 }
 
 impl Ask {
@@ -159,6 +170,8 @@ impl Ask {
             | Ask::Payload { group, .. }
             | Ask::Spool { group, .. }
             | Ask::Read { group, .. }
+            | Ask::Compare { group, .. }
+            | Ask::Weigh { group, .. }
             | Ask::Changes { group, .. } => Some(group),
             Ask::Raise { .. } | Ask::Place { .. } | Ask::Snapshots { .. } | Ask::Status { .. } => None,
         }
@@ -171,6 +184,8 @@ impl Ask {
             Ask::Payload { told, .. } => drop(told.send(Err(error))),
             Ask::Spool { ask, .. } => ask.refuse(error),
             Ask::Read { look, .. } => look(Err(error)),
+            Ask::Compare { told, .. } => drop(told.send(Err(error))),
+            Ask::Weigh { told, .. } => drop(told.send(Err(error))),
             Ask::Changes { told, .. } => drop(told.send(Err(error))),
             Ask::Snapshots { told, .. } => drop(told.send(Err(error))),
             Ask::Place { told, .. } => drop(told.send(Err(error))),

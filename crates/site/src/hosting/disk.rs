@@ -522,7 +522,7 @@ fn taken_in<T>(
 }
 
 /// The folder of a group: its name, if that is a plain one, else its bytes, six bits a letter: 176 letters at most.
-fn folder_of(group: &GroupName) -> String {
+pub(super) fn folder_of(group: &GroupName) -> String {
     const LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
     let name = group.to_string();
     let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';

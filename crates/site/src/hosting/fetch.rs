@@ -14,7 +14,7 @@ use stack::{CallFailed, CallId, CastOptions, Casted, Node, ReplyKind, ReplyTo};
 use wire::{GroupName, MemberId, ProcessId, Time};
 
 use super::disk::Job;
-use super::{Hosting, Stage};
+use super::{Hosting, Stage, compare};
 
 /// What a member is asked begins with this.
 const QUESTION: &[u8; 16] = b"payload, please\n";
@@ -42,10 +42,23 @@ pub(super) struct Missing {
     again: Option<Time>,
 }
 
-/// One that was asked for.
+/// What members were asked.
 pub(super) struct Asked {
     group: GroupName,
-    position: u64,
+    what: What,
+}
+
+enum What {
+    /// One payload, of one member.
+    Payload(u64),
+    /// Their digests, of all.
+    Digests,
+}
+
+impl Asked {
+    pub(super) fn digests(group: GroupName) -> Asked {
+        Asked { group, what: What::Digests }
+    }
 }
 
 impl Missing {
@@ -74,8 +87,13 @@ impl Missing {
     }
 
     /// Whether this is the site's own member of the group.
-    fn is_own(&self, member: MemberId) -> bool {
+    pub(super) fn is_own(&self, member: MemberId) -> bool {
         self.own == Some(member)
+    }
+
+    /// The others.
+    pub(super) fn others_now(&self) -> &[MemberId] {
+        &self.others
     }
 
     /// How many there are.
@@ -128,7 +146,7 @@ impl Hosting {
             question.extend_from_slice(&position.to_be_bytes());
             match node.cast(now, process, name, &options, &question.into()) {
                 Ok(Casted::Call(call)) => {
-                    self.fetching.insert(call, Asked { group: name.clone(), position });
+                    self.fetching.insert(call, Asked { group: name.clone(), what: What::Payload(position) });
                 }
                 // A view change, or too much is under way: later.
                 Ok(Casted::Done) | Err(_) => {
@@ -148,11 +166,15 @@ impl Hosting {
         call: CallId,
         outcome: Result<Outcome, CallFailed>,
     ) {
-        let Some(Asked { group, position }) = self.fetching.remove(&call) else { return };
+        let Some(Asked { group, what }) = self.fetching.remove(&call) else { return };
+        let replies = outcome.map(|outcome| outcome.replies).unwrap_or_default();
+        let position = match what {
+            What::Payload(position) => position,
+            What::Digests => return self.compared(&group, &replies),
+        };
         let Some(hosted) = self.groups.get_mut(&group) else { return };
         hosted.missing.under_way = hosted.missing.under_way.saturating_sub(1);
-        let replied = outcome.ok().and_then(|outcome| outcome.replies.into_iter().next());
-        match (replied, &hosted.stage) {
+        match (replies.into_iter().next(), &hosted.stage) {
             (Some((_, payload)), Stage::Open(disk, served)) if served.is_payload(position, &payload) => {
                 hosted.missing.vain = 0;
                 hosted.missing.all.remove(&position);
@@ -165,6 +187,9 @@ impl Hosting {
 
     /// Another site's member asks the site's own; what is no question is not answered.
     pub(crate) fn asked(&mut self, node: &mut Node, now: Time, to: ReplyTo, question: &Bytes) {
+        if question[..] == compare::QUESTION[..] {
+            return self.tell_digests(node, now, to);
+        }
         let position = question.strip_prefix(QUESTION).and_then(|rest| rest.try_into().ok());
         let hosted = self.groups.values().find(|hosted| hosted.missing.is_own(to.member));
         match (position.map(u64::from_be_bytes), hosted.map(|hosted| &hosted.stage)) {

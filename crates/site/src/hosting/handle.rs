@@ -1,14 +1,16 @@
 //! What programs ask a running site of its durable groups.
 
+use std::collections::BTreeMap;
+
 use bytes::Bytes;
 use serde_json::{Map as Object, Value};
 use tokio::sync::oneshot;
 use tools::catalog::Kind;
 use tools::map::{Changes, Compacted, Map};
-use wire::GroupName;
 use wire::session::{ErrorCode, Failure, MailOp, Op, Principal};
+use wire::{GroupName, SiteId};
 
-use super::{Ask, GroupStatus, HostError, Placed, Served, Wish, Write};
+use super::{Ask, Compared, GroupStatus, HostError, Placed, Served, Weight, Wish, Write};
 use crate::handle::{Command, Handle};
 use crate::service::Answered;
 use crate::session;
@@ -103,6 +105,25 @@ impl Handle {
             Ask::Read { group, local, look }
         })
         .await
+    }
+
+    /// Asks the other sites of a durable group now how their states are, and compares: of those that have been where this one was
+    /// or is. A site that does not answer within 10 s is as it was compared last, if it was.
+    ///
+    /// # Errors
+    ///
+    /// The group is not open here.
+    pub async fn compare(&self, group: GroupName) -> Result<BTreeMap<SiteId, Compared>, HostError> {
+        self.host(|told| Ask::Compare { group, told }).await
+    }
+
+    /// What a durable group takes of this site's disk.
+    ///
+    /// # Errors
+    ///
+    /// The group is not open here.
+    pub async fn weigh(&self, group: GroupName) -> Result<Weight, HostError> {
+        self.host(|told| Ask::Weigh { group, told }).await
     }
 
     /// What has changed in a durable map behind a revision, of keys with a prefix: as soon as there is something.

@@ -21,6 +21,8 @@ impl Hosting {
         if let Some(hosted) = self.groups.get_mut(&view.name) {
             hosted.member = Joined::In;
             hosted.missing.others(view, self.process);
+            let sites: Vec<_> = view.members.iter().map(|member| member.id.process.site()).collect();
+            hosted.comparison.in_view(&sites);
         }
     }
 

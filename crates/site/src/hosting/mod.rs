@@ -10,6 +10,7 @@
 //! elsewhere as one that follows. One process of the site is a member of all of them.
 
 mod ask;
+mod compare;
 mod cut;
 mod disk;
 mod fetch;
@@ -29,6 +30,7 @@ mod standing;
 mod tests;
 mod trouble;
 mod watch;
+mod weigh;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::PathBuf;
@@ -52,6 +54,8 @@ use wire::{GroupName, ProcessId, Time};
 pub(crate) use ask::Ask;
 pub use ask::{GroupStatus, HostError, Placed, Write};
 use ask::{Look, Told};
+pub use compare::Compared;
+use compare::Comparison;
 use disk::{Disk, Job, Place, Said};
 use fetch::{Asked, Missing};
 use open::Open;
@@ -63,6 +67,7 @@ use standing::Stands;
 use trouble::{Founded, Tries};
 pub use trouble::{Trouble, TroubleKind};
 use watch::Watcher;
+pub use weigh::Weight;
 
 use crate::levels::{Levels, Unsupported};
 use crate::service::Services;
@@ -107,6 +112,8 @@ struct Hosted {
     noted: Option<(Time, u64)>,
     /// Payloads that a service keeps, and that have to be had from other sites.
     missing: Missing,
+    /// Whether the state is that of the other sites.
+    comparison: Comparison,
 }
 
 enum Stage {
@@ -224,6 +231,7 @@ impl Hosting {
             self.give_up_open(node, now, &name);
             self.tick(node, now, &name);
             self.fetch(node, now, &name);
+            self.compare(node, now, &name);
         }
     }
 
@@ -260,6 +268,7 @@ impl Hosting {
             held: None,
             noted: None,
             missing: Missing::default(),
+            comparison: Comparison::default(),
         };
         self.groups.insert(group, hosted);
     }
@@ -355,6 +364,7 @@ impl Hosting {
                 let Stage::Opening(disk) = &mut hosted.stage else { return Ok(()) };
                 state.enter();
                 hosted.missing.set(missing);
+                hosted.comparison.restart(machine.status().applied);
                 hosted.stage = Stage::Open(disk.take(), state);
                 hosted.tries = Tries::default();
                 node.open_durable(name.clone(), *machine);
@@ -442,6 +452,7 @@ impl Hosting {
                     }
                     Body::ViewStart { .. } | Body::Configuration(_) | Body::Mark => Bytes::new(),
                 };
+                hosted.comparison.applied(position, || served.digest());
                 hosted.changed = true;
                 let is_catalog = matches!(served, Served::Catalog(_));
                 if let Some(mut group) = node.durable(now, name) {
@@ -497,7 +508,8 @@ impl Hosting {
                 let (state, kept) = (served.snapshot(), served.kept());
                 disk.ask(Job::Take { head, window, state, kept });
             }
-            Event::Restore(_) => {
+            Event::Restore(head) => {
+                hosted.comparison.restart(head.number.position);
                 hosted.held = Some(VecDeque::new());
                 disk.ask(Job::Restore(served.renewed()));
             }
@@ -566,6 +578,7 @@ impl Hosting {
                 Stage::Opening(_) | Stage::Open(..) => None,
             },
             missing: hosted.missing.count(),
+            compared: hosted.comparison.others(),
         };
         self.groups.iter().map(status).collect()
     }

@@ -10,8 +10,9 @@ use tools::catalog::{self, Founding, Kind};
 use wire::{GroupName, Time};
 
 use super::ask::{Ask, HostError, Told, no_room, refusal, why_not};
-use super::disk::Job;
+use super::disk::{Job, folder_of};
 use super::served::Served;
+use super::weigh::Weight;
 use super::{ANSWERED_WITHIN, Hosting, PATIENCE, Stage, WATCHERS_MAX, Watcher, catalog_name, unix_ms};
 
 impl Hosting {
@@ -36,6 +37,8 @@ impl Hosting {
             | Ask::Payload { group, .. }
             | Ask::Spool { group, .. }
             | Ask::Read { group, .. }
+            | Ask::Compare { group, .. }
+            | Ask::Weigh { group, .. }
             | Ask::Changes { group, .. } => group.clone(),
         };
         if self.unserved.contains(&name) {
@@ -55,6 +58,14 @@ impl Hosting {
                 tokio::spawn(async move { told.send(payload.await.map_err(|_| HostError::Stopped)) });
             }
             (Ask::Spool { ask, .. }, Served::Service(..)) => disk.ask(Job::Spool(ask)),
+            (Ask::Weigh { told, .. }, _) => {
+                let folder = self.root.join(folder_of(&name));
+                tokio::task::spawn_blocking(move || told.send(Ok(Weight::of(&folder))));
+            }
+            (Ask::Compare { told, .. }, _) => {
+                hosted.comparison.want(told);
+                self.compare(node, now, &name);
+            }
             (Ask::Changes { since, prefix, told, .. }, Served::Map(map)) => {
                 if let Some(watcher) = (Watcher { since, prefix, told }).tell(map) {
                     hosted.watchers.retain(|watcher| !watcher.told.is_closed());

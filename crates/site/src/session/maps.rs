@@ -184,6 +184,10 @@ pub(super) fn status(group: &GroupStatus) -> Value {
     if group.missing > 0 {
         told["payloads_missing"] = group.missing.into();
     }
+    let compared = group.compared.iter();
+    told["compared"] = compared
+        .map(|(site, found)| json!({"site": site.0, "position": found.position, "same": found.same}))
+        .collect();
     let Some(machine) = &group.machine else { return told };
     let (state, why) = match machine.mode {
         Mode::Active => ("active", None),

@@ -18,8 +18,9 @@ const CALM_MS: u64 = 2_500;
 /// A fault of the mix lasts less than this, and one comes soon after the other.
 const FAULT_BELOW: Duration = Duration::from_secs(3);
 const BETWEEN_MS: u64 = 1_000;
-/// Of each site's disk. A log reserves some megabytes ahead.
-const VOLUME_MEBIBYTES: u32 = 96;
+/// Of each site's disk. A log reserves some megabytes ahead, and in each second some letters stay.
+const VOLUME_MEBIBYTES: u64 = 96;
+const VOLUME_MEBIBYTES_IN_TWO_SECONDS: u64 = 1;
 
 pub async fn run(run: &Run) -> Verdict {
     let times = run.times(3, 200);
@@ -53,12 +54,15 @@ async fn one_dies(run: &Run, cluster: &mut Cluster) -> Verdict {
 pub async fn faults(run: &Run) -> Verdict {
     let hosts = Hosts::make(3)?;
     let mut cluster = Cluster::in_hosts(run, &hosts, serve).await?;
-    let volumes = cluster.sites.iter().map(|site| Volume::mount(&site.config.site.data, VOLUME_MEBIBYTES));
+    let lasts = run.lasts(7, 600);
+    let mebibytes = VOLUME_MEBIBYTES + lasts.as_secs() / 2 * VOLUME_MEBIBYTES_IN_TWO_SECONDS;
+    let mebibytes = u32::try_from(mebibytes).unwrap_or(u32::MAX);
+    let volumes = cluster.sites.iter().map(|site| Volume::mount(&site.config.site.data, mebibytes));
     let volumes = volumes.collect::<Verdict<Vec<Volume>>>()?;
     cluster.start().await?;
     let means = Means { hosts: &hosts, volumes: &volumes };
     let post = Post::start(run, &cluster).await?;
-    let (begun, lasts) = (Instant::now(), run.lasts(7, 600));
+    let begun = Instant::now();
     let mut struck: BTreeMap<&str, u32> = BTreeMap::new();
     while begun.elapsed() < lasts {
         wait(run, BETWEEN_MS).await;

@@ -71,6 +71,14 @@ pub enum MailOp {
     },
     /// How much mail there is, and who has which role.
     Storage,
+    /// Look for what is wrong with the index of mail at this site, and with other sites'.
+    Examine,
+    /// Read letters from this site's disk, some at a time.
+    ReadLetters {
+        /// Those behind this position of the log.
+        #[serde(default)]
+        after: u64,
+    },
 }
 
 /// Some letters of a mailbox.

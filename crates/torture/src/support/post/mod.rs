@@ -51,6 +51,8 @@ pub fn serve(config: &mut SiteConfig) {
         trial: true,
         connections: 64,
         connections_of_one: 64,
+        recipients_per_hour: 0,
+        letters_per_hour_of_one: 0,
         ..MailConfig::of(letter::DOMAIN)
     });
 }

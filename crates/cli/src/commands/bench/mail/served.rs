@@ -41,6 +41,8 @@ impl Served {
             submission: any,
             lmtp: any,
             trial: true,
+            recipients_per_hour: 0,
+            letters_per_hour_of_one: 0,
             connections: CONNECTIONS,
             connections_of_one: CONNECTIONS,
             ..MailConfig::of(domain)
