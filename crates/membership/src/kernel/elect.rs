@@ -12,7 +12,7 @@ use super::output::{Delay, Timer, Transition};
 use super::quorum::{is_acceptor, is_quorum};
 use super::record::Learned;
 use super::tables::Tables;
-use super::{Glimpse, Kernel, LEFT_OUT_FREE, LEFT_OUT_MAX, Owed, Role, TRIES_MAX, WAITS_MAX};
+use super::{Backoff, Glimpse, Kernel, LEFT_OUT_FREE, LEFT_OUT_MAX, Owed, Role, TRIES_MAX, WAITS_MAX};
 use crate::step::{Peer, Request, RequestId, RequestKind, Step, Why, Witnesses};
 
 /// How long a change for the sake of sites that were left out waits, in rounds, twice as long each time.
@@ -44,20 +44,24 @@ impl<T: Tables> Kernel<T> {
         }
         let in_vain = self.tried_in_vain();
         if !free || !(urgent || self.may_merge() || in_vain.is_some()) || !self.is_hopeful() {
-            self.backoff = false;
+            self.backoff = Backoff::None;
             return;
         }
         let place = self.place();
         if place == 0 && self.tries == 0 && urgent {
-            self.begin();
-        } else if !self.backoff || (self.patient && (urgent || in_vain.is_none())) {
-            (self.backoff, self.patient) = (true, !urgent && in_vain.is_some());
-            let delay = match (urgent, in_vain) {
-                (true, _) => Delay::Backoff { place, tries: self.tries },
-                // One member of another side is heard a little before the next: they are to come together.
-                (false, None) => Delay::Rounds(1 + 2 * (self.waited + place.min(PLACES_MAX))),
-                (false, Some(times)) => Delay::Rounds((LEFT_OUT_ROUNDS << times) + 2 * place.min(PLACES_MAX)),
-            };
+            return self.begin();
+        }
+        let (backoff, delay) = match (urgent, in_vain) {
+            (true, _) => (Backoff::Soon, Delay::Backoff { place, tries: self.tries }),
+            // One member of another side is heard a little before the next: they are to come together.
+            (false, None) => (Backoff::Soon, Delay::Rounds(1 + 2 * (self.waited + place.min(PLACES_MAX)))),
+            (false, Some(times)) => {
+                let rounds = (LEFT_OUT_ROUNDS << times) + 2 * place.min(PLACES_MAX);
+                (Backoff::Patient, Delay::Rounds(rounds))
+            }
+        };
+        if self.backoff == Backoff::None || (self.backoff, backoff) == (Backoff::Patient, Backoff::Soon) {
+            self.backoff = backoff;
             self.arm(Timer::Backoff, delay);
         }
     }
@@ -86,7 +90,7 @@ impl<T: Tables> Kernel<T> {
     }
 
     pub(super) fn backoff_ran_out(&mut self) {
-        if std::mem::take(&mut self.backoff) {
+        if std::mem::replace(&mut self.backoff, Backoff::None) != Backoff::None {
             if !self.is_wanted() {
                 self.waited_for_sides();
             }
@@ -212,7 +216,7 @@ impl<T: Tables> Kernel<T> {
     }
 
     fn begin(&mut self) {
-        self.backoff = false;
+        self.backoff = Backoff::None;
         self.ran_out = false;
         self.tries = (self.tries + 1).min(TRIES_MAX);
         match self.direct_attempt() {

@@ -117,6 +117,15 @@ pub(crate) struct Owed {
     pub asked: bool,
 }
 
+/// Whether an mserver waits for its turn to start a change (C5).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Backoff {
+    None,
+    Soon,
+    /// Only to try once more with sites that were left out.
+    Patient,
+}
+
 /// What an mserver is doing about an attempt of its own.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Role {
@@ -157,9 +166,7 @@ pub struct Kernel<T: Tables> {
     /// How often in a row the time was over in which a side that is met should have been heard in whole.
     waited: u32,
     tries: u32,
-    backoff: bool,
-    /// It waits only to try once more with sites that were left out.
-    patient: bool,
+    backoff: Backoff,
     /// Sites that are heard and could come in, and by how many elected steps in a row they were left out.
     left_out: BTreeMap<SiteId, u32>,
     requests: u64,
@@ -239,8 +246,7 @@ impl<T: Tables> Kernel<T> {
             raised: ViewId::default(),
             waited: 0,
             tries: 0,
-            backoff: false,
-            patient: false,
+            backoff: Backoff::None,
             left_out: BTreeMap::new(),
             requests: 0,
             joins_asked: 0,
@@ -374,7 +380,7 @@ impl<T: Tables> Kernel<T> {
             }
         }
         timers.extend(self.owed.map(|owed| Timer::Commit(owed.attempt)));
-        timers.extend(self.backoff.then_some(Timer::Backoff));
+        timers.extend((self.backoff != Backoff::None).then_some(Timer::Backoff));
         timers.extend(self.line.is_none().then_some(Timer::Join));
         timers.extend(self.leaving.then_some(Timer::Leave));
         timers
@@ -496,7 +502,7 @@ impl<T: Tables> Kernel<T> {
             self.retired = true;
             self.role = Role::Idle;
             self.owed = None;
-            self.backoff = false;
+            self.backoff = Backoff::None;
             self.outputs.0.push_back(Output::Surpassed(newest.incarnation));
         }
     }
