@@ -2,6 +2,7 @@
 
 mod bench;
 mod mail;
+mod mail_admin;
 mod site;
 
 use std::path::PathBuf;
@@ -9,6 +10,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub use mail::{Mail, MailOf, MailSend, Password};
+pub use mail_admin::{Alias, AppPassword, MailDomain, MailQuota, MailRights, MailingList};
 pub use site::{Site, SiteAdd, SiteChange, SiteMove, SiteRemove, SiteReplace};
 
 use crate::commands::certificates::SITE_DAYS;

@@ -6,9 +6,10 @@
 mod connection;
 mod listen;
 mod news;
+pub(crate) mod online;
 pub(crate) mod passwords;
 mod room;
-mod speaker;
+pub(crate) mod speaker;
 mod stream;
 mod tls;
 
@@ -29,6 +30,7 @@ use wire::session::ErrorCode;
 use crate::requests::Answers;
 use crate::service::{Application, Mail, MailError, Shared, group};
 use listen::{Door, Doors};
+use online::Online;
 use passwords::Passwords;
 
 /// When the group cannot be founded yet it is tried again after so long.
@@ -99,7 +101,7 @@ pub async fn start(config: SiteConfig) -> Result<WithMail, StartError> {
         at.insert(what, listener.local_addr().unwrap_or(address));
         listeners.push((listener, door));
     }
-    let shared = Arc::new(Shared::default());
+    let (shared, online) = (Arc::new(Shared::default()), Arc::new(Online::default()));
     let passwords = Passwords::new(tls::secret(&settings)?);
     let ports = at.iter().map(|(what, at)| ((*what).to_owned(), at.port())).collect();
     let mut services = Services { ports, ..Services::default() };
@@ -107,6 +109,8 @@ pub async fn start(config: SiteConfig) -> Result<WithMail, StartError> {
     services.requests = Some(Arc::new(Answers {
         shared: Arc::clone(&shared),
         passwords: passwords.clone(),
+        online: Arc::clone(&online),
+        changing: Arc::default(),
         domain: domain.clone(),
         host: host.clone(),
         listeners: at,
@@ -115,7 +119,7 @@ pub async fn start(config: SiteConfig) -> Result<WithMail, StartError> {
     let mail = Mail::new(site.handle(), shared);
     lobby.spawn(found(mail.clone(), domain));
     lobby.spawn(passwords.clone().follow(mail.changes()));
-    let doors = Arc::new(Doors::new(mail, passwords, &settings, host, tls));
+    let doors = Arc::new(Doors::new(mail, passwords, online, &settings, host, tls));
     lobby.spawn(doors.follow());
     for (listener, door) in listeners {
         lobby.spawn(Arc::clone(&doors).serve(listener, door));

@@ -15,4 +15,5 @@ mod throttle;
 
 pub use logins::{Check, Checked, Logins, Password, credentials};
 pub use password::{BadPassword, app_password, hash_password};
+pub(crate) use recent::Recent;
 pub use scram::Exchange;

@@ -70,12 +70,13 @@ const LETTERS: &[u8; 32] = b"abcdefghijkmnpqrstuvwxyz23456789";
 const APP_PASSWORD_LETTERS: usize = 26;
 
 /// A generated password of 128 bits and its keys, for `AddAppPassword`. Both `secret` and `salt` are drawn at random;
-/// a user's application passwords share one salt, because SCRAM names it before it knows which of them is meant.
+/// a user's application passwords share one salt, that of the first, because SCRAM names it before it knows which of them is
+/// meant.
 pub fn app_password(secret: [u8; 16], salt: [u8; 16], others: &[AppPassword]) -> (String, Scram) {
     let bits = u128::from_be_bytes(secret);
     let letter = |n: usize| LETTERS[(bits >> (5 * n) & 31) as usize] as char;
     let text: String = (0..APP_PASSWORD_LETTERS).map(letter).collect();
-    let (salt, iterations) = match others.last() {
+    let (salt, iterations) = match others.first() {
         Some(other) if usable(&other.scram) => (other.scram.salt.clone(), other.scram.iterations),
         _ => (salt.to_vec(), SCRAM_ITERATIONS),
     };

@@ -98,7 +98,7 @@ impl Challenged {
         random: [u8; 18],
     ) -> (Challenged, Vec<u8>) {
         let passwords = user.map_or(&[][..], |(_, _, passwords)| passwords);
-        let told = passwords.iter().map(|password| &password.scram).rfind(|scram| usable(scram));
+        let told = passwords.iter().map(|password| &password.scram).find(|scram| usable(scram));
         let (salt, iterations) = told.map_or((salt, SCRAM_ITERATIONS), |t| (&t.salt, t.iterations));
         let alike = |scram: &&Scram| scram.salt == salt && scram.iterations == iterations;
         let all = passwords.iter().map(|password| &password.scram).filter(alike);

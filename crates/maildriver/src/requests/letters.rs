@@ -2,11 +2,14 @@
 
 use bytes::{BufMut, Bytes, BytesMut};
 use mail::command::{Deliver, Expunge};
+use mail::limits::RECIPIENTS_MAX;
 use mail::{Address, Command, FlagNames, Outcome, Principal, Receipt, Record, RequestId, State, UidSet};
 use mail_parser::{HeaderName, MessageParser};
 use serde_json::json;
 use site::Answered;
-use wire::session::{BODY_BYTES_MAX, ErrorCode, Failure, LetterHeader, Of, Once, ReceiptLine};
+use wire::session::{
+    BODY_BYTES_MAX, ErrorCode, Failure, LINE_BYTES_MAX, LetterHeader, Of, Once, ReceiptLine,
+};
 
 use super::{Asked, bad, failure, mailbox_named, refused, told, user_named};
 use crate::imap::flag_texts;
@@ -17,6 +20,9 @@ const LETTERS_MAX: usize = 1_000;
 const LETTERS_DEFAULT: usize = 100;
 /// Bytes of letters in one answer, unless the first is longer.
 const BYTES_MAX: usize = 16 << 20;
+/// What an address takes in an entry beside its bytes; and what all of a few take, for which there is room beside any letter.
+const ADDRESS_BYTES: usize = 8;
+const FEW_ADDRESSES_BYTES: usize = 64 << 10;
 const _: () = assert!(BYTES_MAX + LETTER_BYTES_MAX < BODY_BYTES_MAX, "an answer fits into a body");
 
 impl Asked {
@@ -45,7 +51,8 @@ impl Asked {
             None => Principal::Operator,
         };
         let sender = from.or_else(|| user.map(|user| self.address_of(&user))).unwrap_or_default();
-        let recipients = to.iter().map(|text| self.recipient(text)).collect::<Result<Vec<_>, _>>()?;
+        let recipients = self.addresses("to", &to)?;
+        fits(&recipients, &letter)?;
         let request = match once {
             Some(once) => Some(RequestId::of_session(by, client_id(&once.client)?, once.sequence)),
             None => None,
@@ -59,16 +66,7 @@ impl Asked {
             // A repeat whose answer is not remembered word by word: it was delivered.
             _ => to.into_iter().map(|to| line(to, Receipt::Delivered)).collect(),
         };
-        told(json!({"receipts": receipts, "delivered": receipts.iter().all(|line| line.delivered)}))
-    }
-
-    /// A name alone is of this domain.
-    fn recipient(&self, text: &str) -> Result<Address, Failure> {
-        Address::parse(&self.address_of(text)).map_err(|error| bad(format!("to: {text:?}: {error}")))
-    }
-
-    fn address_of(&self, name: &str) -> String {
-        if name.contains('@') { name.to_owned() } else { format!("{name}@{}", self.domain) }
+        receipts_told(&receipts)
     }
 
     /// Seed 000's `receive mail`, after the site has reached the group's latest point, and `quick receive`, at once.
@@ -113,11 +111,55 @@ impl Asked {
         let state = self.mail.reach().await.map_err(refused)?;
         let id = mailbox_named(&state, user_named(&state, user)?, mailbox.as_deref())?.id();
         let expunge = Expunge { mailbox: id, uids: UidSet::of(uids), only_deleted: false };
-        match self.propose(Principal::Operator, None, Command::Expunge(expunge), None).await? {
+        match self.change(Command::Expunge(expunge)).await? {
             Outcome::Expunged { uids, .. } => told(json!({"deleted": uids.iter().collect::<Vec<u32>>()})),
             _ => told_nothing(),
         }
     }
+}
+
+/// Recipients, of which many are in front of the letter.
+pub(super) fn recipients(
+    mut to: Vec<String>,
+    to_len: Option<usize>,
+    mut body: Bytes,
+) -> Result<(Vec<String>, Bytes), Failure> {
+    let Some(len) = to_len else { return Ok((to, body)) };
+    if len > body.len() {
+        return Err(bad("to_len: the body has fewer bytes"));
+    }
+    let more: Vec<String> = serde_json::from_slice(&body.split_to(len))
+        .map_err(|error| bad(format!("to_len: the body begins with no list of texts: {error}")))?;
+    to.extend(more);
+    Ok((to, body))
+}
+
+/// An entry travels from site to site whole, with its recipients.
+fn fits(recipients: &[Address], letter: &Bytes) -> Result<(), Failure> {
+    if recipients.len() > RECIPIENTS_MAX {
+        let why = format!(
+            "a letter has at most {RECIPIENTS_MAX} recipients, and this one {}; make a mailing list",
+            recipients.len()
+        );
+        return Err(failure(ErrorCode::TooLarge, why));
+    }
+    let addresses: usize = recipients.iter().map(|address| address.as_str().len() + ADDRESS_BYTES).sum();
+    if letter.len() + addresses.saturating_sub(FEW_ADDRESSES_BYTES) > LETTER_BYTES_MAX {
+        let why = "the letter and its recipients are too long together; make a mailing list";
+        return Err(failure(ErrorCode::TooLarge, why));
+    }
+    Ok(())
+}
+
+/// Receipts that would make the answer's line too long are its body.
+fn receipts_told(receipts: &[ReceiptLine]) -> Answered {
+    let delivered = receipts.iter().all(|line| line.delivered);
+    let list = serde_json::to_vec(receipts).unwrap_or_default();
+    if list.len() <= LINE_BYTES_MAX / 2 {
+        return told(json!({"receipts": receipts, "delivered": delivered}));
+    }
+    let (told, _) = told(json!({"head_len": list.len(), "delivered": delivered}))?;
+    Ok((told, list.into()))
 }
 
 fn told_nothing() -> Answered {

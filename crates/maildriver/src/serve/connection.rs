@@ -4,7 +4,7 @@ use std::future::Future;
 use std::io;
 use std::net::IpAddr;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use net::links::gate::Place;
@@ -14,9 +14,10 @@ use wire::Time;
 
 use super::listen::Doors;
 use super::news::Listening;
+use super::online::{Login, Present};
 use super::passwords::Passwords;
 use super::room::{Held, Room, SMALL};
-use super::speaker::Speaker;
+use super::speaker::{Speaker, clock};
 use super::stream::Stream;
 use crate::edge::{Answer, Request, Ticket};
 use crate::login::Exchange;
@@ -29,6 +30,9 @@ const WRITE_BYTES: usize = 16 << 10;
 /// A client that does not take that in so long is cut off.
 const WRITTEN_WITHIN: Duration = Duration::from_secs(60);
 
+/// Who begins SCRAM waits so long for what was done at other sites; in a minority the passwords are those that are known here.
+const REACHED_WITHIN: Duration = Duration::from_secs(2);
+
 /// A request of the session's under way: its answer, and the place of a long letter.
 type Asking = Pin<Box<dyn Future<Output = (Answer, Option<Held>)> + Send>>;
 
@@ -40,8 +44,11 @@ pub(super) struct Connection<'a> {
     stream: Stream,
     from: IpAddr,
     speaker: Speaker,
-    exchange: Exchange,
+    /// Shared with the request that is under way.
+    exchange: Arc<Mutex<Exchange>>,
     began: Instant,
+    /// Who has logged in is seen at this site until the connection ends.
+    present: Option<Present<'a>>,
     listening: Listening,
     /// Read, and not taken by the session.
     unread: Vec<u8>,
@@ -89,8 +96,9 @@ impl<'a> Connection<'a> {
             stream,
             from,
             speaker,
-            exchange: Exchange::default(),
+            exchange: Arc::default(),
             began: Instant::now(),
+            present: None,
             listening: doors.news.listen(),
             unread: Vec::new(),
             asking: None,
@@ -154,6 +162,7 @@ impl<'a> Connection<'a> {
             let Ok(state) = self.doors.mail.view() else { return Ok(Wants::End) };
             self.speaker.advance(now, &state);
             drop(state);
+            self.look_at_login();
             let hears_more = self.listening.wants(self.speaker.interest());
             let mut wrote = false;
             while let Some(bytes) = self.speaker.poll_output() {
@@ -188,12 +197,6 @@ impl<'a> Connection<'a> {
 
     /// Begins what the session asks for.
     fn asks(&mut self, ticket: Ticket, request: Request) {
-        if let Request::Sasl { message, first, .. } = request {
-            let Doors { mail, passwords, .. } = self.doors;
-            let answer = passwords.scram(mail, self.from, &mut self.exchange, &message, first);
-            let now = self.now();
-            return self.speaker.handle_answer(now, ticket, answer.unwrap_or(Answer::Unavailable));
-        }
         // A long letter that is read has its place before it is in memory.
         let long = match &request {
             Request::Letter(position) => self.doors.mail.view().is_ok_and(|state| {
@@ -203,13 +206,13 @@ impl<'a> Connection<'a> {
         };
         let room = (long && self.held.is_none()).then(|| Arc::clone(&self.room));
         let (mail, passwords) = (self.doors.mail.clone(), self.doors.passwords.clone());
-        let from = self.from;
+        let (from, exchange) = (self.from, Arc::clone(&self.exchange));
         let asking = async move {
             let held = match room {
                 Some(room) => Some(room.enter().await),
                 None => None,
             };
-            (answer(&mail, &passwords, from, request).await, held)
+            (answer(&mail, &passwords, from, &exchange, request).await, held)
         };
         self.asking = Some((ticket, Box::pin(asking)));
     }
@@ -260,6 +263,15 @@ impl<'a> Connection<'a> {
         Some(self)
     }
 
+    /// Lets it be seen who has logged in, before that is answered.
+    fn look_at_login(&mut self) {
+        if let (None, Some(user)) = (&self.present, self.speaker.user()) {
+            let (protocol, tls) = (self.speaker.protocol(), matches!(self.stream, Stream::Tls(_)));
+            let login = Login { user, protocol, tls, from: self.from, since: clock() };
+            self.present = Some(self.doors.online.enter(login));
+        }
+    }
+
     fn now(&self) -> Time {
         Time::ZERO + self.began.elapsed()
     }
@@ -306,9 +318,23 @@ async fn until(due: Option<Instant>) {
 }
 
 /// Does what a session asks for.
-async fn answer(mail: &Mail, passwords: &Passwords, from: IpAddr, request: Request) -> Answer {
+async fn answer(
+    mail: &Mail,
+    passwords: &Passwords,
+    from: IpAddr,
+    exchange: &Mutex<Exchange>,
+    request: Request,
+) -> Answer {
     let answered = match request {
         Request::Authenticate { user, password } => passwords.check(mail, from, &user, &password).await,
+        Request::Sasl { message, first, .. } => {
+            if first {
+                // The challenge is made of the user's passwords: one that was made at another site a moment ago counts here.
+                let _ = tokio::time::timeout(REACHED_WITHIN, mail.reach()).await;
+            }
+            let mut exchange = exchange.lock().unwrap_or_else(PoisonError::into_inner);
+            passwords.scram(mail, from, &mut exchange, &message, first)
+        }
         Request::Barrier => mail.reach().await.map(|_| Answer::Reached),
         Request::Letter(position) => {
             let letter = mail.letter(position).await;
@@ -317,7 +343,7 @@ async fn answer(mail: &Mail, passwords: &Passwords, from: IpAddr, request: Reque
         // It is on most disks, and applied here, when this answers.
         Request::Propose(entry) => mail.propose(&entry).await.map(Answer::Applied),
         // Nobody verifies senders yet: the letter says that nothing was found out. The rest the connection does itself.
-        Request::Verify(_) | Request::StartTls | Request::Sasl { .. } => Ok(Answer::Unavailable),
+        Request::Verify(_) | Request::StartTls => Ok(Answer::Unavailable),
     };
     answered.unwrap_or_else(|error: MailError| {
         tracing::debug!(%error, "a mail program's request could not be done");

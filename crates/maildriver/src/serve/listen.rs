@@ -17,6 +17,7 @@ use wire::Time;
 
 use super::connection::{Connection, HalfOpen, half_open_ends};
 use super::news::News;
+use super::online::Online;
 use super::passwords::Passwords;
 use super::room::Room;
 use super::speaker::Speaker;
@@ -59,9 +60,12 @@ pub(super) struct Door {
 pub(super) struct Doors {
     pub(super) mail: Mail,
     pub(super) passwords: Passwords,
+    /// Who has logged in.
+    pub(super) online: Arc<Online>,
     tls: Option<TlsAcceptor>,
     host: String,
     trial: bool,
+    scram: bool,
     /// Those that have not logged in.
     gate: Gate,
     places: Arc<Semaphore>,
@@ -114,6 +118,7 @@ impl Doors {
     pub(super) fn new(
         mail: Mail,
         passwords: Passwords,
+        online: Arc<Online>,
         settings: &MailConfig,
         host: String,
         tls: Option<TlsAcceptor>,
@@ -122,9 +127,11 @@ impl Doors {
         Doors {
             mail,
             passwords,
+            online,
             tls,
             host,
             trial: settings.trial,
+            scram: settings.scram,
             gate: Gate::new(HALF_OPEN_MAX, u32::MAX),
             places: Arc::new(Semaphore::new(settings.connections.max(1))),
             room: Room::new(LETTERS_MAX),
@@ -206,11 +213,10 @@ impl Doors {
     }
 
     fn speaker(&self, protocol: Protocol, peer: Peer, from: IpAddr) -> Speaker {
-        let (starttls, trial) = (self.tls.is_some(), self.trial);
+        let (starttls, trial, scram) = (self.tls.is_some(), self.trial, self.scram);
         match protocol {
             Protocol::Imap => {
-                let config =
-                    imap::Config { letter_bytes_max: LETTER_BYTES_MAX, starttls, trial, scram: false };
+                let config = imap::Config { letter_bytes_max: LETTER_BYTES_MAX, starttls, trial, scram };
                 Speaker::Imap(Box::new(imap::Session::new(config, peer, Time::ZERO)))
             }
             Protocol::Smtp(mode) => {
@@ -223,8 +229,7 @@ impl Doors {
                     },
                     starttls,
                     trial,
-                    // It is offered once there are application passwords to use it with.
-                    scram: false,
+                    scram,
                     ..smtp::Config::new(mode, &self.host)
                 };
                 Speaker::Smtp(Box::new(smtp::Session::new(config, peer, Some(from), Time::ZERO)))

@@ -4,7 +4,8 @@ use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-use mail::{Change, State};
+use mail::command::Scram;
+use mail::{AppPassword, Change, State};
 use tokio::sync::Semaphore;
 use tokio::sync::broadcast::{Receiver, error::RecvError};
 use wire::Time;
@@ -119,6 +120,17 @@ impl Passwords {
         let salt = net::random().to_ne_bytes();
         let hashed = self.computed(move || login::hash_password(password.as_bytes(), salt)).await;
         hashed.unwrap_or(Err(BadPassword::Interrupted))
+    }
+
+    /// A new application password beside those that its user has, and its keys, as an entry carries them.
+    ///
+    /// # Errors
+    ///
+    /// The site ends.
+    pub async fn generate(&self, others: Vec<AppPassword>) -> Result<(String, Scram), BadPassword> {
+        let (secret, salt) = (net::random().to_ne_bytes(), net::random().to_ne_bytes());
+        let made = self.computed(move || login::app_password(secret, salt, &others)).await;
+        made.ok_or(BadPassword::Interrupted)
     }
 
     /// Forgets what is remembered of users whose passwords change, until the site ends.

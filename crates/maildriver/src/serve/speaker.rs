@@ -88,6 +88,14 @@ impl Speaker {
         }
     }
 
+    /// What is spoken, as people call it.
+    pub(super) fn protocol(&self) -> &'static str {
+        match self {
+            Speaker::Imap(_) => "imap",
+            Speaker::Smtp(_) => "submission",
+        }
+    }
+
     /// What it has of letters in memory, in bytes.
     pub(super) fn memory_bytes(&self) -> usize {
         match self {
@@ -105,9 +113,9 @@ impl Speaker {
     }
 }
 
-/// The site's wall clock, as it stamps entries.
+/// The site's wall clock, as it stamps entries and logins.
 #[allow(clippy::disallowed_methods, reason = "a letter says when it came")]
-fn clock() -> EntryTime {
+pub(crate) fn clock() -> EntryTime {
     let since = SystemTime::now().duration_since(UNIX_EPOCH);
     EntryTime(since.map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX)))
 }
