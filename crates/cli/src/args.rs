@@ -4,6 +4,7 @@ mod bench;
 mod mail;
 mod mail_admin;
 mod site;
+mod torture;
 
 use std::path::PathBuf;
 
@@ -12,12 +13,13 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 pub use mail::{Mail, MailOf, MailSend, Password};
 pub use mail_admin::{Alias, AppPassword, MailDomain, MailQuota, MailRights, MailingList};
 pub use site::{Site, SiteAdd, SiteChange, SiteMove, SiteRemove, SiteReplace};
+pub use torture::Torture;
 
 use crate::commands::certificates::SITE_DAYS;
 
 pub use bench::{
-    Bench, BenchCast, BenchFailover, BenchKv, BenchMail, BenchMember, BenchSink, BenchStartup, BenchStream,
-    BenchTransfer, Fault, MailLoad,
+    Bench, BenchCast, BenchFailover, BenchKv, BenchMail, BenchMailbox, BenchMember, BenchSink, BenchStartup,
+    BenchStream, BenchTransfer, Fault, MailLoad,
 };
 
 /// Process groups with agreed views and ordered multicast, for software that has to go on working when
@@ -115,6 +117,8 @@ pub enum Command {
     Bench(Bench),
     /// Simulate clusters under seeded disasters and check every guarantee
     Sim(Sim),
+    /// Do clusters of this program harm, and judge what they acknowledged and lost
+    Torture(Torture),
     /// Print shell completions
     Completions {
         /// For which shell

@@ -19,6 +19,7 @@ pub mod site_add;
 pub mod site_move;
 pub mod site_stores;
 pub mod status;
+pub mod torture;
 pub mod up;
 pub mod upgrade;
 pub mod view;

@@ -16,7 +16,7 @@ use clap::Parser;
 use args::{Bench, Cert, Cli, Command, SiteChange};
 use commands::{
     backup, bench, cast, cert, generate, group, init, join, kv, mail, recover, restore, sim, site, site_add,
-    site_move, site_stores, status, up, upgrade, view,
+    site_move, site_stores, status, torture, up, upgrade, view,
 };
 use failure::Failure;
 
@@ -49,6 +49,7 @@ fn run(cli: &Cli) -> Result<(), Failure> {
         },
         Command::Init(args) => init::run(args),
         Command::Sim(args) => sim::run(args, cli.json),
+        Command::Torture(args) => torture::run(args, cli.json),
         Command::Completions { shell } => generate::completions(*shell),
         Command::Man { dir } => generate::man(dir),
         Command::Cert(Cert::Issue(args)) => cert::issue(args, cli.json),
@@ -73,6 +74,7 @@ fn run(cli: &Cli) -> Result<(), Failure> {
         Command::Bench(Bench::Failover(args)) => in_runtime(bench::failover::run(args, cli.json)),
         Command::Bench(Bench::Kv(args)) => in_runtime(bench::kv::run(args, cli.json)),
         Command::Bench(Bench::Mail(args)) => in_runtime(bench::mail::run(args, cli.json)),
+        Command::Bench(Bench::Mailbox(args)) => in_runtime(bench::mail::mailbox::run(args, cli.json)),
         Command::Bench(Bench::Startup(args)) => in_runtime(bench::startup::run(args, cli.json)),
         Command::Bench(Bench::Stream(args)) => in_runtime(bench::stream::run(args, cli.json)),
         Command::Bench(Bench::Transfer(args)) => in_runtime(bench::transfer::run(args, cli.json)),

@@ -1,17 +1,23 @@
-//! What an operator does to mail on real sites: users' room and rights, aliases, domains, mailing lists, and who is logged in.
+//! What an operator does to mail on real sites: users' room and rights, aliases, domains, mailing lists, and who is logged in. And
+//! that nobody else does.
 
 mod imap;
 mod sites;
 
+use std::net::SocketAddr;
+
 use imap::{Imap, add_user, done, port, serve};
 use serde_json::{Value, json};
 use sites::{Cluster, eventually, text, unanimous, utf8};
+use unanimous::{Running, SiteConfig};
 
 fn cluster() -> Cluster {
     let mut cluster = Cluster::new(&["a", "b", "c"], |_, config| serve(config));
     (0..3).for_each(|site| cluster.start(site));
     add_user(&cluster, 0, "ann");
     add_user(&cluster, 0, "bob");
+    // Each serves mail before a test asks it once and no more.
+    (0..3).for_each(|site| drop(done(&cluster, site, &["mail", "users"])));
     cluster
 }
 
@@ -139,7 +145,8 @@ fn mailing_lists_have_members_owners_and_those_who_may_write() {
     let cluster = cluster();
     add_user(&cluster, 0, "carol");
     let list = |args: &[&str]| done(&cluster, 1, &[&["mail", "mailing-list"], args].concat());
-    list(&["create", "team", "--member", "ann", "--owner", "ann", "--posting", "owners"]);
+    let made = list(&["create", "team", "--member", "ann", "--owner", "ann", "--posting", "owners"]);
+    assert_eq!(made[0], json!({"list": "team@mail.test", "members": 1, "owners": 1}));
     let added = list(&["add", "team", "bob", "bob@mail.test", "carol"]);
     assert_eq!((&added[0]["changed"], &added[0]["members"]), (&json!(2), &json!(3)), "{added}");
     let lists = json!([{"list": "team@mail.test", "members": 3, "owners": ["ann"], "posting": "owners"}]);
@@ -165,6 +172,9 @@ fn mailing_lists_have_members_owners_and_those_who_may_write() {
     let twice = refused(&cluster, &["mail", "mailing-list", "create", "team"], 1);
     assert!(twice.contains("there is a mailing list team@mail.test already"), "{twice}");
     assert_eq!(list(&["remove", "team"])[0]["members"], 502);
+    let args = many.iter().flat_map(|member| ["--member", member.as_str()]);
+    let args: Vec<&str> = ["create", "all"].into_iter().chain(args).collect();
+    assert_eq!(list(&args)[0], json!({"list": "all@mail.test", "members": 500, "owners": 0}));
     let gone = refused(&cluster, &["mail", "mailing-list", "add", "team", "ann"], 1);
     assert!(
         gone.contains("no mailing list team@mail.test; see `unanimous mail mailing-list list`"),
@@ -218,7 +228,11 @@ fn who_is_logged_in_is_seen_at_each_site_and_at_all_that_are_known() {
         json!({"name": "x", "pid": 1, "ports": {},
         "session": format!("unix:{}", cluster.path(site, "session.sock").display())})
     };
-    let file = json!({"sites": [site(0), site(1), site(2)]});
+    // Connections to it are taken, and nothing is said.
+    let hung = dir.path().join("hung.sock");
+    let _hung = std::os::unix::net::UnixListener::bind(&hung).expect("bound");
+    let hung = json!({"name": "x", "pid": 1, "ports": {}, "session": format!("unix:{}", hung.display())});
+    let file = json!({"sites": [site(0), hung, site(1), site(2)]});
     std::fs::write(dir.path().join("cluster.json"), file.to_string()).expect("written");
     let who =
         || text(&unanimous().args(["--dir", utf8(dir.path()), "mail", "who"]).output().expect("runs").stdout);
@@ -228,7 +242,7 @@ fn who_is_logged_in_is_seen_at_each_site_and_at_all_that_are_known() {
         (&rows[1][..4], &rows[2][..4]),
         (&["ann", "b", "imap", "no"][..], &["bob", "c", "submission", "no"][..])
     );
-    assert!(table.contains("seen at a, b, c"), "{table}");
+    assert!(table.contains("seen at a, b, c;") && table.contains("hung.sock has not answered"), "{table}");
 
     // Whoever has gone is not there any more, and a site that has gone is named.
     imap.ask(json!({"do": "close", "name": "ann"}));
@@ -236,5 +250,54 @@ fn who_is_logged_in_is_seen_at_each_site_and_at_all_that_are_known() {
     assert!(gone.is_some(), "{}", logins(1));
     cluster.kill(2);
     let table = who();
-    assert!(table.contains("seen at a, b;") && table.contains("session.sock does not answer"), "{table}");
+    assert!(table.contains("seen at a, b;") && table.contains("c/session.sock"), "{table}");
+}
+
+#[test]
+fn who_may_not_administer_the_cluster_does_not_administer_mail() {
+    let mut cluster = Cluster::new(&["a"], |_, config| {
+        serve(config);
+        config.site.remote_session = Some(SocketAddr::new(config.site.link.ip(), 0));
+    });
+    cluster.start(0);
+    add_user(&cluster, 0, "ann");
+    let running = Running::read(&cluster.path(0, "data")).expect("it runs");
+    let config = SiteConfig::read(&cluster.path(0, "site.toml")).expect("readable");
+    let address = format!("tls:{}:{}", config.site.link.ip(), running.ports["session"]);
+    let run = |role: &str, args: &[&str]| {
+        let (out, authority) = (cluster.dir().join(role), cluster.dir().join("ca"));
+        if !out.exists() {
+            let issued = unanimous()
+                .args(["cert", "issue", "--name", role, "--role", role])
+                .args(["--authority", utf8(&authority), "--out", utf8(&out)])
+                .output()
+                .expect("runs");
+            assert!(issued.status.success(), "{}", text(&issued.stderr));
+        }
+        unanimous().args(["--site", &address, "--cert", utf8(&out)]).args(args).output().expect("runs")
+    };
+    for args in [
+        &["mail", "users", "--local"][..],
+        &["mail", "quota", "ann", "--none"],
+        &["mail", "rights", "ann", "--privileged"],
+        &["mail", "app-password", "add", "ann"],
+        &["mail", "app-password", "list", "ann"],
+        &["mail", "alias", "set", "bob", "ann"],
+        &["mail", "domain", "add", "example.net"],
+        &["mail", "mailing-list", "create", "all"],
+        &["mail", "who"],
+        &["mail", "list", "ann", "--local"],
+    ] {
+        let refused = run("client", args);
+        let said = text(&refused.stderr);
+        assert_eq!(refused.status.code(), Some(1), "{args:?}: {said}");
+        assert!(said.contains("needs the principal `administer`"), "{args:?}: {said}");
+    }
+    let users = run("administrator", &["--json", "mail", "users"]);
+    let line: Value = serde_json::from_slice(&users.stdout).expect("one user");
+    assert_eq!(
+        (&line["user"], &line["privileged"], &line["app_passwords"], &line["bytes_max"]),
+        (&json!("ann"), &json!(false), &json!(0), &Value::Null),
+        "nothing has changed: {line}"
+    );
 }

@@ -1,23 +1,23 @@
 //! The torture harness's arguments, which it reads itself.
 
-#[path = "torture/options.rs"]
-mod options;
+#[path = "torture/args.rs"]
+mod args;
 
-use options::Options;
+use args::{Args, USAGE};
 
-fn parse(line: &str) -> Result<Options, String> {
-    Options::parse(&line.split_whitespace().map(str::to_owned).collect::<Vec<_>>())
+fn parse(line: &str) -> Result<Args, String> {
+    Args::parse("program".into(), &line.split_whitespace().map(str::to_owned).collect::<Vec<_>>())
 }
 
-fn good(line: &str) -> Options {
+fn good(line: &str) -> Args {
     parse(line).unwrap_or_else(|why| panic!("{line}: {why}"))
 }
 
 #[test]
 fn names_and_skips_choose_and_nothing_chooses_all() {
     let chosen = |line: &str| -> Vec<&str> {
-        let options = good(line);
-        ["mail", "mail_faults", "kills"].into_iter().filter(|name| options.wants(name)).collect()
+        let args = good(line);
+        ["mail", "mail_faults", "kills"].into_iter().filter(|name| args.options.wants(name)).collect()
     };
     assert_eq!(chosen(""), ["mail", "mail_faults", "kills"]);
     assert_eq!(chosen("mail"), ["mail", "mail_faults"]);
@@ -30,9 +30,8 @@ fn names_and_skips_choose_and_nothing_chooses_all() {
 
 #[test]
 fn what_cargo_test_passes_on_is_passed_over_and_what_nobody_knows_is_refused() {
-    let options =
-        good("--nocapture --test-threads 1 --test-threads=2 -q --color always --format=pretty kills");
-    assert_eq!((options.names, options.list || options.help), (vec!["kills".to_owned()], false));
+    let args = good("--nocapture --test-threads 1 --test-threads=2 -q --color always --format=pretty kills");
+    assert_eq!((args.list || args.help, args.options.names), (false, vec!["kills".to_owned()]));
     for (line, why) in [
         ("--log", "--log is no option"),
         ("kills --sed 7", "--sed is no option"),
@@ -42,15 +41,15 @@ fn what_cargo_test_passes_on_is_passed_over_and_what_nobody_knows_is_refused() {
         ("--times=5000000000", "--times: \"5000000000\" is no number, or too high"),
         ("--long=1", "--long takes no value"),
     ] {
-        assert_eq!(parse(line).map(|options| options.names), Err(why.to_owned()), "{line}");
+        assert_eq!(parse(line).map(|args| args.options.names), Err(why.to_owned()), "{line}");
     }
 }
 
 #[test]
 fn numbers_are_read_in_both_spellings() {
-    let options = good("--seed 7 --times=3 --seconds 600 --long --list --help");
+    let args = good("--seed 7 --times=3 --seconds 600 --long --list --help");
+    let options = &args.options;
     assert_eq!((options.seed, options.times, options.seconds), (7, Some(3), Some(600)));
-    assert!(options.long && options.list && options.help);
-    assert_eq!(options.limit(), good("--seconds=9").limit());
-    assert!(options::USAGE.contains("--seconds N"));
+    assert!(options.long && args.list && args.help);
+    assert!(USAGE.contains("--seconds N"));
 }

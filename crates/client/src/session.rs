@@ -365,8 +365,10 @@ impl Session {
         let _forget = Forget { shared: &self.shared, id };
         let line = line_of(&Request { id, op, body_len: body.len() });
         if line.len() > LINE_BYTES_MAX {
-            let message =
-                format!("a request says at most {LINE_BYTES_MAX} bytes, and this one {}", line.len());
+            let message = format!(
+                "a request's line has at most {LINE_BYTES_MAX} bytes, and this one {}; name fewer at once",
+                line.len()
+            );
             return Err(Error::Refused(Failure { error: ErrorCode::TooLarge, message }));
         }
         let pieces = if body.is_empty() { vec![line] } else { vec![line, body] };

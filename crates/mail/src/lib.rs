@@ -51,6 +51,8 @@ pub use name::{BadName, MailboxName, UserName};
 pub use outcome::{Outcome, Receipt, Refusal};
 pub use resolve::Targets;
 pub use roles::{Duty, Roles};
-pub use spool::{Ask, BadSpool, HeldLetter, Queuing, Spool, SpoolLimits, SpoolNext};
+pub use spool::{
+    Ask, BadSpool, HELD, HeldLetter, Queuing, Shown, Spool, SpoolLimits, SpoolNext, held_place, shown_turn,
+};
 pub use state::{Digest, Listed, State};
 pub use uids::UidSet;

@@ -12,7 +12,8 @@ use common::{Site as Founder, address, plain};
 use mail::command::{Deliver, Expunge, Store};
 use mail::{
     Ask, Checkpoint, Command, Entry, EntryTime, FlagNames, FlagOp, Flags, MailboxName, Outcome, Position,
-    Principal, Queuing, RequestId, Restore, Spool, SpoolId, SpoolLimits, SpoolNext, State, UidSet, UserId,
+    Principal, Queuing, Record, RequestId, Restore, Spool, SpoolId, SpoolLimits, SpoolNext, State, UidSet,
+    UserId,
 };
 use wire::StoreId;
 
@@ -369,7 +370,26 @@ impl World {
                     assert_eq!(named, *letter, "({validity}, {uid}) names two letters");
                 }
             }
+            self.look_at_copy(site, user);
         }
+    }
+
+    /// The copy that is shown has what the spool says of each letter, and what it holds, and no more.
+    fn look_at_copy(&self, site: usize, user: UserId) {
+        let here = &self.sites[site];
+        let shown = here.spool.shown(&here.state, 1);
+        shown.state().audit().expect("a sound copy");
+        let copy = shown.for_user(&here.spool, &here.state, user, |_| Flags::NONE);
+        let inbox = here.state.mailbox_named(user, &MailboxName::inbox()).unwrap();
+        let shown = |record: &Record| Some((*record, here.spool.show(inbox, record)?));
+        let wanted = inbox.records().filter_map(shown).map(|(record, flags)| (record.uid, flags));
+        let copied = copy.mailbox(inbox.id()).unwrap();
+        let seen = copied.records().map(|record| (record.uid, copied.flag_names(record.flags)));
+        assert_eq!(seen.collect::<Vec<_>>(), wanted.collect::<Vec<_>>(), "{user}'s INBOX");
+        let held = copy.mailbox_named(user, &MailboxName::held()).unwrap();
+        let places = here.spool.held(&here.state, user).into_iter().map(|letter| letter.uid);
+        assert!(held.records().map(|record| record.uid).eq(places), "{user}'s Held");
+        assert_eq!(held.status().uid_next, here.spool.held_uid_next());
     }
 
     fn heal(&mut self) {

@@ -69,6 +69,8 @@ pub struct Verify {
     pub sender: String,
     /// The letter as it was received.
     pub letter: Bytes,
+    /// How much of it is header, in bytes, without the empty line behind it.
+    pub header_bytes: usize,
 }
 
 /// What was found out about a letter's sender.

@@ -23,7 +23,7 @@ use wire::session::{ErrorCode, Failure, MailOp, Principal};
 
 use crate::serve::online::Online;
 use crate::serve::passwords::Passwords;
-use crate::service::{GROUP, Mail, MailError, Shared};
+use crate::service::{GROUP, Mail, MailError, Shared, Taken};
 
 /// Who answers them.
 #[derive(Debug)]
@@ -73,7 +73,7 @@ impl Requests for Answers {
     fn status(&self) -> (&'static str, Value) {
         let told = json!({
             "domain": self.domain.as_str(), "host": self.host, "group": GROUP, "ready": self.shared.is_ready(),
-            "listeners": self.listeners,
+            "listeners": self.listeners, "held": self.shared.waits().told(),
         });
         ("mail", told)
     }
@@ -132,22 +132,21 @@ impl Asked {
         command: Command,
         letter: Option<Bytes>,
     ) -> Result<Outcome, Failure> {
-        let entry = match letter {
-            Some(letter) => Entry::with_letter(by, request, command, letter),
-            None => Entry::new(by, request, command),
-        };
-        let entry = entry.map_err(|error| match error {
-            BadEntry::TooMuch(_) => failure(ErrorCode::TooLarge, error.to_string()),
-            error => bad(error.to_string()),
-        })?;
-        let outcome = match self.mail.propose(&entry).await.map_err(refused)? {
-            Outcome::Repeated { answer, .. } => *answer,
-            outcome => outcome,
-        };
-        match outcome {
-            Outcome::Refused(Refusal::Exists) => Err(failure(ErrorCode::Exists, Refusal::Exists.to_string())),
-            Outcome::Refused(why) => Err(bad(format!("{why}{}", advice(why)))),
-            outcome => Ok(outcome),
+        let entry = entry(by, request, command, letter)?;
+        judged(self.mail.propose(&entry).await.map_err(refused)?)
+    }
+
+    /// The same of what a site without a majority may hold.
+    async fn take(
+        &self,
+        by: mail::Principal,
+        request: Option<RequestId>,
+        command: Command,
+        letter: Option<Bytes>,
+    ) -> Result<Taken, Failure> {
+        match self.mail.take(entry(by, request, command, letter)?).await.map_err(refused)? {
+            Taken::Applied(outcome) => judged(outcome).map(Taken::Applied),
+            held => Ok(held),
         }
     }
 
@@ -173,6 +172,38 @@ impl Asked {
 
     fn address_of(&self, name: &str) -> String {
         if name.contains('@') { name.to_owned() } else { format!("{name}@{}", self.domain) }
+    }
+}
+
+fn entry(
+    by: mail::Principal,
+    request: Option<RequestId>,
+    command: Command,
+    letter: Option<Bytes>,
+) -> Result<Entry, Failure> {
+    let entry = match letter {
+        Some(letter) => Entry::with_letter(by, request, command, letter),
+        None => Entry::new(by, request, command),
+    };
+    entry.map_err(|error| match error {
+        BadEntry::TooMuch(_) => failure(ErrorCode::TooLarge, error.to_string()),
+        error => bad(error.to_string()),
+    })
+}
+
+/// What became of a command, if it was not refused.
+fn judged(outcome: Outcome) -> Result<Outcome, Failure> {
+    let outcome = match outcome {
+        Outcome::Repeated { answer, .. } => *answer,
+        outcome => outcome,
+    };
+    match outcome {
+        Outcome::Refused(why @ Refusal::Exists) => Err(failure(ErrorCode::Exists, why.to_string())),
+        Outcome::Refused(why @ (Refusal::PrimaryOnly | Refusal::NotEnrolled)) => {
+            Err(failure(ErrorCode::NotPrimary, why.to_string()))
+        }
+        Outcome::Refused(why) => Err(bad(format!("{why}{}", advice(why)))),
+        outcome => Ok(outcome),
     }
 }
 
@@ -227,7 +258,8 @@ fn refused(error: MailError) -> Failure {
     let code = match &error {
         MailError::Host(HostError::NoSuchGroup(_)) => return refused(MailError::NotReady),
         MailError::Host(error) => error.code(),
-        MailError::NotReady => ErrorCode::Busy,
+        MailError::Minority => ErrorCode::NotPrimary,
+        MailError::NotReady | MailError::Unmerged | MailError::Spool(_) => ErrorCode::Busy,
         MailError::Answer => ErrorCode::Interrupted,
     };
     failure(code, error.to_string())

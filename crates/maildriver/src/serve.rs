@@ -28,7 +28,8 @@ use tokio::net::TcpListener;
 use wire::session::ErrorCode;
 
 use crate::requests::Answers;
-use crate::service::{Application, Mail, MailError, Shared, group};
+use crate::service::{Application, Mail, MailError, Shared, group, tend};
+use crate::verify::Verifier;
 use listen::{Door, Doors};
 use online::Online;
 use passwords::Passwords;
@@ -101,7 +102,8 @@ pub async fn start(config: SiteConfig) -> Result<WithMail, StartError> {
         at.insert(what, listener.local_addr().unwrap_or(address));
         listeners.push((listener, door));
     }
-    let (shared, online) = (Arc::new(Shared::default()), Arc::new(Online::default()));
+    let shared = Arc::new(Shared::new(settings.minority));
+    let online = Arc::new(Online::default());
     let passwords = Passwords::new(tls::secret(&settings)?);
     let ports = at.iter().map(|(what, at)| ((*what).to_owned(), at.port())).collect();
     let mut services = Services { ports, ..Services::default() };
@@ -118,8 +120,10 @@ pub async fn start(config: SiteConfig) -> Result<WithMail, StartError> {
     let site = site::start_with(config, services).await?;
     let mail = Mail::new(site.handle(), shared);
     lobby.spawn(found(mail.clone(), domain));
+    lobby.spawn(tend(mail.clone(), host.clone()));
     lobby.spawn(passwords.clone().follow(mail.changes()));
-    let doors = Arc::new(Doors::new(mail, passwords, online, &settings, host, tls));
+    let verifier = Verifier::new(&settings, &host);
+    let doors = Arc::new(Doors::new(mail, passwords, verifier, online, &settings, host, tls));
     lobby.spawn(doors.follow());
     for (listener, door) in listeners {
         lobby.spawn(Arc::clone(&doors).serve(listener, door));

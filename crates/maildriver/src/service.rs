@@ -7,17 +7,22 @@
 //! ```
 
 mod application;
+mod held;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
-use mail::{Change, Entry, Outcome, Position, State};
-use site::{Handle, HostError, Kind, Write};
+use mail::{BadSpool, Change, Entry, EntryTime, MailboxId, Outcome, Position, State, UidSet, held_place};
+use site::config::Minority;
+use site::{Handle, HostError, Kind, Standing, Write};
 use tokio::sync::broadcast;
 use wire::GroupName;
 
 pub use application::Application;
+pub use held::Taken;
+use held::{Desk, Waits};
+pub(crate) use held::{Sight, tend};
 
 /// The name of the mail's group.
 pub const GROUP: &str = "unanimous.mail";
@@ -34,6 +39,9 @@ const LETTER_AGAIN: Duration = Duration::from_millis(50);
 pub struct Shared {
     current: Mutex<Current>,
     changes: broadcast::Sender<Arc<Change>>,
+    desk: Desk,
+    /// Letters of strangers and servers are held without a majority, too.
+    spools_strangers: bool,
 }
 
 #[derive(Debug, Default)]
@@ -44,13 +52,18 @@ struct Current {
     snapshot: Option<Arc<State>>,
 }
 
-impl Default for Shared {
-    fn default() -> Shared {
-        Shared { current: Mutex::default(), changes: broadcast::Sender::new(CHANGES_MAX) }
-    }
-}
-
 impl Shared {
+    /// Of a site that does not have the state yet. `minority` says what becomes of letters of strangers and servers while it has no
+    /// majority.
+    pub fn new(minority: Minority) -> Shared {
+        Shared {
+            current: Mutex::default(),
+            changes: broadcast::Sender::new(CHANGES_MAX),
+            desk: Desk::default(),
+            spools_strangers: minority == Minority::Spool,
+        }
+    }
+
     /// The state as it is now; none before the site has it. It is a copy that shares with the state whatever does not
     /// change, and one with everybody else who looks before the next entry: to read it, however long, holds up nobody.
     pub fn view(&self) -> Option<Arc<State>> {
@@ -77,9 +90,29 @@ impl Shared {
         self.changes.subscribe()
     }
 
+    /// How much waits at this site for a majority.
+    pub(crate) fn waits(&self) -> Waits {
+        self.desk.waits(self.view().as_deref())
+    }
+
+    /// What this site shows of a mailbox is something else now.
+    fn tell_of(&self, mailbox: MailboxId) {
+        self.tell(Change::Flags { mailbox, uids: UidSet::default(), modseq: 0 });
+    }
+
+    /// The same of any.
+    fn tell_of_all(&self) {
+        self.tell(Change::Lost);
+    }
+
     fn enter(&self, state: &Arc<Mutex<State>>) {
         *lock(&self.current) = Current { state: Some(Arc::clone(state)), snapshot: None };
         self.tell(Change::Lost);
+    }
+
+    fn stands(&self, standing: Standing) {
+        self.desk.stands(standing);
+        self.tell_of_all();
     }
 
     fn tell(&self, change: Change) {
@@ -108,6 +141,15 @@ pub enum MailError {
     /// The state is still being read from the disk.
     #[error("mail is not ready at this site yet; try again")]
     NotReady,
+    /// The site has no majority, and does not hold letters of strangers. Nothing has changed.
+    #[error("this side of a partition has no majority; try again later, or at another site")]
+    Minority,
+    /// What is held cannot be merged now.
+    #[error("the group has no room for what this site holds")]
+    Unmerged,
+    /// It cannot be held.
+    #[error(transparent)]
+    Spool(BadSpool),
     /// What the group answered means nothing to this version.
     #[error("the answer is of a later version; upgrade this site")]
     Answer,
@@ -165,6 +207,9 @@ impl Mail {
     ///
     /// The group's store at this site cannot be used.
     pub async fn letter(&self, position: Position) -> Result<Option<Bytes>, MailError> {
+        if held_place(position).is_some() {
+            return self.held_letter(position).await;
+        }
         for _ in 0..LETTER_TRIES {
             if let Some(payload) = self.site.payload(group(), position.0).await? {
                 let letter = Entry::letter_in(&payload).map_err(|_| MailError::Answer)?;
@@ -177,6 +222,12 @@ impl Mail {
         }
         Ok(None)
     }
+}
+
+/// The site's wall clock, as it stamps entries.
+#[allow(clippy::disallowed_methods, reason = "a letter says when it came")]
+pub(crate) fn now() -> EntryTime {
+    EntryTime(SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64))
 }
 
 /// The name of the mail's group.

@@ -1,5 +1,7 @@
 //! A site's configuration file, as `unanimous init` and `unanimous up` write it.
 
+mod senders;
+
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
@@ -7,6 +9,8 @@ use net::disk::Held;
 use serde::{Deserialize, Serialize};
 use wire::version::{FEATURE_LEVEL_MAX, FEATURE_LEVEL_MIN, Hello};
 use wire::{ClusterId, SiteId};
+
+pub use senders::{NameServers, Verification};
 
 /// The whole file (TOML). Relative paths are relative to the file's folder.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -56,6 +60,9 @@ pub struct MailConfig {
     /// What the site calls itself in SMTP; by default its name in the domain.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub host: Option<String>,
+    /// What becomes of letters from strangers and servers while this side of a partition has no majority.
+    #[serde(default, skip_serializing_if = "Minority::is_default")]
+    pub minority: Minority,
     /// The certificate that mail programs are shown, and those behind it (PEM).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub certificate: Option<PathBuf>,
@@ -74,6 +81,12 @@ pub struct MailConfig {
     /// And from one address.
     #[serde(default = "connections_of_one")]
     pub connections_of_one: usize,
+    /// What is done about the senders of letters from outside; by default [`Verification::Record`], in a trial nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub verify: Option<Verification>,
+    /// The name servers that are asked about them; by default those of this machine.
+    #[serde(default, skip_serializing_if = "NameServers::is_empty")]
+    pub resolver: NameServers,
 }
 
 impl MailConfig {
@@ -88,12 +101,15 @@ impl MailConfig {
             submissions: None,
             lmtp: None,
             host: None,
+            minority: Minority::Refuse,
             certificate: None,
             key: None,
             trial: false,
             scram: false,
             connections: connections(),
             connections_of_one: connections_of_one(),
+            verify: None,
+            resolver: NameServers::default(),
         }
     }
 
@@ -118,6 +134,23 @@ impl MailConfig {
             ));
         }
         Ok(())
+    }
+}
+
+/// What becomes of letters from strangers and servers at a site without a majority. Those of users are held in any case.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Minority {
+    /// Their servers are told to try again, there or at another site.
+    #[default]
+    Refuse,
+    /// They are held like those of users.
+    Spool,
+}
+
+impl Minority {
+    fn is_default(&self) -> bool {
+        *self == Minority::default()
     }
 }
 
@@ -441,7 +474,12 @@ mod tests {
         assert!(problem(|m| m.submissions = "[::]:465".parse().ok()).contains("mail.submissions needs"));
         assert!(problem(|m| m.submission = "[::]:587".parse().ok()).contains("mail.submission needs"));
         assert!(problem(|m| m.lmtp = "10.0.0.1:24".parse().ok()).contains("loopback"));
-        let mail = MailConfig { smtp: at("0.0.0.0:25"), lmtp: at("127.0.0.1:24"), ..MailConfig::of("x.org") };
+        let mail = MailConfig {
+            smtp: at("0.0.0.0:25"),
+            lmtp: at("127.0.0.1:24"),
+            minority: Minority::Spool,
+            ..MailConfig::of("x.org")
+        };
         let config = SiteConfig { mail: Some(mail.clone()), ..sample() };
         assert_eq!(config.check(), Ok(()));
         let read: SiteConfig = toml::from_str(&config.to_toml()).expect("it reads back");

@@ -27,11 +27,11 @@ pub mod service;
 pub mod session;
 mod starts;
 
-pub use config::{ConfigError, MailConfig, SiteConfig};
+pub use config::{ConfigError, MailConfig, NameServers, SiteConfig, Verification};
 pub use handle::{Events, Handle, Probe, Probes, ProcessEvent, RequestError};
-pub use hosting::{GroupStatus, HostError, Placed, Step, Trouble, TroubleKind, Wish, Write};
+pub use hosting::{GroupStatus, HostError, Placed, Spooled, Step, Trouble, TroubleKind, Wish, Write};
 pub use levels::Unsupported;
 pub use run::{RunningSite, StartError, Stopped, start, start_with};
 pub use running::Running;
-pub use service::{Answered, Answering, Kept, Requests, Service, Services};
+pub use service::{Answered, Answering, Kept, Requests, Service, Services, Standing};
 pub use tools::catalog::Kind;

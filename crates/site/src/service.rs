@@ -20,10 +20,24 @@ use crate::handle::Handle;
 /// Positions of entries, ascending; made when it is called, of the state as it was when this was made.
 pub type Kept = Box<dyn FnOnce() -> Vec<u64> + Send>;
 
+/// How a service's group stands at this site.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Standing {
+    /// It can be written, and read up to date.
+    Active,
+    /// It cannot, and may again in a moment: who asks something of it waits.
+    #[default]
+    Waiting,
+    /// It has been without a majority, without interruption, for as long as anybody waits for one; and before that, since the
+    /// site started, it had one: its state is all that was known here then.
+    Apart,
+}
+
 /// The application of a durable group that is a service's.
 ///
 /// Its entries' payloads may be of use after the log has let them go: those that it [keeps](Service::kept) are on each
-/// site's disk for as long as it says so. [`Handle::payload`] reads them.
+/// site's disk for as long as it says so. [`Handle::payload`] reads them. Beside each store there is also a *spool*, for what it
+/// takes in while its group has no majority: [`Handle::spool_write`].
 pub trait Service: Application {
     /// The same service with a new state, into which a checkpoint is read.
     fn renewed(&self) -> Box<dyn Service>;
@@ -37,6 +51,9 @@ pub trait Service: Application {
 
     /// From now on this state is the one that the site serves.
     fn enter(&mut self);
+
+    /// How the group stands at this site from now on.
+    fn stands(&mut self, _: Standing) {}
 
     /// Entries up to now whose payloads are needed. One that is not will never be needed again.
     fn kept(&self) -> Kept;

@@ -124,7 +124,7 @@ impl Mail {
     /// Makes a password for one program of a user's, in place of the one with this label, if there is one. It is told here
     /// and nowhere again. If the site is lost before it answers, the next one makes another, and that counts.
     pub async fn add_app_password(&self, user: &str, label: &str) -> Result<String, Error> {
-        let (user, label) = (user.to_owned(), label.to_owned());
+        let (user, label) = (user.to_owned(), Some(label.to_owned()));
         let mut told = self.tell(MailOp::AddAppPassword { user, label }).await?;
         match told.remove("password") {
             Some(Value::String(password)) => Ok(password),

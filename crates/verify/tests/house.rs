@@ -23,8 +23,9 @@ const FLOORS: &[(&str, u32)] = &[
     ("unanimous-client", 9),
     ("unanimous", 10),
     ("unanimous-maildriver", 11),
-    ("unanimous-cli", 12),
-    ("unanimous-verify", 13),
+    ("unanimous-torture", 12),
+    ("unanimous-cli", 13),
+    ("unanimous-verify", 14),
 ];
 
 /// The highest floor without sockets, clocks, threads, runtimes or disks.

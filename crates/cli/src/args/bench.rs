@@ -17,6 +17,8 @@ pub enum Bench {
     Kv(BenchKv),
     /// Letters and IMAP operations per second, over three sites or against any mail server
     Mail(BenchMail),
+    /// Very many letters: opening a large mailbox, and the start after a crash of all sites
+    Mailbox(BenchMailbox),
     /// From the start of a site to its first answer, after a crash, with much in its store
     Startup(BenchStartup),
     /// A bare TCP and TLS stream over loopback: what the machine allows
@@ -228,6 +230,40 @@ fn at_least_one(text: &str) -> Result<usize, String> {
         Ok(number) => Ok(number),
         Err(error) => Err(format!("{error}")),
     }
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  unanimous bench mailbox
+  unanimous bench mailbox --letters 1000000 --size 1024 --json
+
+Three sites get letters over LMTP, --mailbox of them in the INBOX of one user, the others in those of --users. A letter is on
+each site's disk once, or twice until its log is shortened: a million of 1 KiB take about 7 GB in all.")]
+pub struct BenchMailbox {
+    /// Letters in all
+    #[arg(long, default_value_t = 100_000, value_parser = clap::value_parser!(u64).range(1..=100_000_000))]
+    pub letters: u64,
+    /// Letters in the large mailbox
+    #[arg(long, default_value_t = 50_000)]
+    pub mailbox: u64,
+    /// Users who get the others
+    #[arg(long, default_value_t = 1_000)]
+    pub users: usize,
+    /// Bytes of a letter
+    #[arg(long, default_value_t = 1024)]
+    pub size: usize,
+    /// Connections that letters come from
+    #[arg(long, default_value_t = 64)]
+    pub connections: usize,
+    /// How often the mailbox is opened at each site
+    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..))]
+    pub trials: u32,
+    /// On which disk: a folder is made in it, and removed [default: the folder of temporary files]
+    #[arg(long, value_name = "DIR")]
+    pub dir: Option<PathBuf>,
+    /// What the sites run [default: this program]
+    #[arg(long, value_name = "FILE")]
+    pub program: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]

@@ -95,15 +95,18 @@ async fn send(find: &Find, args: &MailSend, json: bool) -> Result<(), Failure> {
     };
     let once = Some(Once { client: format!("{:032x}", net::random()), sequence: 1, answered: 0 });
     let (op, body) = mail::send(user, from, args.to.clone(), once, letter.into());
-    let receipts = mail::receipts(session.mail(op, body).await?)?;
+    let answer = session.mail(op, body).await?;
+    let held = answer.0.get("held").and_then(Value::as_bool).unwrap_or(false);
+    let receipts = mail::receipts(answer)?;
     let delivered = receipts.iter().all(|receipt| receipt.delivered);
     if json {
-        say_json(&json!({"delivered": delivered, "receipts": receipts}))?;
+        say_json(&json!({"delivered": delivered, "held": held, "receipts": receipts}))?;
     } else {
+        let done = if held { "held here, and delivered when there is a majority" } else { "delivered" };
         for receipt in &receipts {
             match (&receipt.why, receipt.delivered) {
-                (None, _) => say(&format!("{}: delivered", receipt.to))?,
-                (Some(why), true) => say(&format!("{}: delivered, but {why}", receipt.to))?,
+                (None, _) => say(&format!("{}: {done}", receipt.to))?,
+                (Some(why), true) => say(&format!("{}: {done}, but {why}", receipt.to))?,
                 (Some(why), false) => say(&format!("{}: not delivered: {why}", receipt.to))?,
             }
         }

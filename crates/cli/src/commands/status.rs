@@ -139,6 +139,16 @@ fn mail(status: &Map<String, Value>, site: &str) -> Vec<String> {
             text("group")
         ));
     }
+    let held =
+        |what: &str| mail.get("held").and_then(|held| held.get(what)).and_then(Value::as_u64).unwrap_or(0);
+    if held("letters") + held("changes") > 0 {
+        lines.push(format!(
+            "{}: {} letters and {} changes wait at this site for a majority; keep its disk",
+            text("group"),
+            held("letters"),
+            held("changes")
+        ));
+    }
     lines
 }
 

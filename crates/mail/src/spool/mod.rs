@@ -6,6 +6,7 @@
 
 mod held;
 mod queue;
+mod shown;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -13,6 +14,7 @@ use wire::StoreId;
 
 pub use held::HeldLetter;
 pub use queue::{Ask, Queuing};
+pub use shown::{HELD, Shown, held_place, shown_turn};
 
 use crate::command::{Command, Merge, Queued};
 use crate::entry::{Entry, RequestId};
@@ -186,8 +188,18 @@ impl Spool {
         if done.is_empty() {
             return done;
         }
-        self.order.retain(|id| !state.is_merged(*id));
-        for id in &done {
+        self.remove(&done);
+        self.cancelled.retain(|(letter, _)| self.items.contains_key(letter) || !state.is_merged(*letter));
+        done
+    }
+
+    /// Forgets something that cannot be merged any more, since the log has lost it.
+    pub fn lose(&mut self, id: SpoolId) {
+        self.remove(&[id]);
+    }
+
+    fn remove(&mut self, ids: &[SpoolId]) {
+        for id in ids {
             if let Some(held) = self.items.remove(id) {
                 self.bytes -= u64::from(held.letter_bytes);
                 if held.request.is_some_and(|request| self.requests.get(&request) == Some(id)) {
@@ -195,17 +207,21 @@ impl Spool {
                 }
             }
         }
+        self.order.retain(|id| self.items.contains_key(id));
         for changes in self.changes.values_mut() {
             changes.retain(|id| self.items.contains_key(id));
         }
         self.changes.retain(|_, changes| !changes.is_empty());
-        self.cancelled.retain(|(letter, _)| self.items.contains_key(letter) || !state.is_merged(*letter));
-        done
     }
 
     /// Where the spool log goes on: what it keeps with each entry that it writes.
     pub fn next(&self) -> SpoolNext {
         SpoolNext { place: self.next_place, number: self.last_number + 1 }
+    }
+
+    /// Whose it is.
+    pub fn store(&self) -> StoreId {
+        self.store
     }
 
     /// Letters and changes that are held.

@@ -2,6 +2,7 @@
 //! often [Mail 12].
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use wire::StoreId;
 
@@ -11,6 +12,7 @@ use crate::bugs::Bug;
 use crate::command::{Append, Cancel, Merge, Principal, Queued, QueuedFlags};
 use crate::ids::{Position, SpoolId, UserId};
 use crate::limits::COUNT_MAX;
+use crate::mailbox::Mailbox;
 use crate::merged::Enrolled;
 use crate::outcome::{Outcome, Refusal};
 use crate::uids::UidSet;
@@ -90,6 +92,28 @@ impl State {
             Queued::Flags(flags) => self.merge_flags(context, flags),
             Queued::Expunge(expunge) => self.expunge(context, expunge),
             Queued::Cancel(cancel) => self.merge_cancel(context, cancel),
+        }
+    }
+
+    /// Does what a queued change of flags or a deletion will do, in a copy that is only shown; its mailbox has this MODSEQ
+    /// then. What else is queued changes nothing here.
+    pub(crate) fn preview(&mut self, merge: &Merge, modseq: u64) -> Result<Outcome, Refusal> {
+        let mailbox = match &merge.change {
+            Queued::Flags(flags) => flags.mailbox,
+            Queued::Expunge(expunge) => expunge.mailbox,
+            Queued::Deliver(_) | Queued::Append(_) | Queued::Cancel(_) => return Ok(Outcome::Done),
+        };
+        let context = Context { position: self.position, time: merge.queued, by: merge.by, letter_bytes: 0 };
+        self.usable(&context, mailbox)?;
+        self.mailbox_mut(mailbox).modseq = modseq - 1;
+        self.merge_change(&context, merge)
+    }
+
+    /// A mailbox that is only shown, of a user that is there.
+    pub(crate) fn add_shown(&mut self, mailbox: Mailbox) {
+        if let Some(user) = self.directory.user_mut(mailbox.owner) {
+            user.mailboxes.insert(mailbox.name.clone(), mailbox.id);
+            self.mailboxes.insert(mailbox.id, Arc::new(mailbox));
         }
     }
 

@@ -90,6 +90,20 @@ pub(crate) enum Command {
     },
 }
 
+impl Command {
+    /// Whether it asks for MODSEQs, or is about them.
+    pub fn asks_modseqs(&self) -> bool {
+        match self {
+            Command::Fetch { items, changed_since, .. } => {
+                changed_since.is_some() || items.contains(&FetchItem::ModSeq)
+            }
+            Command::Store { unchanged_since, .. } => unchanged_since.is_some(),
+            Command::Search(search) => search.key.has_modseq(),
+            _ => false,
+        }
+    }
+}
+
 /// A mailbox as it was named; a name that cannot be is answered with NO, not BAD.
 pub(crate) type Name = Result<MailboxName, BadName>;
 

@@ -168,7 +168,7 @@ impl Session {
             }
             (Task::Expunge { closes: false }, Outcome::Expunged { .. }) => {
                 self.sync(state, true);
-                self.ok(&tag, "Done");
+                self.ok(&tag, self.done());
             }
             (_, _) => {
                 self.sync(state, true);
@@ -219,7 +219,11 @@ impl Session {
             true => String::new(),
             false => format!("[MODIFIED {}] ", write::set(numbers.runs())),
         };
-        self.ok(tag, &format!("{code}Done"));
+        self.ok(tag, &format!("{code}{}", self.done()));
+    }
+
+    fn done(&self) -> &'static str {
+        if self.apart { "Done here; everywhere when there is a majority" } else { "Done" }
     }
 
     fn refused(&mut self, tag: &str, refusal: Refusal) {

@@ -237,6 +237,8 @@ pub(crate) fn status(mailbox: &mail::Mailbox, items: &[StatusItem]) -> String {
         StatusItem::Unseen => format!("UNSEEN {}", status.unseen),
         StatusItem::Deleted => format!("DELETED {}", status.deleted),
         StatusItem::Size => format!("SIZE {}", status.bytes),
+        // None can be told of what only this site shows (RFC 7162, 3.1.7).
+        StatusItem::HighestModSeq if mail::shown_turn(status.modseq) > 0 => "HIGHESTMODSEQ 0".to_owned(),
         StatusItem::HighestModSeq => format!("HIGHESTMODSEQ {}", status.modseq),
     };
     let items: Vec<String> = items.iter().map(item).collect();

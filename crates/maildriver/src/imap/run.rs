@@ -142,6 +142,9 @@ impl Session {
     }
 
     fn start_selected(&mut self, tag: String, command: Command, state: &State) {
+        if self.apart && command.asks_modseqs() {
+            return self.bad(&tag, "There are no MODSEQs while this site is without a majority");
+        }
         match command {
             Command::Unselect => {
                 self.view = None;

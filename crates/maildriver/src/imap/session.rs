@@ -54,6 +54,8 @@ pub struct Session {
     pub(super) user: Option<UserId>,
     pub(super) view: Option<View>,
     pub(super) condstore: bool,
+    /// What is shown is this site's alone: its MODSEQs are nothing to the client.
+    pub(super) apart: bool,
     pub(super) login_failures: u32,
     pub(super) commands: u32,
     pub(super) bad_commands: u32,
@@ -79,6 +81,7 @@ impl Session {
             user: None,
             view: None,
             condstore: false,
+            apart: false,
             login_failures: 0,
             commands: 0,
             bad_commands: 0,
@@ -139,6 +142,11 @@ impl Session {
     /// The mailbox that is open: what changes in it may be news to this client, so that `advance` is worth calling.
     pub fn selected(&self) -> Option<MailboxId> {
         self.view.as_ref().map(|view| view.mailbox)
+    }
+
+    /// Whether the states that come next are what a site without a majority shows: of those no MODSEQs are told.
+    pub fn set_apart(&mut self, apart: bool) {
+        self.apart = apart;
     }
 
     /// Runs commands as far as they go without waiting. `state` is this site's, with all applied that was

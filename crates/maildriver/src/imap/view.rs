@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use mail::{Mailbox, MailboxId, Record, State, UidSet};
+use mail::{Mailbox, MailboxId, Record, State, UidSet, shown_turn};
 
 use super::command::{Name, SYSTEM_FLAGS};
 use super::cursor::Set;
@@ -20,6 +20,8 @@ pub(super) struct View {
     next: u32,
     /// Up to this MODSEQ the client knows all flags.
     modseq: u64,
+    /// And up to this one of the primary's; a site without a majority shows others above them.
+    sure: u64,
     /// Letters are gone and could not be told.
     owes: bool,
     /// Flags that the client was told, or set itself: the letter's UID and MODSEQ.
@@ -35,6 +37,16 @@ impl View {
     pub fn tell(&mut self, uid: u32, modseq: u64) {
         self.told.insert(uid, modseq);
     }
+}
+
+/// The highest MODSEQ of the primary's that is known to be below all that the primary does from now on.
+fn sure_of(mailbox: &Mailbox) -> u64 {
+    let modseq = mailbox.status().modseq;
+    if shown_turn(modseq) == 0 {
+        return modseq;
+    }
+    let all = mailbox.records().map(|record| record.modseq);
+    all.filter(|modseq| shown_turn(*modseq) == 0).max().unwrap_or(0)
 }
 
 fn keywords_of(mailbox: &Mailbox) -> Vec<String> {
@@ -55,6 +67,7 @@ impl Session {
             uids: mailbox.records().map(|record| record.uid).collect(),
             next: status.uid_next,
             modseq: status.modseq,
+            sure: sure_of(mailbox),
             owes: false,
             told: BTreeMap::new(),
             keywords: keywords_of(mailbox),
@@ -67,7 +80,10 @@ impl Session {
         }
         self.line(&format!("* OK [UIDVALIDITY {}] UIDs are valid", status.uid_validity));
         self.line(&format!("* OK [UIDNEXT {}] The next UID", status.uid_next));
-        self.line(&format!("* OK [HIGHESTMODSEQ {}] The highest MODSEQ", status.modseq));
+        match self.apart {
+            true => self.line("* OK [NOMODSEQ] There is no majority, which gives them out"),
+            false => self.line(&format!("* OK [HIGHESTMODSEQ {}] The highest MODSEQ", status.modseq)),
+        }
         self.view = Some(view);
         self.ok(tag, if read_only { "[READ-ONLY] Done" } else { "[READ-WRITE] Done" });
     }
@@ -130,12 +146,17 @@ impl Session {
                 self.tell_flags(&view);
             }
             let told = std::mem::take(&mut view.told);
-            for record in mailbox.changed_since(modseq).filter(|record| record.uid < next) {
+            // MODSEQs of two copies that were shown say nothing of each other.
+            let since = if shown_turn(modseq) == shown_turn(status.modseq) { modseq } else { view.sure };
+            for record in mailbox.changed_since(since).filter(|record| record.uid < next) {
                 if told.get(&record.uid) != Some(&record.modseq) {
                     self.tell_record(&view, mailbox, record, true);
                 }
             }
             view.modseq = status.modseq;
+            if shown_turn(status.modseq) == 0 {
+                view.sure = status.modseq;
+            }
         }
         self.view = Some(view);
         self.out.len() > before
@@ -171,7 +192,7 @@ impl Session {
         if flags {
             items.push(format!("FLAGS {}", write::flags(&mailbox.flag_names(record.flags), false)));
         }
-        if self.condstore {
+        if self.condstore && !self.apart {
             items.push(format!("MODSEQ ({})", record.modseq));
         }
         self.line(&format!("* {sequence} FETCH ({})", items.join(" ")));

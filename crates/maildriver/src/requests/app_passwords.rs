@@ -8,15 +8,15 @@ use site::Answered;
 use wire::session::ErrorCode;
 
 use super::{Asked, bad, failure, told, user_named};
+use crate::login;
 
 /// Another site may make one in the same moment. Its salt is then taken, and nearly always once is enough.
 const TRIES: u32 = 5;
 
 impl Asked {
     /// Makes one, and tells it: nobody can read it again.
-    pub(super) async fn add_app_password(&self, name: &str, label: String) -> Answered {
-        let fits = (1..=TEXT_BYTES_MAX).contains(&label.len()) && !label.chars().any(char::is_control);
-        if !fits {
+    pub(super) async fn add_app_password(&self, name: &str, label: Option<String>) -> Answered {
+        if label.as_deref().is_some_and(|label| !is_label(label)) {
             let why = format!(
                 "label: a text of 1 to {TEXT_BYTES_MAX} bytes without controls, which says what it is for"
             );
@@ -26,6 +26,7 @@ impl Asked {
         let state = self.listed(false).await?;
         let user = user_named(&state, name)?;
         let mut others = passwords(state.user(user));
+        let label = label.unwrap_or_else(|| free(&others));
         let replaced = others.iter().any(|other| *other.label == *label);
         if others.len() >= APP_PASSWORDS_MAX && !replaced {
             let why = format!(
@@ -42,7 +43,7 @@ impl Asked {
             self.change(Command::AddAppPassword(add)).await?;
             others = passwords(self.listed(false).await?.user(user));
             // SCRAM tells the client the salt of the first before it knows which is meant.
-            if others.first().is_some_and(|first| first.scram.salt == salt) {
+            if login::named(&others).is_some_and(|named| named.salt == salt) {
                 return told(
                     json!({"user": name, "label": label, "password": password, "replaced": replaced}),
                 );
@@ -72,6 +73,17 @@ impl Asked {
             passwords(state.user(user)).into_iter().map(|password| password.label.into()).collect();
         told(json!({"user": name, "labels": labels}))
     }
+}
+
+fn is_label(text: &str) -> bool {
+    (1..=TEXT_BYTES_MAX).contains(&text.len()) && !text.chars().any(char::is_control)
+}
+
+/// The first label that is not in use.
+fn free(passwords: &[AppPassword]) -> String {
+    let mut labels = (1..).map(|number| format!("app-{number}"));
+    let used = |label: &String| passwords.iter().any(|password| *password.label == **label);
+    labels.find(|label| !used(label)).unwrap_or_default()
 }
 
 fn passwords(user: Option<&User>) -> Vec<AppPassword> {

@@ -1,9 +1,13 @@
 //! Letters: sent, received, listed, deleted.
 
+use std::sync::Arc;
+
 use bytes::{BufMut, Bytes, BytesMut};
 use mail::command::{Deliver, Expunge};
-use mail::limits::RECIPIENTS_MAX;
-use mail::{Address, Command, FlagNames, Outcome, Principal, Receipt, Record, RequestId, State, UidSet};
+use mail::limits::{HEAD_BYTES_MAX, RECIPIENTS_MAX};
+use mail::{
+    Address, Command, FlagNames, HELD, Outcome, Principal, Receipt, Record, RequestId, State, UidSet,
+};
 use mail_parser::{HeaderName, MessageParser};
 use serde_json::json;
 use site::Answered;
@@ -11,9 +15,9 @@ use wire::session::{
     BODY_BYTES_MAX, ErrorCode, Failure, LINE_BYTES_MAX, LetterHeader, Of, Once, ReceiptLine,
 };
 
-use super::{Asked, bad, failure, mailbox_named, refused, told, user_named};
+use super::{Asked, bad, failure, judged, mailbox_named, refused, told, user_named};
 use crate::imap::flag_texts;
-use crate::service::LETTER_BYTES_MAX;
+use crate::service::{LETTER_BYTES_MAX, Taken};
 
 /// Letters in one answer, at most; and if nothing is said.
 const LETTERS_MAX: usize = 1_000;
@@ -58,24 +62,24 @@ impl Asked {
             None => None,
         };
         let deliver = Command::Deliver(Deliver { sender: sender.into(), recipients });
-        let outcome = self.propose(by, request, deliver, Some(letter)).await?;
-        let receipts: Vec<ReceiptLine> = match outcome {
-            Outcome::Delivered(receipts) => {
+        let taken = self.take(by, request, deliver, Some(letter)).await?;
+        let held = matches!(taken, Taken::Held(_));
+        let receipts: Vec<ReceiptLine> = match taken {
+            Taken::Applied(Outcome::Delivered(receipts)) | Taken::Held(receipts) => {
                 to.into_iter().zip(receipts).map(|(to, receipt)| line(to, receipt)).collect()
             }
             // A repeat whose answer is not remembered word by word: it was delivered.
-            _ => to.into_iter().map(|to| line(to, Receipt::Delivered)).collect(),
+            Taken::Applied(_) => to.into_iter().map(|to| line(to, Receipt::Delivered)).collect(),
         };
-        receipts_told(&receipts)
+        receipts_told(&receipts, held)
     }
 
     /// Seed 000's `receive mail`, after the site has reached the group's latest point, and `quick receive`, at once.
     pub(super) async fn letters(&self, of: Of, whole: bool) -> Answered {
-        let state = match of.local {
-            true => self.mail.view(),
-            false => self.mail.reach().await,
-        };
-        let state = state.map_err(refused)?;
+        if !of.local {
+            self.mail.reach().await.map_err(refused)?;
+        }
+        let state = self.seen(&of.user)?;
         let mailbox = mailbox_named(&state, user_named(&state, &of.user)?, of.mailbox.as_deref())?;
         let limit = of.limit.unwrap_or(LETTERS_DEFAULT).clamp(1, LETTERS_MAX);
         let wanted =
@@ -108,13 +112,31 @@ impl Asked {
 
     /// Seed 000's `delete letters`.
     pub(super) async fn delete(&self, user: &str, mailbox: Option<String>, uids: Vec<u32>) -> Answered {
-        let state = self.mail.reach().await.map_err(refused)?;
-        let id = mailbox_named(&state, user_named(&state, user)?, mailbox.as_deref())?.id();
+        self.mail.look().await.map_err(refused)?;
+        let state = self.seen(user)?;
+        let owner = user_named(&state, user)?;
+        let id = mailbox_named(&state, owner, mailbox.as_deref())?.id();
         let expunge = Expunge { mailbox: id, uids: UidSet::of(uids), only_deleted: false };
-        match self.change(Command::Expunge(expunge)).await? {
-            Outcome::Expunged { uids, .. } => told(json!({"deleted": uids.iter().collect::<Vec<u32>>()})),
+        let by = Principal::Operator;
+        let taken = match id == HELD {
+            true => {
+                judged(self.mail.take_back(by, owner, &expunge).await.map_err(refused)?).map(Taken::Applied)
+            }
+            false => self.take(by, None, Command::Expunge(expunge), None).await,
+        };
+        match taken? {
+            Taken::Applied(Outcome::Expunged { uids, .. }) => {
+                told(json!({"deleted": uids.iter().collect::<Vec<u32>>()}))
+            }
             _ => told_nothing(),
         }
+    }
+
+    /// The state as a user sees it here.
+    fn seen(&self, user: &str) -> Result<Arc<State>, Failure> {
+        let state = self.mail.view().map_err(refused)?;
+        let user = user_named(&state, user)?;
+        Ok(self.mail.sight(Some(user)).map_err(refused)?.state)
     }
 }
 
@@ -127,6 +149,10 @@ pub(super) fn recipients(
     let Some(len) = to_len else { return Ok((to, body)) };
     if len > body.len() {
         return Err(bad("to_len: the body has fewer bytes"));
+    }
+    if len > HEAD_BYTES_MAX {
+        let why = format!("to_len: at most {HEAD_BYTES_MAX} bytes of recipients; make a mailing list");
+        return Err(failure(ErrorCode::TooLarge, why));
     }
     let more: Vec<String> = serde_json::from_slice(&body.split_to(len))
         .map_err(|error| bad(format!("to_len: the body begins with no list of texts: {error}")))?;
@@ -152,13 +178,13 @@ fn fits(recipients: &[Address], letter: &Bytes) -> Result<(), Failure> {
 }
 
 /// Receipts that would make the answer's line too long are its body.
-fn receipts_told(receipts: &[ReceiptLine]) -> Answered {
+fn receipts_told(receipts: &[ReceiptLine], held: bool) -> Answered {
     let delivered = receipts.iter().all(|line| line.delivered);
     let list = serde_json::to_vec(receipts).unwrap_or_default();
     if list.len() <= LINE_BYTES_MAX / 2 {
-        return told(json!({"receipts": receipts, "delivered": delivered}));
+        return told(json!({"receipts": receipts, "delivered": delivered, "held": held}));
     }
-    let (told, _) = told(json!({"head_len": list.len(), "delivered": delivered}))?;
+    let (told, _) = told(json!({"head_len": list.len(), "delivered": delivered, "held": held}))?;
     Ok((told, list.into()))
 }
 
@@ -205,4 +231,28 @@ fn line(to: String, receipt: Receipt) -> ReceiptLine {
 fn client_id(text: &str) -> Result<[u8; 16], Failure> {
     let parsed = (text.len() == 32).then(|| u128::from_str_radix(text, 16).ok()).flatten();
     parsed.map(u128::to_be_bytes).ok_or_else(|| bad("once.client: 32 hexadecimal digits"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn recipients_in_front_of_a_letter_end_where_it_is_said() {
+        let body = Bytes::from_static(br#"["bob","carol"]Subject: x"#);
+        let (to, letter) = recipients(vec!["ann".to_owned()], Some(15), body.clone()).expect("well made");
+        assert_eq!(
+            (to, &letter[..]),
+            (["ann", "bob", "carol"].map(str::to_owned).to_vec(), &b"Subject: x"[..])
+        );
+        let (to, letter) = recipients(vec!["ann".to_owned()], None, body.clone()).expect("no more of them");
+        assert_eq!((to.len(), &letter), (1, &body));
+        let wrong = |len, body| recipients(Vec::new(), Some(len), body).map(drop).expect_err("refused").error;
+        for len in [0, 1, 14, 16, body.len() + 1, usize::MAX] {
+            assert_eq!(wrong(len, body.clone()), ErrorCode::BadRequest, "{len}");
+        }
+        assert_eq!(wrong(6, Bytes::from_static(b"[1, 2]Subject: x")), ErrorCode::BadRequest);
+        let endless = format!("[{}\"\"]", "\"\",".repeat(HEAD_BYTES_MAX / 3));
+        assert_eq!(wrong(endless.len(), endless.into()), ErrorCode::TooLarge);
+    }
 }

@@ -9,8 +9,7 @@ use wire::session::{ErrorCode, LoginLine, PageOf, UserLine};
 
 use super::page::{after, page};
 use super::{Asked, bad, failure, refused, told, user_named};
-use crate::serve::speaker::clock;
-use crate::service::group;
+use crate::service::{MailError, group, now as clock};
 
 impl Asked {
     pub(super) async fn add_user(
@@ -20,6 +19,10 @@ impl Asked {
         privileged: bool,
     ) -> Answered {
         let parsed = UserName::parse(&name).map_err(|error| bad(format!("user: {error}")))?;
+        if self.mail.reach().await.map_err(refused)?.domains().next().is_none() {
+            // Mail is being founded: no letter would reach the user yet.
+            return Err(refused(MailError::NotReady));
+        }
         let password = self.hashed(password).await?;
         let quota = Quota::default();
         let add = Command::AddUser(AddUser { name: parsed.clone(), password, privileged, quota });
@@ -161,6 +164,9 @@ impl Asked {
             "index_bytes": state.index_bytes(),
             "requests_remembered": state.requests_remembered(),
             "position": state.position().0,
+            "held_letters": self.mail.waits().letters,
+            "held_changes": self.mail.waits().changes,
+            "held_bytes": self.mail.waits().bytes,
             "letters_missing_here": here.map_or(0, |of| of.missing),
             "master": roles.as_ref().map(|roles| name(roles.master)),
             "lieutenant": roles.as_ref().and_then(|roles| roles.lieutenant).map(name),

@@ -4,7 +4,7 @@ use std::future::Future;
 use std::io;
 use std::net::IpAddr;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use net::links::gate::Place;
@@ -17,11 +17,12 @@ use super::news::Listening;
 use super::online::{Login, Present};
 use super::passwords::Passwords;
 use super::room::{Held, Room, SMALL};
-use super::speaker::{Speaker, clock};
+use super::speaker::Speaker;
 use super::stream::Stream;
 use crate::edge::{Answer, Request, Ticket};
 use crate::login::Exchange;
-use crate::service::{Mail, MailError};
+use crate::service::{Mail, MailError, Taken, now as clock};
+use crate::verify::Verifier;
 
 /// What is read at once, and may wait to be taken.
 const READ_BYTES: usize = 16 << 10;
@@ -29,9 +30,6 @@ const READ_BYTES: usize = 16 << 10;
 const WRITE_BYTES: usize = 16 << 10;
 /// A client that does not take that in so long is cut off.
 const WRITTEN_WITHIN: Duration = Duration::from_secs(60);
-
-/// Who begins SCRAM waits so long for what was done at other sites; in a minority the passwords are those that are known here.
-const REACHED_WITHIN: Duration = Duration::from_secs(2);
 
 /// A request of the session's under way: its answer, and the place of a long letter.
 type Asking = Pin<Box<dyn Future<Output = (Answer, Option<Held>)> + Send>>;
@@ -159,9 +157,9 @@ impl<'a> Connection<'a> {
             let taken = self.speaker.handle_bytes(now, &self.unread);
             self.unread.drain(..taken);
             // The state can go only with the site.
-            let Ok(state) = self.doors.mail.view() else { return Ok(Wants::End) };
-            self.speaker.advance(now, &state);
-            drop(state);
+            let Ok(sight) = self.doors.mail.sight(self.speaker.reader()) else { return Ok(Wants::End) };
+            self.speaker.advance(now, &sight);
+            drop(sight);
             self.look_at_login();
             let hears_more = self.listening.wants(self.speaker.interest());
             let mut wrote = false;
@@ -199,20 +197,26 @@ impl<'a> Connection<'a> {
     fn asks(&mut self, ticket: Ticket, request: Request) {
         // A long letter that is read has its place before it is in memory.
         let long = match &request {
-            Request::Letter(position) => self.doors.mail.view().is_ok_and(|state| {
-                state.letter(*position).is_some_and(|letter| letter.bytes as usize > SMALL)
+            Request::Letter(position) => self.doors.mail.sight(self.speaker.reader()).is_ok_and(|sight| {
+                sight.state.letter(*position).is_some_and(|letter| letter.bytes as usize > SMALL)
             }),
             _ => false,
         };
         let room = (long && self.held.is_none()).then(|| Arc::clone(&self.room));
-        let (mail, passwords) = (self.doors.mail.clone(), self.doors.passwords.clone());
-        let (from, exchange) = (self.from, Arc::clone(&self.exchange));
+        let answering = Answering {
+            mail: self.doors.mail.clone(),
+            passwords: self.doors.passwords.clone(),
+            verifier: self.doors.verifier.clone(),
+            exchange: Arc::clone(&self.exchange),
+            from: self.from,
+            reads: self.speaker.reader().is_some(),
+        };
         let asking = async move {
             let held = match room {
                 Some(room) => Some(room.enter().await),
                 None => None,
             };
-            (answer(&mail, &passwords, from, &exchange, request).await, held)
+            (answering.answer(request).await, held)
         };
         self.asking = Some((ticket, Box::pin(asking)));
     }
@@ -317,36 +321,52 @@ async fn until(due: Option<Instant>) {
     }
 }
 
-/// Does what a session asks for.
-async fn answer(
-    mail: &Mail,
-    passwords: &Passwords,
+/// What a session's requests are answered from.
+struct Answering {
+    mail: Mail,
+    passwords: Passwords,
+    verifier: Verifier,
+    exchange: Arc<Mutex<Exchange>>,
     from: IpAddr,
-    exchange: &Mutex<Exchange>,
-    request: Request,
-) -> Answer {
-    let answered = match request {
-        Request::Authenticate { user, password } => passwords.check(mail, from, &user, &password).await,
-        Request::Sasl { message, first, .. } => {
-            if first {
-                // The challenge is made of the user's passwords: one that was made at another site a moment ago counts here.
-                let _ = tokio::time::timeout(REACHED_WITHIN, mail.reach()).await;
+    /// Who reads is served what the site has where there is no majority.
+    reads: bool,
+}
+
+impl Answering {
+    /// Does what a session asks for.
+    async fn answer(&self, request: Request) -> Answer {
+        self.run(request).await.unwrap_or_else(|error| {
+            tracing::debug!(%error, "a mail program's request could not be done");
+            Answer::Unavailable
+        })
+    }
+
+    async fn run(&self, request: Request) -> Result<Answer, MailError> {
+        let Answering { mail, passwords, .. } = self;
+        match request {
+            Request::Authenticate { user, password } => {
+                passwords.check(mail, self.from, &user, &password).await
             }
-            let mut exchange = exchange.lock().unwrap_or_else(PoisonError::into_inner);
-            passwords.scram(mail, from, &mut exchange, &message, first)
+            Request::Sasl { message, first, .. } => {
+                passwords.scram(mail, self.from, &self.exchange, &message, first).await
+            }
+            Request::Barrier if self.reads => mail.look().await.map(|()| Answer::Reached),
+            Request::Barrier => mail.reach().await.map(|_| Answer::Reached),
+            Request::Letter(position) => {
+                let letter = mail.letter(position).await?;
+                Ok(letter.map_or(Answer::Unavailable, Answer::Letter))
+            }
+            // It is on most disks, and applied here, when this answers; or held here.
+            Request::Propose(entry) => Ok(match mail.take(entry).await? {
+                Taken::Applied(outcome) => Answer::Applied(outcome),
+                Taken::Held(receipts) => Answer::Held(receipts),
+            }),
+            // If nobody tries, the letter says so.
+            Request::Verify(asked) => {
+                Ok(self.verifier.verify(asked).await.map_or(Answer::Unavailable, Answer::Verified))
+            }
+            // This the connection does itself.
+            Request::StartTls => Ok(Answer::Unavailable),
         }
-        Request::Barrier => mail.reach().await.map(|_| Answer::Reached),
-        Request::Letter(position) => {
-            let letter = mail.letter(position).await;
-            letter.map(|letter| letter.map_or(Answer::Unavailable, Answer::Letter))
-        }
-        // It is on most disks, and applied here, when this answers.
-        Request::Propose(entry) => mail.propose(&entry).await.map(Answer::Applied),
-        // Nobody verifies senders yet: the letter says that nothing was found out. The rest the connection does itself.
-        Request::Verify(_) | Request::StartTls => Ok(Answer::Unavailable),
-    };
-    answered.unwrap_or_else(|error: MailError| {
-        tracing::debug!(%error, "a mail program's request could not be done");
-        Answer::Unavailable
-    })
+    }
 }

@@ -27,6 +27,7 @@ use crate::imap;
 use crate::service::{LETTER_BYTES_MAX, Mail};
 use crate::smtp::limits::{RECIPIENTS_BYTES_MAX, RECIPIENTS_MAX, TRACE_BYTES_MAX};
 use crate::smtp::{self, Mode};
+use crate::verify::Verifier;
 
 /// Connections that have not logged in; a new one pushes out the oldest.
 const HALF_OPEN_MAX: usize = 256;
@@ -60,6 +61,7 @@ pub(super) struct Door {
 pub(super) struct Doors {
     pub(super) mail: Mail,
     pub(super) passwords: Passwords,
+    pub(super) verifier: Verifier,
     /// Who has logged in.
     pub(super) online: Arc<Online>,
     tls: Option<TlsAcceptor>,
@@ -118,6 +120,7 @@ impl Doors {
     pub(super) fn new(
         mail: Mail,
         passwords: Passwords,
+        verifier: Verifier,
         online: Arc<Online>,
         settings: &MailConfig,
         host: String,
@@ -127,6 +130,7 @@ impl Doors {
         Doors {
             mail,
             passwords,
+            verifier,
             online,
             tls,
             host,

@@ -1,13 +1,12 @@
 //! The protocol machines behind one face, for the connection that drives one.
 
-use std::time::{SystemTime, UNIX_EPOCH};
-
 use bytes::Bytes;
-use mail::{EntryTime, State, UserId};
+use mail::UserId;
 use wire::Time;
 
 use super::news::Interest;
 use crate::edge::{Answer, Request, Ticket};
+use crate::service::{Sight, now as clock};
 use crate::{imap, smtp};
 
 /// What is spoken on a connection.
@@ -38,10 +37,21 @@ impl Speaker {
         }
     }
 
-    pub(super) fn advance(&mut self, now: Time, state: &State) {
+    pub(super) fn advance(&mut self, now: Time, sight: &Sight) {
         match self {
-            Speaker::Imap(session) => session.advance(now, state),
-            Speaker::Smtp(session) => session.advance(now, clock(), state),
+            Speaker::Imap(session) => {
+                session.set_apart(sight.apart);
+                session.advance(now, &sight.state);
+            }
+            Speaker::Smtp(session) => session.advance(now, clock(), &sight.state),
+        }
+    }
+
+    /// Who looks at mail, and not only brings some.
+    pub(super) fn reader(&self) -> Option<UserId> {
+        match self {
+            Speaker::Imap(session) => session.user(),
+            Speaker::Smtp(_) => None,
         }
     }
 
@@ -111,11 +121,4 @@ impl Speaker {
             Speaker::Smtp(session) => Interest { user: session.user(), mailbox: None },
         }
     }
-}
-
-/// The site's wall clock, as it stamps entries and logins.
-#[allow(clippy::disallowed_methods, reason = "a letter says when it came")]
-pub(crate) fn clock() -> EntryTime {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH);
-    EntryTime(since.map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX)))
 }

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use bytes::Bytes;
 use durable::{Applying, Locator, NotRestored, Parts};
 use mail::{Checkpoint, Entry, EntryTime, Limits, Position, Restore, State};
-use site::{Kept, Service};
+use site::{Kept, Service, Standing};
 
 use super::{Shared, lock};
 
@@ -78,6 +78,10 @@ impl Service for Application {
     fn enter(&mut self) {
         lock(&self.state).watch(true);
         self.shared.enter(&self.state);
+    }
+
+    fn stands(&mut self, standing: Standing) {
+        self.shared.stands(standing);
     }
 
     fn kept(&self) -> Kept {

@@ -45,6 +45,11 @@ impl<'a> Form<'a> {
         Bytes::copy_from_slice(self.header)
     }
 
+    /// Its length, without the empty line behind it.
+    pub fn header_bytes(&self) -> usize {
+        self.header.len()
+    }
+
     fn values(&self, name: &'a str) -> impl Iterator<Item = &'a [u8]> {
         let named = move |(found, _): &(&[u8], &[u8])| found.eq_ignore_ascii_case(name.as_bytes());
         fields(self.header).filter(named).map(|(_, field)| value(field))

@@ -113,6 +113,7 @@ impl Session {
                 helo: self.hello.as_ref().map_or_else(String::new, |(_, name)| name.clone()),
                 sender: letter.sender.clone(),
                 letter: letter.received.clone(),
+                header_bytes: form.header_bytes(),
             };
             letter.waits = Waits::Verified;
             return self.ask(Task::Letter(letter), Request::Verify(verify));
@@ -177,7 +178,10 @@ impl Session {
                 self.judge(letter, state);
             }
             (Waits::Verified, Answer::Verified(verified)) if verified.refuse => {
-                self.refuse(&letter, &Reply::new(550, "5.7.26", "The sender's domain disowns this letter"));
+                self.refuse(
+                    &letter,
+                    &Reply::new(550, "5.7.26", "The author's domain does not stand for this letter"),
+                );
             }
             (Waits::Verified, answer) => {
                 // What could not be found out is no reason to refuse; the letter says that it was not.

@@ -12,6 +12,7 @@ use super::placing::{Step, Wish};
 
 use super::cut::Snapshot;
 use super::served::Served;
+use super::spool::SpoolAsk;
 use super::trouble::Trouble;
 
 /// Why a durable group did not do what it was asked.
@@ -92,6 +93,8 @@ pub(crate) enum Ask {
     Write { group: GroupName, kind: Kind, write: Write, told: Told<Bytes> },
     /// The payload of an entry that a service keeps; none if it is not here.
     Payload { group: GroupName, position: u64, told: Told<Option<Bytes>> },
+    /// Something of the spool beside a service's store.
+    Spool { group: GroupName, ask: SpoolAsk },
     /// Look at one: as it is here, or at what was acknowledged anywhere before.
     Read { group: GroupName, local: bool, look: Look },
     /// What has changed since, as soon as there is something.
@@ -111,6 +114,7 @@ impl std::fmt::Debug for Ask {
             Ask::Raise { .. } => "Raise",
             Ask::Write { .. } => "Write",
             Ask::Payload { .. } => "Payload",
+            Ask::Spool { .. } => "Spool",
             Ask::Read { .. } => "Read",
             Ask::Changes { .. } => "Changes",
             Ask::Snapshots { .. } => "Snapshots",
@@ -153,6 +157,7 @@ impl Ask {
             Ask::Create { group, .. }
             | Ask::Write { group, .. }
             | Ask::Payload { group, .. }
+            | Ask::Spool { group, .. }
             | Ask::Read { group, .. }
             | Ask::Changes { group, .. } => Some(group),
             Ask::Raise { .. } | Ask::Place { .. } | Ask::Snapshots { .. } | Ask::Status { .. } => None,
@@ -164,6 +169,7 @@ impl Ask {
             Ask::Create { told, .. } | Ask::Raise { told, .. } => drop(told.send(Err(error))),
             Ask::Write { told, .. } => drop(told.send(Err(error))),
             Ask::Payload { told, .. } => drop(told.send(Err(error))),
+            Ask::Spool { ask, .. } => ask.refuse(error),
             Ask::Read { look, .. } => look(Err(error)),
             Ask::Changes { told, .. } => drop(told.send(Err(error))),
             Ask::Snapshots { told, .. } => drop(told.send(Err(error))),

@@ -17,6 +17,7 @@ use wire::GroupName;
 
 use super::kept::{Moving, Payloads, in_log};
 use super::served::{Reading, Served};
+use super::spool::{SpoolAsk, SpoolLog};
 use super::trouble::{Trouble, TroubleKind};
 use crate::service::Kept;
 
@@ -47,6 +48,8 @@ pub(super) enum Job {
     PayloadFor { position: u64, to: ReplyTo },
     /// Keep a payload that another site had.
     Keep { position: u64, payload: Bytes },
+    /// Something of a service's spool.
+    Spool(SpoolAsk),
 }
 
 /// What a store says.
@@ -167,6 +170,8 @@ struct AtWork {
     store: DiskStore<FileDisk>,
     /// What a service keeps beside it.
     payloads: Option<Payloads>,
+    /// And its spool.
+    spool: Option<SpoolLog>,
     /// What the last checkpoint that was begun keeps, and what the last one that was taken does.
     begun: Vec<u64>,
     kept: Option<Vec<u64>>,
@@ -185,7 +190,8 @@ struct AtWork {
 
 impl AtWork {
     fn is_busy(&self) -> bool {
-        self.store.is_taking() || self.moving.is_some() || self.compacting
+        let spool = self.spool.as_ref().is_some_and(SpoolLog::is_busy);
+        self.store.is_taking() || self.moving.is_some() || self.compacting || spool
     }
 
     fn take(&mut self, job: Job) {
@@ -237,6 +243,11 @@ impl AtWork {
                     None => {}
                 }
             }
+            Job::Spool(ask) => {
+                if let Some(Err(error)) = self.spool.as_mut().map(|spool| spool.take(ask)) {
+                    self.fail(error.to_string());
+                }
+            }
         }
     }
 
@@ -253,6 +264,9 @@ impl AtWork {
             && let Some(Err(error)) = self.payloads.as_mut().map(Payloads::sync)
             && !matches!(error, LogError::Full(_))
         {
+            self.fail(error.to_string());
+        }
+        if let Some(Err(error)) = self.spool.as_mut().map(SpoolLog::finish) {
             self.fail(error.to_string());
         }
         self.move_on();
@@ -381,7 +395,7 @@ fn open(place: Place) -> Result<(AtWork, Box<Durable>, Served, Vec<u64>), Troubl
         },
         why: error.to_string(),
     })?;
-    let who_id = who.store.0;
+    let (who_id, store) = (who.store.0, who.store);
     let config = wal::Config::new(who_id);
     let failed = |kind: TroubleKind, why: &dyn std::fmt::Display| {
         let what = match kind {
@@ -396,9 +410,12 @@ fn open(place: Place) -> Result<(AtWork, Box<Durable>, Served, Vec<u64>), Troubl
     });
     let opened = opened?;
     restored.and_then(|()| empty.whole()).map_err(|why| failed(TroubleKind::Damaged, &why))?;
-    let payloads = match empty.kept() {
-        Some(_) => Some(Payloads::open(&folder.with_extension("kept"), who_id)?),
-        None => None,
+    let (payloads, spool) = match &empty {
+        Served::Service(..) => {
+            let payloads = Payloads::open(&folder.with_extension("kept"), who_id)?;
+            (Some(payloads), Some(SpoolLog::open(&folder.with_extension("spool"), store)?))
+        }
+        Served::Catalog(_) | Served::Map(_) => (None, None),
     };
     if !marker.exists() {
         mark(&marker).map_err(told)?;
@@ -407,6 +424,7 @@ fn open(place: Place) -> Result<(AtWork, Box<Durable>, Served, Vec<u64>), Troubl
     let at_work = AtWork {
         store: opened.store,
         payloads,
+        spool,
         begun: Vec::new(),
         kept: None,
         moving: None,

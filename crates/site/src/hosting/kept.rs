@@ -25,7 +25,7 @@ const COMPACT_BYTES: u64 = 1 << 20;
 /// Of operations that are no machine's.
 const OWN: Token = Token(u64::MAX);
 
-/// The payloads that are kept beside a group's log.
+/// The payloads that are kept beside a group's log; and the same of a service's spool, where positions are places in this log.
 pub(super) struct Payloads {
     log: Log<FileDisk>,
     /// Where each is, by its position in the group.
@@ -89,12 +89,35 @@ impl Payloads {
         match self.log.read(place) {
             Ok(Some(owned)) => Ok(Some(owned.payload.into())),
             Ok(None) | Err(LogError::Damaged(_)) => {
-                tracing::warn!(position, "a kept payload is damaged; it is had from another site");
+                tracing::warn!(
+                    position,
+                    "a kept payload is damaged; it is had from another site, if one has it"
+                );
                 self.forget(position)?;
                 Ok(None)
             }
             Err(error) => Err(error),
         }
+    }
+
+    /// Where the next payload of a spool is put.
+    pub(super) fn next(&self) -> u64 {
+        self.log.next()
+    }
+
+    /// The first position from this one on of which there is something.
+    pub(super) fn first_from(&self, position: u64) -> Option<u64> {
+        self.at.range(position..).next().map(|(at, _)| *at)
+    }
+
+    /// What the owner noted last.
+    pub(super) fn note(&self) -> &[u8] {
+        self.log.metadata()
+    }
+
+    /// Notes something, durably.
+    pub(super) fn set_note(&mut self, note: &[u8]) -> Result<(), LogError> {
+        self.log.set_metadata(note)
     }
 
     /// Writes a payload; durable with the next [`sync`](Payloads::sync).
@@ -118,7 +141,7 @@ impl Payloads {
     }
 
     /// Only these, in ascending order, are needed of those before a position. Durable when this is done.
-    fn keep_only(&mut self, kept: &[u64], upto: u64) -> Result<(), LogError> {
+    pub(super) fn keep_only(&mut self, kept: &[u64], upto: u64) -> Result<(), LogError> {
         let gone: Vec<u64> =
             self.at.range(..upto).map(|(at, _)| *at).filter(|at| kept.binary_search(at).is_err()).collect();
         for position in gone {

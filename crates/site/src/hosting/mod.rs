@@ -23,6 +23,8 @@ mod place;
 mod placing;
 mod requests;
 mod served;
+mod spool;
+mod standing;
 #[cfg(test)]
 mod tests;
 mod trouble;
@@ -56,6 +58,8 @@ use open::Open;
 pub use placing::{Step, Wish};
 use requests::created;
 pub(crate) use served::Served;
+pub use spool::Spooled;
+use standing::Stands;
 use trouble::{Founded, Tries};
 pub use trouble::{Trouble, TroubleKind};
 use watch::Watcher;
@@ -82,6 +86,8 @@ struct Hosted {
     stage: Stage,
     tries: Tries,
     mode: Mode,
+    /// Whether it has a majority, if it is a service's.
+    stands: Stands,
     member: Joined,
     /// Writes that are proposed, and who waits for them.
     writes: Open<(ClientId, u64), Vec<Told<Bytes>>>,
@@ -213,6 +219,7 @@ impl Hosting {
         for name in names {
             self.try_again_to_open(now, &name);
             self.join(node, now, &name);
+            self.look_at_standing(node, now, &name);
             self.give_up_waiting(now, &name);
             self.give_up_open(node, now, &name);
             self.tick(node, now, &name);
@@ -241,6 +248,7 @@ impl Hosting {
             founded,
             tries: Tries::default(),
             mode: Mode::ReadOnly(Why::NoView),
+            stands: Stands::default(),
             member: Joined::Not,
             writes: Open::default(),
             reads: Open::default(),
@@ -420,6 +428,7 @@ impl Hosting {
             Event::Mode(mode) => {
                 tracing::info!(group = %name, ?mode, "durable group");
                 hosted.mode = mode;
+                self.look_at_standing(node, now, name);
                 match mode {
                     Mode::Active => self.retry(node, now, name),
                     Mode::ReadOnly(_) => self.ask_reads_again(node, now, name),

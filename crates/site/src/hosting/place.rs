@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use durable::{ChangeError, Mode};
-use stack::Node;
+use stack::{Node, SiteSummary};
 use wire::{GroupName, SiteId, Time};
 
 use super::ask::{Placed, why_not};
@@ -18,18 +18,27 @@ impl Hosting {
     /// count in it, so when it has moved, those that are not listed yet begin where they belong.
     pub(super) fn place(&mut self, node: &mut Node, now: Time, wish: Wish) -> Vec<Placed> {
         let catalog = catalog_name();
-        let first = self.place_one(node, now, &catalog, wish);
+        // An attached site does not know of all others whether they are there.
+        let sites = if node.attached_to().is_none() { node.sites() } else { Vec::new() };
+        let first = self.place_one(node, now, &catalog, &sites, wish);
         let moved = first.step == Step::Done;
         let mut all = vec![first];
         if moved {
             let others: Vec<GroupName> =
                 self.groups.keys().filter(|name| **name != catalog).cloned().collect();
-            all.extend(others.iter().map(|name| self.place_one(node, now, name, wish)));
+            all.extend(others.iter().map(|name| self.place_one(node, now, name, &sites, wish)));
         }
         all
     }
 
-    fn place_one(&mut self, node: &mut Node, now: Time, name: &GroupName, wish: Wish) -> Placed {
+    fn place_one(
+        &mut self,
+        node: &mut Node,
+        now: Time,
+        name: &GroupName,
+        sites: &[SiteSummary],
+        wish: Wish,
+    ) -> Placed {
         let placed = |step| Placed { group: name.clone(), step, sites: Vec::new() };
         let Some(hosted) = self.groups.get_mut(name) else {
             return placed(Step::Wait("it is not open here yet".to_owned()));
@@ -50,7 +59,7 @@ impl Hosting {
         let earlier =
             hosted.noted.filter(|(at, _)| now.since(*at) < NOTED_FOR).map(|(_, committed)| committed);
         hosted.noted = Some((now, status.committed));
-        let mut step = placing::next(&status, wish, earlier);
+        let mut step = placing::next(&status, sites, wish, earlier);
         if let Step::Change(change) = step {
             match group.change(change) {
                 Ok(()) => tracing::info!(group = %name, ?change, "its stores change"),

@@ -10,6 +10,7 @@
 //! at most in a configuration (D17). In all cases the new store has caught up before anything is changed.
 
 use durable::{Change, Here, Mode, Status};
+use stack::{SiteState, SiteSummary};
 use wire::{SiteId, StoreId};
 
 use super::ask::why_not;
@@ -55,7 +56,22 @@ pub enum Step {
 }
 
 /// The next step. `earlier`: a position that was committed a moment ago; a store that has come so far keeps up.
-pub(super) fn next(status: &Status, wish: Wish, earlier: Option<u64>) -> Step {
+///
+/// `sites`: what this site knows of the others. It may know more than the group, whose view follows the cluster's: a store
+/// whose site is down is not here, and while one does not answer, no change is begun that might need it.
+pub(super) fn next(status: &Status, sites: &[SiteSummary], wish: Wish, earlier: Option<u64>) -> Step {
+    let is = |site: SiteId, state| sites.iter().any(|known| known.site == site && known.state == state);
+    let mut status = status.clone();
+    status.present.retain(|here| !is(here.site, SiteState::Down));
+    let silent = status.present.iter().any(|here| is(here.site, SiteState::Suspected));
+    match by_the_group(&status, wish, earlier) {
+        Step::Change(_) if silent => Step::Wait("a site of its stores does not answer".to_owned()),
+        step => step,
+    }
+}
+
+/// The next step, if all that the group takes for here is.
+fn by_the_group(status: &Status, wish: Wish, earlier: Option<u64>) -> Step {
     if status.mode != Mode::Active {
         return Step::Wait(why_not(&status.mode));
     }
@@ -166,7 +182,7 @@ mod tests {
     fn all_of(mut status: Status, wish: Wish) -> (Status, Vec<Change>) {
         let mut changes = Vec::new();
         loop {
-            match next(&status, wish, None) {
+            match next(&status, &[], wish, None) {
                 Step::Change(change) => {
                     status.configuration = status.configuration.after(change).expect("allowed");
                     changes.push(change);
@@ -229,12 +245,12 @@ mod tests {
     #[test]
     fn nothing_changes_before_the_new_store_has_caught_up() {
         let behind = group(&[(1, 1), (2, 2), (3, 3)], &[(1, 1, 100), (2, 2, 100), (33, 3, 40)]);
-        assert_eq!(next(&behind, wish(3, 3), None), Step::CatchUp { at: 40, of: 100 });
-        assert_eq!(next(&behind, wish(3, 3), Some(41)), Step::CatchUp { at: 40, of: 100 });
+        assert_eq!(next(&behind, &[], wish(3, 3), None), Step::CatchUp { at: 40, of: 100 });
+        assert_eq!(next(&behind, &[], wish(3, 3), Some(41)), Step::CatchUp { at: 40, of: 100 });
         // It keeps up with a group that goes on.
-        assert!(matches!(next(&behind, wish(3, 3), Some(40)), Step::Change(_)));
+        assert!(matches!(next(&behind, &[], wish(3, 3), Some(40)), Step::Change(_)));
         let absent = group(&[(1, 1), (2, 2), (3, 3)], &[(1, 1, 100), (2, 2, 100)]);
-        assert_eq!(next(&absent, wish(3, 3), None), Step::Absent(SiteId(3)));
+        assert_eq!(next(&absent, &[], wish(3, 3), None), Step::Absent(SiteId(3)));
     }
 
     #[test]
@@ -243,11 +259,30 @@ mod tests {
         let five = [(1, 1), (2, 2), (3, 3), (4, 4), (5, 5)];
         let status = group(&five, &[(1, 1, 100), (2, 2, 100), (3, 3, 100)]);
         let missing = vec![SiteId(4), SiteId(5)];
-        assert_eq!(next(&status, wish(3, 0), None), Step::TooFew { count: 4, needed: 3, missing });
+        assert_eq!(next(&status, &[], wish(3, 0), None), Step::TooFew { count: 4, needed: 3, missing });
         assert_eq!(all_of(status, wish(4, 0)).1, [Change::Remove { store: StoreId(4) }]);
         // The last one stays.
         let one = group(&[(1, 1)], &[(1, 1, 100)]);
-        assert!(matches!(next(&one, wish(1, 0), None), Step::Refused(_)));
+        assert!(matches!(next(&one, &[], wish(1, 0), None), Step::Refused(_)));
+    }
+
+    #[test]
+    fn what_this_site_knows_before_the_group_does_counts() {
+        let stores = [(1, 1), (2, 2), (3, 3)];
+        let status = group(&stores, &[(1, 1, 100), (2, 2, 100), (3, 3, 100)]);
+        let third = |state| {
+            let (site, name) = (SiteId(3), "c".to_owned());
+            [SiteSummary { site, name, state, incarnation: None, rank: None }]
+        };
+        let next = |state, wish| next(&status, &third(state), wish, None);
+        assert_eq!(next(SiteState::Up, wish(2, 0)), Step::Change(Change::Remove { store: StoreId(2) }));
+        // It is dead: without the second, the first would be alone.
+        let too_few = Step::TooFew { count: 2, needed: 2, missing: vec![SiteId(3)] };
+        assert_eq!(next(SiteState::Down, wish(2, 0)), too_few);
+        assert_eq!(next(SiteState::Down, wish(3, 3)), Step::Absent(SiteId(3)));
+        // It may be.
+        assert!(matches!(next(SiteState::Suspected, wish(2, 0)), Step::Wait(_)));
+        assert_eq!(next(SiteState::Suspected, wish(3, 3)), Step::Done);
     }
 
     #[test]
@@ -266,9 +301,9 @@ mod tests {
     fn what_is_not_committed_is_waited_for() {
         let mut status = group(&[(1, 1), (2, 2), (3, 3)], &[(1, 1, 100), (2, 2, 100), (3, 3, 100)]);
         status.configured = 101;
-        assert!(matches!(next(&status, wish(3, 0), None), Step::Wait(_)));
+        assert!(matches!(next(&status, &[], wish(3, 0), None), Step::Wait(_)));
         status.mode = Mode::ReadOnly(Why::NoView);
-        assert!(matches!(next(&status, wish(3, 0), None), Step::Wait(_)));
+        assert!(matches!(next(&status, &[], wish(3, 0), None), Step::Wait(_)));
     }
 
     const fn site_of(n: u32) -> Option<SiteId> {

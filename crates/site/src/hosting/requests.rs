@@ -34,6 +34,7 @@ impl Hosting {
             | Ask::Status { .. } => catalog_name(),
             Ask::Write { group, .. }
             | Ask::Payload { group, .. }
+            | Ask::Spool { group, .. }
             | Ask::Read { group, .. }
             | Ask::Changes { group, .. } => group.clone(),
         };
@@ -53,6 +54,7 @@ impl Hosting {
                 disk.ask(Job::Payload { position, told: read });
                 tokio::spawn(async move { told.send(payload.await.map_err(|_| HostError::Stopped)) });
             }
+            (Ask::Spool { ask, .. }, Served::Service(..)) => disk.ask(Job::Spool(ask)),
             (Ask::Changes { since, prefix, told, .. }, Served::Map(map)) => {
                 if let Some(watcher) = (Watcher { since, prefix, told }).tell(map) {
                     hosted.watchers.retain(|watcher| !watcher.told.is_closed());
@@ -62,6 +64,7 @@ impl Hosting {
                     }
                 }
             }
+            (ask, _) if hosted.stands.is_apart() => ask.refuse(HostError::NotActive(why_not(&hosted.mode))),
             (ask, _) if hosted.mode != Mode::Active => hosted.wait(until, ask),
             (Ask::Read { group, local, look }, _) => {
                 let Some(mut durable) = node.durable(now, &name) else { return };

@@ -5,7 +5,7 @@ use durable::{Application, Applying, Locator, NotRestored, Parts};
 use tools::catalog::{Catalog, Kind};
 use tools::map::{self, Map};
 
-use crate::service::{Kept, Service, Services};
+use crate::service::{Kept, Service, Services, Standing};
 
 /// One group's state at this site.
 pub(crate) enum Served {
@@ -109,6 +109,14 @@ impl Served {
         match self {
             Served::Catalog(_) | Served::Map(_) => {}
             Served::Service(_, service) => service.enter(),
+        }
+    }
+
+    /// How its group stands from now on.
+    pub(super) fn stands(&mut self, standing: Standing) {
+        match self {
+            Served::Catalog(_) | Served::Map(_) => {}
+            Served::Service(_, service) => service.stands(standing),
         }
     }
 

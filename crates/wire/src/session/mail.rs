@@ -92,8 +92,9 @@ pub enum MailOp {
     AddAppPassword {
         /// Whose.
         user: String,
-        /// What it is for. It takes the place of the one with this label.
-        label: String,
+        /// What it is for. It takes the place of the one with this label; if nothing is said, it has a label of its own.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        label: Option<String>,
     },
     /// Take such a password back.
     RemoveAppPassword {

@@ -4,6 +4,7 @@ mod imap;
 mod letters;
 mod lines;
 mod load;
+pub mod mailbox;
 mod report;
 mod served;
 mod servers;

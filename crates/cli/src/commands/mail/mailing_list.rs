@@ -1,6 +1,7 @@
 //! `mail mailing-list`.
 
 use serde_json::{Map, Value};
+use unanimous::session::Session;
 use unanimous::session::mail::number;
 use unanimous::session::protocol::{MailOp, PageOf};
 use unanimous::{Bytes, ListLine, Posting};
@@ -19,8 +20,16 @@ const MEMBERS_AT_ONCE: usize = 150;
 pub async fn run(find: &Find, args: &MailingList, json: bool) -> Result<(), Failure> {
     match args.clone() {
         MailingList::Create { list, members, owners, posting } => {
+            let (first, rest) = members.split_at(members.len().min(MEMBERS_AT_ONCE));
             let posting = posting.into();
-            let told = done(find, MailOp::CreateList { list, members, owners, posting }).await?;
+            let op = MailOp::CreateList { list: list.clone(), members: first.to_vec(), owners, posting };
+            let (session, _events) = locate::session(find, "mail").await?;
+            let (mut told, _) = session.mail(op, Bytes::new()).await?;
+            let op = |members| MailOp::AddMembers { list: list.clone(), members };
+            if let Some(grown) = in_turn(&session, rest, op).await? {
+                told = grown;
+            }
+            told.retain(|name, _| name != "ok" && name != "changed");
             tell(&told, json, &format!("{} is a mailing list of {}", name(&told, "list"), members_of(&told)))
         }
         MailingList::Set { list, owners, no_owner, posting } => {
@@ -72,14 +81,27 @@ async fn change(
     json: bool,
 ) -> Result<(), Failure> {
     let (session, _events) = locate::session(find, "mail").await?;
-    let (mut changed, mut last) = (0, Map::new());
+    let mut told = in_turn(&session, members, op).await?.unwrap_or_default();
+    told.remove("ok");
+    let changed = number(&told, "changed")?;
+    tell(&told, json, &format!("{} has {changed} {which}: {}", name(&told, "list"), members_of(&told)))
+}
+
+/// Changes members, as many at a time as a request has room for: the last answer, with how many are new or gone in all. None, if
+/// there is nothing to change.
+async fn in_turn(
+    session: &Session,
+    members: &[String],
+    op: impl Fn(Vec<String>) -> MailOp,
+) -> Result<Option<Map<String, Value>>, Failure> {
+    let (mut changed, mut last) = (0, None);
     for some in members.chunks(MEMBERS_AT_ONCE) {
-        (last, _) = session.mail(op(some.to_vec()), Bytes::new()).await?;
-        changed += number(&last, "changed")?;
+        let (mut told, _) = session.mail(op(some.to_vec()), Bytes::new()).await?;
+        changed += number(&told, "changed")?;
+        told.insert("changed".to_owned(), changed.into());
+        last = Some(told);
     }
-    last.remove("ok");
-    last.insert("changed".to_owned(), changed.into());
-    tell(&last, json, &format!("{} has {changed} {which}: {}", name(&last, "list"), members_of(&last)))
+    Ok(last)
 }
 
 fn members_of(told: &Map<String, Value>) -> String {

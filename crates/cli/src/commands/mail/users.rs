@@ -4,7 +4,8 @@ use serde_json::Value;
 use unanimous::UserLine;
 use unanimous::session::protocol::{MailOp, PageOf};
 
-use super::{done, maybe, plain, table, tell};
+use super::addresses::name;
+use super::{done, maybe, plain, printable, table, tell};
 use crate::args::{AppPassword, Find, MailQuota, MailRights};
 use crate::failure::Failure;
 use crate::output::{Tone, say, say_json, utc_ms};
@@ -64,17 +65,13 @@ pub async fn rights(find: &Find, args: &MailRights, json: bool) -> Result<(), Fa
 pub async fn app_password(find: &Find, args: &AppPassword, json: bool) -> Result<(), Failure> {
     match args.clone() {
         AppPassword::Add { user, label } => {
-            let label = match label {
-                Some(label) => label,
-                None => free(&labels(find, &user).await?),
-            };
-            let op = MailOp::AddAppPassword { user: user.clone(), label: label.clone() };
-            let told = done(find, op).await?;
+            let told = done(find, MailOp::AddAppPassword { user: user.clone(), label }).await?;
             if json {
                 return say_json(&told);
             }
             let password = told.get("password").and_then(Value::as_str);
             say(password.ok_or_else(|| Failure::refused("the answer has no password"))?)?;
+            let label = name(&told, "label");
             let replaced = told.get("replaced") == Some(&Value::Bool(true));
             // For whoever reads it; the password alone is what a program reads.
             let besides = if replaced { "; the one that had this label is revoked" } else { "" };
@@ -82,22 +79,14 @@ pub async fn app_password(find: &Find, args: &AppPassword, json: bool) -> Result
             Ok(())
         }
         AppPassword::List { user } if json => say_json(&done(find, MailOp::AppPasswords { user }).await?),
-        AppPassword::List { user } => labels(find, &user).await?.iter().try_for_each(|label| say(label)),
+        AppPassword::List { user } => {
+            let told = done(find, MailOp::AppPasswords { user }).await?;
+            let labels = told.get("labels").and_then(Value::as_array).into_iter().flatten();
+            labels.filter_map(Value::as_str).try_for_each(|label| say(&printable(label)))
+        }
         AppPassword::Revoke { user, label } => {
             let op = MailOp::RemoveAppPassword { user: user.clone(), label: label.clone() };
             tell(&done(find, op).await?, json, &format!("{user}'s password for {label} is revoked"))
         }
     }
-}
-
-async fn labels(find: &Find, user: &str) -> Result<Vec<String>, Failure> {
-    let mut told = done(find, MailOp::AppPasswords { user: user.to_owned() }).await?;
-    let labels = told.remove("labels").unwrap_or_default();
-    serde_json::from_value(labels).map_err(|error| Failure::refused(format!("the answer's labels: {error}")))
-}
-
-/// The first label that is not in use.
-fn free(labels: &[String]) -> String {
-    let mut all = (1..).map(|number| format!("app-{number}"));
-    all.find(|label| !labels.contains(label)).unwrap_or_default()
 }

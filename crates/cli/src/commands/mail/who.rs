@@ -1,5 +1,7 @@
 //! `mail who`: each site knows who is logged in there, so every site that is known here is asked.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 use unanimous::LoginLine;
 use unanimous::session::protocol::MailOp;
@@ -11,36 +13,54 @@ use crate::failure::Failure;
 use crate::locate;
 use crate::output::{Table, Tone, say, say_json, utc_ms};
 
-/// `unanimous mail who`. Fails if no site answers; one that does not is named.
+/// A site that hangs is not waited for longer.
+const TOLD_WITHIN: Duration = Duration::from_secs(5);
+
+/// What a site says.
+type Told = (String, Vec<LoginLine>);
+
+/// `unanimous mail who`. Fails if no site tells; one that does not is named.
 pub async fn run(find: &Find, json: bool) -> Result<(), Failure> {
-    let (mut asked, mut silent) = (Vec::new(), Vec::new());
-    for address in locate::candidates(find)? {
-        match at(&address).await {
-            Ok(told) => asked.push(told),
-            Err(error @ (Error::Unreachable { .. } | Error::Ended(_))) => silent.push((address, error)),
-            Err(error) => return Err(error.into()),
+    let (mut told, mut silent) = (Vec::new(), Vec::new());
+    let asked = |address: Address| (address.to_string(), tokio::spawn(async move { at(&address).await }));
+    let asked: Vec<_> = locate::candidates(find)?.into_iter().map(asked).collect();
+    for (address, asked) in asked {
+        match asked.await.map_err(|error| Failure::refused(error.to_string()))? {
+            Ok(site) => told.push(site),
+            Err(failure) => silent.push((address, failure)),
         }
     }
-    if asked.is_empty() {
+    if told.is_empty() {
         let none = || Failure::unreachable("the cluster has no sites");
-        return Err(silent.pop().map_or_else(none, |(_, error)| error.into()));
+        return Err(silent.pop().map_or_else(none, |(_, failure)| failure));
     }
-    let silent: Vec<String> = silent.iter().map(|(address, _)| address.to_string()).collect();
     match json {
-        true => print_json(&asked, &silent),
-        false => print(&asked, &silent),
+        true => print_json(&told, &silent),
+        false => print(&told, &silent),
     }
 }
 
 /// A site's name, and who is logged in there.
-async fn at(address: &Address) -> Result<(String, Vec<LoginLine>), Error> {
-    let (session, _events) = connect(address, "mail").await?;
-    Ok((session.site().to_owned(), session.mail_pages(MailOp::Who).await?))
+async fn at(address: &Address) -> Result<Told, Failure> {
+    let asked = async {
+        let (session, _events) = connect(address, "mail").await?;
+        Ok((session.site().to_owned(), session.mail_pages(MailOp::Who).await?))
+    };
+    let told: Result<Told, Error> = match tokio::time::timeout(TOLD_WITHIN, asked).await {
+        Ok(told) => told,
+        Err(_) => {
+            let why = format!(
+                "{address} has not answered for {TOLD_WITHIN:?}; look at its log, or restart the site"
+            );
+            return Err(Failure::unreachable(why));
+        }
+    };
+    Ok(told?)
 }
 
-fn print(asked: &[(String, Vec<LoginLine>)], silent: &[String]) -> Result<(), Failure> {
+fn print(told: &[Told], silent: &[(String, Failure)]) -> Result<(), Failure> {
     let mut table = Table::new(&["USER", "SITE", "PROTOCOL", "TLS", "FROM", "SINCE"]);
-    for (site, logins) in asked {
+    for (site, logins) in told {
         for login in logins {
             table.row(vec![
                 plain(&login.user),
@@ -53,13 +73,13 @@ fn print(asked: &[(String, Vec<LoginLine>)], silent: &[String]) -> Result<(), Fa
         }
     }
     table.lines().iter().try_for_each(|line| say(line))?;
-    let sites: Vec<&str> = asked.iter().map(|(site, _)| site.as_str()).collect();
+    let sites: Vec<&str> = told.iter().map(|(site, _)| site.as_str()).collect();
     say(&format!("\nseen at {}; of other sites ask those, with --site", sites.join(", ")))?;
-    silent.iter().try_for_each(|address| say(&format!("{address} does not answer")))
+    silent.iter().try_for_each(|(address, why)| say(&format!("not at {address}: {why}")))
 }
 
-fn print_json(asked: &[(String, Vec<LoginLine>)], silent: &[String]) -> Result<(), Failure> {
-    let logins = |(site, logins): &(String, Vec<LoginLine>)| -> Vec<Value> {
+fn print_json(told: &[Told], silent: &[(String, Failure)]) -> Result<(), Failure> {
+    let logins = |(site, logins): &Told| -> Vec<Value> {
         let line = |login: &LoginLine| {
             let mut line = serde_json::to_value(login).unwrap_or_default();
             line["site"] = site.as_str().into();
@@ -67,7 +87,9 @@ fn print_json(asked: &[(String, Vec<LoginLine>)], silent: &[String]) -> Result<(
         };
         logins.iter().map(line).collect()
     };
-    let all: Vec<Value> = asked.iter().flat_map(logins).collect();
-    let sites: Vec<&String> = asked.iter().map(|(site, _)| site).collect();
+    let all: Vec<Value> = told.iter().flat_map(logins).collect();
+    let sites: Vec<&String> = told.iter().map(|(site, _)| site).collect();
+    let silent: Vec<Value> =
+        silent.iter().map(|(address, why)| json!({"address": address, "why": why.to_string()})).collect();
     say_json(&json!({"logins": all, "sites": sites, "silent": silent}))
 }

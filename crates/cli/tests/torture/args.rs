@@ -1,6 +1,8 @@
-//! The harness's arguments: those of libtest that make sense here, and `--long`.
+//! The harness's arguments: those of libtest that make sense here, and the scenarios' own.
 
-use std::time::Duration;
+use std::path::PathBuf;
+
+use torture::Options;
 
 pub const USAGE: &str =
     "torture [NAME ...] [--exact] [--skip NAME] [--list] [--long] [--seed N] [--seconds N] [--times N]
@@ -29,29 +31,20 @@ const ALONE: [&str; 9] = [
 ];
 const WITH_VALUE: [&str; 5] = ["--test-threads", "--format", "--color", "--logfile", "-Z"];
 
-/// A scenario that takes longer hangs.
-const SHORT_LIMIT: Duration = Duration::from_secs(180);
-const LONG_LIMIT: Duration = Duration::from_secs(3_600);
-
 /// What the command line asked for.
-#[derive(Debug, Default)]
-pub struct Options {
-    pub names: Vec<String>,
-    pub skip: Vec<String>,
-    pub exact: bool,
-    pub list: bool,
+#[derive(Debug)]
+pub struct Args {
     pub help: bool,
-    pub long: bool,
-    pub seed: u64,
-    pub seconds: Option<u64>,
-    pub times: Option<u32>,
+    pub list: bool,
+    pub options: Options,
 }
 
-impl Options {
+impl Args {
     /// Reads them. What is not known is refused, in one line: whoever mistypes an option does not want everything to be run.
-    pub fn parse(args: &[String]) -> Result<Options, String> {
-        let mut options = Options { seed: u64::from(std::process::id()), ..Options::default() };
+    pub fn parse(program: PathBuf, args: &[String]) -> Result<Args, String> {
+        let mut options = Options::new(program);
         options.long = std::env::var("UNANIMOUS_TORTURE").is_ok_and(|value| value == "long");
+        let (mut help, mut list) = (false, false);
         let mut args = args.iter();
         while let Some(arg) = args.next() {
             let (flag, given) = match arg.split_once('=') {
@@ -71,31 +64,20 @@ impl Options {
                 name if !name.starts_with('-') => options.names.push(name.to_owned()),
                 flag if given.is_some() => return Err(format!("{flag} takes no value")),
                 "--exact" => options.exact = true,
-                "--list" => options.list = true,
-                "--help" | "-h" => options.help = true,
+                "--list" => list = true,
+                "--help" | "-h" => help = true,
                 "--long" | "--ignored" | "--include-ignored" => options.long = true,
                 flag if ALONE.contains(&flag) => {}
                 flag => return Err(format!("{flag} is no option")),
             }
         }
-        Ok(options)
+        Ok(Args { help, list, options })
     }
 
-    /// Whether the scenario is to be run.
-    pub fn wants(&self, name: &str) -> bool {
-        let fits = |wanted: &String| if self.exact { wanted == name } else { name.contains(wanted.as_str()) };
-        (self.names.is_empty() || self.names.iter().any(fits)) && !self.skip.iter().any(fits)
-    }
-
-    /// What `wants` goes by, as it was typed.
+    /// What chooses the scenarios, as it was typed.
     pub fn filter(&self) -> String {
-        let skips = self.skip.iter().map(|name| format!("--skip {name}"));
-        self.names.iter().cloned().chain(skips).collect::<Vec<_>>().join(" ")
-    }
-
-    /// When a scenario is taken to hang.
-    pub fn limit(&self) -> Duration {
-        if self.long || self.seconds.is_some() || self.times.is_some() { LONG_LIMIT } else { SHORT_LIMIT }
+        let skips = self.options.skip.iter().map(|name| format!("--skip {name}"));
+        self.options.names.iter().cloned().chain(skips).collect::<Vec<_>>().join(" ")
     }
 }
 

@@ -1,5 +1,6 @@
 //! One run of one scenario: what was asked for, its folder, its random numbers.
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::time::Duration;
@@ -9,6 +10,10 @@ use crate::support::verdict::Verdict;
 
 pub struct Run {
     name: &'static str,
+    program: PathBuf,
+    hog: Vec<OsString>,
+    tell: fn(&str),
+    told: Mutex<Vec<String>>,
     /// Whether this is the long version.
     pub long: bool,
     seconds: Option<u64>,
@@ -19,10 +24,14 @@ pub struct Run {
 }
 
 impl Run {
-    pub fn new(options: &Options, name: &'static str) -> Run {
+    pub fn new(options: &Options, name: &'static str, tell: fn(&str)) -> Run {
         let folder = tempfile::Builder::new().prefix("unanimous-torture-").tempdir().ok();
         Run {
             name,
+            program: options.program.clone(),
+            hog: options.hog.clone(),
+            tell,
+            told: Mutex::default(),
             long: options.long,
             seconds: options.seconds,
             times: options.times,
@@ -33,10 +42,12 @@ impl Run {
 
     /// The program under torture.
     pub fn program(&self) -> PathBuf {
-        match std::env::var_os("UNANIMOUS_PROGRAM") {
-            Some(program) => program.into(),
-            None => env!("CARGO_BIN_EXE_unanimous").into(),
-        }
+        self.program.clone()
+    }
+
+    /// What stands in front of the arguments of this process's program, if it is to do a hog's work.
+    pub fn hog(&self) -> &[OsString] {
+        &self.hog
     }
 
     /// The scenario's own folder.
@@ -74,6 +85,13 @@ impl Run {
 
     /// A figure, for whoever reads the run.
     pub fn say(&self, what: impl AsRef<str>) {
-        println!("torture {} ...   {}", self.name, what.as_ref());
+        let what = what.as_ref();
+        (self.tell)(&format!("torture {} ...   {what}", self.name));
+        self.told.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push(what.to_owned());
+    }
+
+    /// All figures that were told.
+    pub fn figures(&self) -> Vec<String> {
+        self.told.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone()
     }
 }

@@ -16,12 +16,12 @@ const SPINNERS: usize = 4;
 
 pub async fn processors(run: &Run) -> Verdict {
     let processors = std::thread::available_parallelism().map_or(1, usize::from);
-    starve(run, || Hog::spin(SPINNERS * processors)).await
+    starve(run, || Hog::spin(run, SPINNERS * processors)).await
 }
 
 pub async fn disk(run: &Run) -> Verdict {
     let folder = run.folder()?.join("hog");
-    starve(run, || Hog::saturate_disk(&folder)).await
+    starve(run, || Hog::saturate_disk(run, &folder)).await
 }
 
 async fn starve(run: &Run, hog: impl Fn() -> Verdict<Hog>) -> Verdict {

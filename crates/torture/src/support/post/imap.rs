@@ -7,6 +7,10 @@ use tokio::net::TcpStream;
 
 use crate::support::hosts::Loopback;
 
+/// What a site says that has been without a majority for long: what it shows may be behind, and what it does is done elsewhere
+/// when the others are back. To who asks here that is no answer.
+const APART: [&str; 2] = ["[NOMODSEQ]", "when there is a majority"];
+
 /// One letter as FETCH tells it.
 pub struct Fetched {
     pub uid: u32,
@@ -96,7 +100,8 @@ impl Imap {
             match line.strip_prefix(&tag) {
                 Some(answer) if answer.starts_with(" OK") => {
                     lines.push((line, literal));
-                    return Ok(Answer { lines });
+                    let apart = lines.iter().any(|(line, _)| APART.iter().any(|said| line.contains(said)));
+                    return if apart { Err(no("majority")) } else { Ok(Answer { lines }) };
                 }
                 Some(answer) => return Err(io::Error::other(format!("{command}:{answer}"))),
                 None => lines.push((line, literal)),
