@@ -2,6 +2,7 @@
 
 mod bench;
 mod mail;
+mod mail_admin;
 mod site;
 mod torture;
 
@@ -10,6 +11,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub use mail::{Mail, MailOf, MailSend, Password};
+pub use mail_admin::{Alias, AppPassword, MailDomain, MailQuota, MailRights, MailingList};
 pub use site::{Site, SiteAdd, SiteChange, SiteMove, SiteRemove, SiteReplace};
 pub use torture::Torture;
 

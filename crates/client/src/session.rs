@@ -9,8 +9,8 @@ use serde_json::{Map, Value};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::{mpsc, oneshot};
 use wire::session::{
-    Answer, Decoder, ErrorCode, Event as Line, Failure, FramingError, FromSite, Hello, Item, Op, Principal,
-    Replies, Reply, ReplyKind, Request, View, encode,
+    Answer, Decoder, ErrorCode, Event as Line, Failure, FramingError, FromSite, Hello, Item, LINE_BYTES_MAX,
+    Op, Principal, Replies, Reply, ReplyKind, Request, View, encode,
 };
 
 use crate::address::{Address, AddressError};
@@ -364,6 +364,13 @@ impl Session {
         };
         let _forget = Forget { shared: &self.shared, id };
         let line = line_of(&Request { id, op, body_len: body.len() });
+        if line.len() > LINE_BYTES_MAX {
+            let message = format!(
+                "a request's line has at most {LINE_BYTES_MAX} bytes, and this one {}; name fewer at once",
+                line.len()
+            );
+            return Err(Error::Refused(Failure { error: ErrorCode::TooLarge, message }));
+        }
         let pieces = if body.is_empty() { vec![line] } else { vec![line, body] };
         let closed = || Over::Lost("closed".to_owned());
         let ended = || Error::from(self.shared.lock().ended.clone().unwrap_or_else(closed));

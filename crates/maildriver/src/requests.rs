@@ -1,7 +1,11 @@
-//! What sessions ask of mail (`docs/sessions.md`): seed 000's functions, and users.
+//! What sessions ask of mail (`docs/sessions.md`): seed 000's functions, and what an administrator needs besides.
 
+mod addresses;
+mod app_passwords;
 mod doctor;
 mod letters;
+mod lists;
+mod page;
 mod users;
 
 use std::collections::BTreeMap;
@@ -9,11 +13,16 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use mail::{BadEntry, Command, Domain, Entry, MailboxName, Outcome, RequestId, State, UserId, UserName};
+use mail::{
+    Address, BadEntry, Command, Domain, Entry, MailboxName, Outcome, Refusal, RequestId, State, User, UserId,
+    UserName,
+};
 use serde_json::{Map as Object, Value, json};
 use site::{Answered, Answering, Handle, HostError, Requests};
+use tokio::sync::Mutex;
 use wire::session::{ErrorCode, Failure, MailOp, Principal};
 
+use crate::serve::online::Online;
 use crate::serve::passwords::Passwords;
 use crate::service::{GROUP, Mail, MailError, Shared, Taken};
 
@@ -22,6 +31,9 @@ use crate::service::{GROUP, Mail, MailError, Shared, Taken};
 pub(crate) struct Answers {
     pub(crate) shared: Arc<Shared>,
     pub(crate) passwords: Passwords,
+    pub(crate) online: Arc<Online>,
+    /// Who looks at something and then changes it, holds this: one at a time at this site.
+    pub(crate) changing: Arc<Mutex<()>>,
     pub(crate) domain: Domain,
     /// What the site calls itself.
     pub(crate) host: String,
@@ -33,13 +45,21 @@ pub(crate) struct Answers {
 struct Asked {
     mail: Mail,
     passwords: Passwords,
+    online: Arc<Online>,
+    changing: Arc<Mutex<()>>,
     domain: Domain,
 }
 
 impl Requests for Answers {
     fn run(&self, site: Handle, principal: Principal, op: MailOp, body: Bytes) -> Answering {
         let mail = Mail::new(site, Arc::clone(&self.shared));
-        let asked = Asked { mail, passwords: self.passwords.clone(), domain: self.domain.clone() };
+        let asked = Asked {
+            mail,
+            passwords: self.passwords.clone(),
+            online: Arc::clone(&self.online),
+            changing: Arc::clone(&self.changing),
+            domain: self.domain.clone(),
+        };
         Box::pin(async move {
             // All of these are in other people's names: the operator's alone, who owns the machine [Mail 4].
             if principal < Principal::Administer {
@@ -63,7 +83,10 @@ impl Requests for Answers {
 impl Asked {
     async fn run(&self, op: MailOp, body: Bytes) -> Answered {
         match op {
-            MailOp::Send { user, from, to, once } => self.send(user, from, to, once, body).await,
+            MailOp::Send { user, from, to, to_len, once } => {
+                let (to, letter) = letters::recipients(to, to_len, body)?;
+                self.send(user, from, to, once, letter).await
+            }
             MailOp::Receive(of) => self.letters(of, true).await,
             MailOp::List(of) => self.letters(of, false).await,
             MailOp::Delete { user, mailbox, uids } => self.delete(&user, mailbox, uids).await,
@@ -75,6 +98,28 @@ impl Asked {
             MailOp::AddUser { user, password, privileged } => self.add_user(user, password, privileged).await,
             MailOp::DeleteUser { user } => self.delete_user(&user).await,
             MailOp::SetPassword { user, password } => self.set_password(&user, password).await,
+            MailOp::Users(page) => self.users(page).await,
+            MailOp::SetQuota { user, bytes, letters } => self.set_quota(&user, bytes, letters).await,
+            MailOp::SetPrivileged { user, privileged } => self.set_privileged(&user, privileged).await,
+            MailOp::AddAppPassword { user, label } => self.add_app_password(&user, label).await,
+            MailOp::RemoveAppPassword { user, label } => self.remove_app_password(&user, label).await,
+            MailOp::AppPasswords { user } => self.app_passwords(&user).await,
+            MailOp::SetAlias { address, targets } => self.set_alias(&address, &targets).await,
+            MailOp::RemoveAlias { address } => self.remove_alias(&address).await,
+            MailOp::Aliases(page) => self.aliases(page).await,
+            MailOp::SetDomain { domain, catch_all } => self.set_domain(&domain, catch_all).await,
+            MailOp::RemoveDomain { domain } => self.remove_domain(&domain).await,
+            MailOp::Domains(page) => self.domains(page).await,
+            MailOp::CreateList { list, members, owners, posting } => {
+                self.create_list(&list, &members, &owners, posting).await
+            }
+            MailOp::ChangeList { list, owners, posting } => self.change_list(&list, owners, posting).await,
+            MailOp::AddMembers { list, members } => self.add_members(&list, &members).await,
+            MailOp::RemoveMembers { list, members } => self.remove_members(&list, &members).await,
+            MailOp::Members { list, page } => self.members(&list, page).await,
+            MailOp::RemoveList { list } => self.remove_list(&list).await,
+            MailOp::Lists(page) => self.lists(page).await,
+            MailOp::Who(page) => self.who(page),
             MailOp::ChangeMaster { site } => self.change_master(&site).await,
             MailOp::Storage => self.storage().await,
             MailOp::Examine => self.examine().await,
@@ -107,6 +152,30 @@ impl Asked {
             held => Ok(held),
         }
     }
+
+    /// Proposes a change of the operator's.
+    async fn change(&self, command: Command) -> Result<Outcome, Failure> {
+        self.propose(mail::Principal::Operator, None, command, None).await
+    }
+
+    /// The state to list from: with all that was acknowledged anywhere, or as it is here.
+    async fn listed(&self, local: bool) -> Result<Arc<State>, Failure> {
+        let state = if local { self.mail.view() } else { self.mail.reach().await };
+        state.map_err(refused)
+    }
+
+    /// An address of this domain, if none is said.
+    fn address(&self, what: &str, text: &str) -> Result<Address, Failure> {
+        Address::parse(&self.address_of(text)).map_err(|error| bad(format!("{what}: {text:?}: {error}")))
+    }
+
+    fn addresses(&self, what: &str, texts: &[String]) -> Result<Vec<Address>, Failure> {
+        texts.iter().map(|text| self.address(what, text)).collect()
+    }
+
+    fn address_of(&self, name: &str) -> String {
+        if name.contains('@') { name.to_owned() } else { format!("{name}@{}", self.domain) }
+    }
 }
 
 fn entry(
@@ -132,12 +201,23 @@ fn judged(outcome: Outcome) -> Result<Outcome, Failure> {
         outcome => outcome,
     };
     match outcome {
-        Outcome::Refused(why @ mail::Refusal::Exists) => Err(failure(ErrorCode::Exists, why.to_string())),
-        Outcome::Refused(why @ (mail::Refusal::PrimaryOnly | mail::Refusal::NotEnrolled)) => {
+        Outcome::Refused(why @ Refusal::Exists) => Err(failure(ErrorCode::Exists, why.to_string())),
+        Outcome::Refused(why @ (Refusal::PrimaryOnly | Refusal::NotEnrolled)) => {
             Err(failure(ErrorCode::NotPrimary, why.to_string()))
         }
-        Outcome::Refused(why) => Err(bad(why.to_string())),
+        Outcome::Refused(why) => Err(bad(format!("{why}{}", advice(why)))),
         outcome => Ok(outcome),
+    }
+}
+
+/// What to do about a refusal, where that is not plain.
+fn advice(why: Refusal) -> &'static str {
+    match why {
+        Refusal::NotLocal => "; `unanimous mail domain list` says for which it is",
+        Refusal::InUse => {
+            "; see `unanimous mail alias list`, `unanimous mail mailing-list list`, `unanimous mail domain list`"
+        }
+        _ => "",
     }
 }
 
@@ -146,7 +226,7 @@ fn user_named(state: &State, name: &str) -> Result<UserId, Failure> {
     let local = name.rsplit_once('@').map_or(name, |(local, _)| local);
     let user = UserName::parse(local).ok().and_then(|name| state.user_named(&name));
     let why = || bad(format!("there is no user {name}; add one with `unanimous mail add-user {name}`"));
-    user.map(mail::User::id).ok_or_else(why)
+    user.map(User::id).ok_or_else(why)
 }
 
 /// A user's mailbox; INBOX if nothing is said.

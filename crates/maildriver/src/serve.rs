@@ -6,9 +6,10 @@
 mod connection;
 mod listen;
 mod news;
+pub(crate) mod online;
 pub(crate) mod passwords;
 mod room;
-mod speaker;
+pub(crate) mod speaker;
 mod stream;
 mod tls;
 
@@ -30,6 +31,7 @@ use crate::requests::Answers;
 use crate::service::{Application, Mail, MailError, Shared, group, tend};
 use crate::verify::Verifier;
 use listen::{Door, Doors};
+use online::Online;
 use passwords::Passwords;
 
 /// When the group cannot be founded yet it is tried again after so long.
@@ -101,6 +103,7 @@ pub async fn start(config: SiteConfig) -> Result<WithMail, StartError> {
         listeners.push((listener, door));
     }
     let shared = Arc::new(Shared::new(settings.minority));
+    let online = Arc::new(Online::default());
     let passwords = Passwords::new(tls::secret(&settings)?);
     let ports = at.iter().map(|(what, at)| ((*what).to_owned(), at.port())).collect();
     let mut services = Services { ports, ..Services::default() };
@@ -108,6 +111,8 @@ pub async fn start(config: SiteConfig) -> Result<WithMail, StartError> {
     services.requests = Some(Arc::new(Answers {
         shared: Arc::clone(&shared),
         passwords: passwords.clone(),
+        online: Arc::clone(&online),
+        changing: Arc::default(),
         domain: domain.clone(),
         host: host.clone(),
         listeners: at,
@@ -118,7 +123,7 @@ pub async fn start(config: SiteConfig) -> Result<WithMail, StartError> {
     lobby.spawn(tend(mail.clone(), host.clone()));
     lobby.spawn(passwords.clone().follow(mail.changes()));
     let verifier = Verifier::new(&settings, &host);
-    let doors = Arc::new(Doors::new(mail, passwords, verifier, &settings, host, tls));
+    let doors = Arc::new(Doors::new(mail, passwords, verifier, online, &settings, host, tls));
     lobby.spawn(doors.follow());
     for (listener, door) in listeners {
         lobby.spawn(Arc::clone(&doors).serve(listener, door));

@@ -72,6 +72,9 @@ pub struct MailConfig {
     /// A trial: passwords are taken from this machine without TLS.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub trial: bool,
+    /// SCRAM-SHA-256 is offered, which only application passwords can be used with.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub scram: bool,
     /// Connections of mail programs at once.
     #[serde(default = "connections")]
     pub connections: usize,
@@ -108,6 +111,7 @@ impl MailConfig {
             certificate: None,
             key: None,
             trial: false,
+            scram: false,
             connections: connections(),
             connections_of_one: connections_of_one(),
             recipients_per_hour: recipients_per_hour(),

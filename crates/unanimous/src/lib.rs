@@ -60,7 +60,9 @@ pub use crate::site::Site;
 pub use ::site::{ConfigError, Running, SiteConfig, StartError, Stopped, config};
 pub use bytes::Bytes;
 pub use cast::{Call, Cast, Order, Outcome, Replies, Reply};
-pub use client::protocol::{Condition, Of, ReceiptLine};
+pub use client::protocol::{
+    AliasLine, Condition, DomainLine, ListLine, LoginLine, Of, Posting, ReceiptLine, UserLine,
+};
 pub use client::{Change, Letter, Letters, Page, Pair};
 pub use credentials::{Credentials, CredentialsError};
 pub use durable_map::{DurableMap, Watch, Write};

@@ -4,8 +4,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
-use client::protocol::{MailOp, Of, Once, Op, ReceiptLine};
+use client::protocol::{
+    AliasLine, DomainLine, ListLine, LoginLine, MailOp, Of, Once, Op, PageOf, Posting, ReceiptLine, UserLine,
+};
 use client::{Letters, mail};
+use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
 use crate::error::Error;
@@ -59,8 +62,8 @@ impl Mail {
         let sequence = self.sent.fetch_add(1, Ordering::Relaxed) + 1;
         let once = Some(Once { client: format!("{:032x}", self.client), sequence, answered: 0 });
         let to = to.iter().map(|to| (*to).to_owned()).collect();
-        let op = MailOp::Send { user: user.map(str::to_owned), from: None, to, once };
-        mail::receipts(self.ask(op, letter.into()).await?).map_err(Error::of_request)
+        let (op, body) = mail::send(user.map(str::to_owned), None, to, once, letter.into());
+        mail::receipts(self.ask(op, body).await?).map_err(Error::of_request)
     }
 
     /// Letters of a mailbox, whole: all that were acknowledged anywhere before, or, with [`Of::local`], those that the site
@@ -103,6 +106,125 @@ impl Mail {
         self.tell(MailOp::SetPassword { user, password }).await.map(drop)
     }
 
+    /// All users, by name.
+    pub async fn users(&self) -> Result<Vec<UserLine>, Error> {
+        self.pages(MailOp::Users).await
+    }
+
+    /// Sets how many bytes and letters a user may store; none is no bound. What it has stays, also if it is more.
+    pub async fn set_quota(&self, user: &str, bytes: Option<u64>, letters: Option<u32>) -> Result<(), Error> {
+        self.tell(MailOp::SetQuota { user: user.to_owned(), bytes, letters }).await.map(drop)
+    }
+
+    /// Makes a user privileged, who may then administer mail, or ordinary again.
+    pub async fn set_privileged(&self, user: &str, privileged: bool) -> Result<(), Error> {
+        self.tell(MailOp::SetPrivileged { user: user.to_owned(), privileged }).await.map(drop)
+    }
+
+    /// Makes a password for one program of a user's, in place of the one with this label, if there is one. It is told here
+    /// and nowhere again. If the site is lost before it answers, the next one makes another, and that counts.
+    pub async fn add_app_password(&self, user: &str, label: &str) -> Result<String, Error> {
+        let (user, label) = (user.to_owned(), Some(label.to_owned()));
+        let mut told = self.tell(MailOp::AddAppPassword { user, label }).await?;
+        match told.remove("password") {
+            Some(Value::String(password)) => Ok(password),
+            _ => Err(Error::of_request(client::Error::Protocol("an answer without its password".to_owned()))),
+        }
+    }
+
+    /// Takes an application password back: whoever logs in with it from now on is refused.
+    pub async fn remove_app_password(&self, user: &str, label: &str) -> Result<(), Error> {
+        let (user, label) = (user.to_owned(), label.to_owned());
+        self.tell(MailOp::RemoveAppPassword { user, label }).await.map(drop)
+    }
+
+    /// Lets an address stand for others, of local domains.
+    pub async fn set_alias(&self, address: &str, targets: &[&str]) -> Result<(), Error> {
+        let (address, targets) = (address.to_owned(), owned(targets));
+        self.tell(MailOp::SetAlias { address, targets }).await.map(drop)
+    }
+
+    /// Removes an alias.
+    pub async fn remove_alias(&self, address: &str) -> Result<(), Error> {
+        self.tell(MailOp::RemoveAlias { address: address.to_owned() }).await.map(drop)
+    }
+
+    /// All aliases, by address.
+    pub async fn aliases(&self) -> Result<Vec<AliasLine>, Error> {
+        self.pages(MailOp::Aliases).await
+    }
+
+    /// Makes a mailing list. Its owners are names of users.
+    pub async fn create_list(
+        &self,
+        list: &str,
+        members: &[&str],
+        owners: &[&str],
+        posting: Posting,
+    ) -> Result<(), Error> {
+        let (list, members, owners) = (list.to_owned(), owned(members), owned(owners));
+        self.tell(MailOp::CreateList { list, members, owners, posting }).await.map(drop)
+    }
+
+    /// Gives a mailing list other owners, or lets others write to it. What is not said stays.
+    pub async fn change_list(
+        &self,
+        list: &str,
+        owners: Option<&[&str]>,
+        posting: Option<Posting>,
+    ) -> Result<(), Error> {
+        let (list, owners) = (list.to_owned(), owners.map(owned));
+        self.tell(MailOp::ChangeList { list, owners, posting }).await.map(drop)
+    }
+
+    /// Lets a mailing list have more members.
+    pub async fn add_members(&self, list: &str, members: &[&str]) -> Result<(), Error> {
+        let (list, members) = (list.to_owned(), owned(members));
+        self.tell(MailOp::AddMembers { list, members }).await.map(drop)
+    }
+
+    /// Lets a mailing list have fewer members.
+    pub async fn remove_members(&self, list: &str, members: &[&str]) -> Result<(), Error> {
+        let (list, members) = (list.to_owned(), owned(members));
+        self.tell(MailOp::RemoveMembers { list, members }).await.map(drop)
+    }
+
+    /// All members of a mailing list, by address.
+    pub async fn members(&self, list: &str) -> Result<Vec<String>, Error> {
+        self.pages(|page| MailOp::Members { list: list.to_owned(), page }).await
+    }
+
+    /// Removes a mailing list.
+    pub async fn remove_list(&self, list: &str) -> Result<(), Error> {
+        self.tell(MailOp::RemoveList { list: list.to_owned() }).await.map(drop)
+    }
+
+    /// All mailing lists, by address.
+    pub async fn lists(&self) -> Result<Vec<ListLine>, Error> {
+        self.pages(MailOp::Lists).await
+    }
+
+    /// Takes mail for a domain; for names that nobody has there, to an address if one is named.
+    pub async fn set_domain(&self, domain: &str, catch_all: Option<&str>) -> Result<(), Error> {
+        let (domain, catch_all) = (domain.to_owned(), catch_all.map(str::to_owned));
+        self.tell(MailOp::SetDomain { domain, catch_all }).await.map(drop)
+    }
+
+    /// Takes no more mail for a domain, which no alias, list or catch-all may use.
+    pub async fn remove_domain(&self, domain: &str) -> Result<(), Error> {
+        self.tell(MailOp::RemoveDomain { domain: domain.to_owned() }).await.map(drop)
+    }
+
+    /// All domains for which mail is taken.
+    pub async fn domains(&self) -> Result<Vec<DomainLine>, Error> {
+        self.pages(MailOp::Domains).await
+    }
+
+    /// Whose mail programs are logged in at the site that this process is at.
+    pub async fn who(&self) -> Result<Vec<LoginLine>, Error> {
+        self.pages(MailOp::Who).await
+    }
+
     /// Lets a site, by its name, be the Master: rank 0 of those that serve mail.
     pub async fn change_master(&self, site: &str) -> Result<(), Error> {
         self.tell(MailOp::ChangeMaster { site: site.to_owned() }).await.map(drop)
@@ -113,6 +235,10 @@ impl Mail {
         self.tell(MailOp::Storage).await
     }
 
+    async fn pages<T: DeserializeOwned>(&self, op: impl Fn(PageOf) -> MailOp) -> Result<Vec<T>, Error> {
+        mail::pages(|page| self.ask(op(page), Bytes::new()), Error::of_request).await
+    }
+
     async fn tell(&self, op: MailOp) -> Result<Map<String, Value>, Error> {
         Ok(self.ask(op, Bytes::new()).await?.0)
     }
@@ -120,4 +246,8 @@ impl Mail {
     async fn ask(&self, op: MailOp, letter: Bytes) -> Result<(Map<String, Value>, Bytes), Error> {
         self.process.request(Op::Mail(op), letter).await
     }
+}
+
+fn owned(texts: &[&str]) -> Vec<String> {
+    texts.iter().map(|text| (*text).to_owned()).collect()
 }

@@ -6,12 +6,14 @@
 mod durable;
 mod framing;
 mod mail;
+mod mail_lines;
 mod refusal;
 mod vocabulary;
 
 pub use durable::{ChangeHeader, Condition, Once, PairHeader, PlacedGroup, PlacedState};
 pub use framing::{BODY_BYTES_MAX, Decoder, FramingError, Item, LINE_BYTES_MAX, encode};
-pub use mail::{LetterHeader, MailOp, Of, ReceiptLine};
+pub use mail::{LetterHeader, MailOp, Of, PageOf, Posting, ReceiptLine};
+pub use mail_lines::{AliasLine, DomainLine, ListLine, LoginLine, UserLine};
 pub use refusal::{ErrorCode, Failure};
 pub use vocabulary::{
     Answer, Event, FromSite, GotReply, Hello, LeftMember, MESSAGE_COST_BYTES, NamedReplies, Op, Principal,

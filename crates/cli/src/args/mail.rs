@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
+use super::mail_admin::{Alias, AppPassword, MailDomain, MailQuota, MailRights, MailingList};
+
 #[derive(Clone, Debug, Subcommand)]
 #[command(after_help = "Examples:
   unanimous mail add-user ann --password-stdin < secret
@@ -13,6 +15,13 @@ use clap::{Args, Subcommand};
   unanimous mail receive bob --unseen
   unanimous mail delete bob 3 4
   unanimous mail poll bob
+  unanimous mail users
+  unanimous mail quota bob --bytes 1GiB
+  unanimous mail app-password add bob --label phone
+  unanimous mail alias set info ann bob
+  unanimous mail mailing-list create team --member ann --member bob --owner ann
+  unanimous mail domain add example.net --catch-all ann
+  unanimous mail who
   unanimous mail change-master site-2
   unanimous mail storage
   unanimous mail doctor
@@ -64,6 +73,30 @@ pub enum Mail {
         #[command(flatten)]
         password: Password,
     },
+    /// Print users: rights, letters, quotas, last logins
+    Users {
+        /// As they are at this site, at once
+        #[arg(long)]
+        local: bool,
+    },
+    /// Set how much a user may store; what is not said has no bound
+    Quota(MailQuota),
+    /// Let a user administer mail, or not
+    Rights(MailRights),
+    /// Passwords for single programs
+    #[command(subcommand)]
+    AppPassword(AppPassword),
+    /// Addresses that stand for others
+    #[command(subcommand)]
+    Alias(Alias),
+    /// Mailing lists, with members and owners
+    #[command(subcommand)]
+    MailingList(MailingList),
+    /// Domains for which mail is taken
+    #[command(subcommand)]
+    Domain(MailDomain),
+    /// Print who is logged in by a mail program: where, since when
+    Who,
     /// Let a site be the Master: rank 0 of those that serve mail
     ChangeMaster {
         /// The site's name
@@ -88,7 +121,7 @@ read. What is damaged is had from other sites by itself. Fails (1) if something 
 
 #[derive(Clone, Debug, Args)]
 pub struct MailSend {
-    /// The recipients: addresses, or names of users
+    /// The recipients: addresses, or names of users; at most 10,000
     #[arg(required = true, value_name = "TO")]
     pub to: Vec<String>,
     /// Whom it is from: a user's name, or an address

@@ -1,13 +1,19 @@
 //! `mail`: letters and users from the command line.
 
+mod addresses;
 mod compose;
 mod doctor;
+mod mailing_list;
+mod users;
+mod who;
 
 use std::io::Read;
 
-use serde_json::{Value, json};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value, json};
 use unanimous::Bytes;
-use unanimous::session::protocol::{MailOp, Of, Once};
+use unanimous::session::protocol::{MailOp, Of, Once, PageOf};
 use unanimous::session::{Letter, Letters, Session, mail};
 
 use crate::args::{Find, Mail, MailOf, MailSend, Password};
@@ -22,6 +28,14 @@ pub async fn run(find: &Find, args: &Mail, json: bool) -> Result<(), Failure> {
         Mail::Send(send) => return self::send(find, send, json).await,
         Mail::Receive(of) => return letters(find, of, true, json).await,
         Mail::List(of) => return letters(find, of, false, json).await,
+        Mail::Users { local } => return users::list(find, *local, json).await,
+        Mail::Quota(args) => return users::quota(find, args, json).await,
+        Mail::Rights(args) => return users::rights(find, args, json).await,
+        Mail::AppPassword(args) => return users::app_password(find, args, json).await,
+        Mail::Alias(args) => return addresses::alias(find, args, json).await,
+        Mail::Domain(args) => return addresses::domain(find, args, json).await,
+        Mail::MailingList(args) => return mailing_list::run(find, args, json).await,
+        Mail::Who => return who::run(find, json).await,
         Mail::Delete { user, uids, mailbox } => {
             MailOp::Delete { user: user.clone(), mailbox: mailbox.clone(), uids: uids.clone() }
         }
@@ -38,9 +52,7 @@ pub async fn run(find: &Find, args: &Mail, json: bool) -> Result<(), Failure> {
         Mail::Storage => MailOp::Storage,
         Mail::Doctor { quick } => return doctor::run(find, *quick, json).await,
     };
-    let (session, _events) = locate::session(find, "mail").await?;
-    let (mut told, _) = session.mail(op, Bytes::new()).await?;
-    told.remove("ok");
+    let told = done(find, op).await?;
     if json {
         return say_json(&told);
     }
@@ -55,12 +67,10 @@ pub async fn run(find: &Find, args: &Mail, json: bool) -> Result<(), Failure> {
         Mail::DeleteUser { name } => say(&format!("{name} is gone, and its mail")),
         Mail::SetPassword { name, .. } => say(&format!("{name} has another password")),
         Mail::ChangeMaster { .. } => say(&format!("{} is the Master", text("master"))),
-        Mail::Storage | Mail::Send(_) | Mail::Receive(_) | Mail::List(_) | Mail::Doctor { .. } => {
-            told.iter().try_for_each(|(name, value)| match value {
-                Value::String(text) => say(&format!("{}: {text}", name.replace('_', " "))),
-                value => say(&format!("{}: {value}", name.replace('_', " "))),
-            })
-        }
+        _ => told.iter().try_for_each(|(name, value)| match value {
+            Value::String(text) => say(&format!("{}: {text}", name.replace('_', " "))),
+            value => say(&format!("{}: {value}", name.replace('_', " "))),
+        }),
     }
 }
 
@@ -86,8 +96,8 @@ async fn send(find: &Find, args: &MailSend, json: bool) -> Result<(), Failure> {
         None => (None, None),
     };
     let once = Some(Once { client: format!("{:032x}", net::random()), sequence: 1, answered: 0 });
-    let op = MailOp::Send { user, from, to: args.to.clone(), once };
-    let answer = session.mail(op, letter.into()).await?;
+    let (op, body) = mail::send(user, from, args.to.clone(), once, letter.into());
+    let answer = session.mail(op, body).await?;
     let held = answer.0.get("held").and_then(Value::as_bool).unwrap_or(false);
     let receipts = mail::receipts(answer)?;
     let delivered = receipts.iter().all(|receipt| receipt.delivered);
@@ -106,6 +116,49 @@ async fn send(find: &Find, args: &MailSend, json: bool) -> Result<(), Failure> {
     match delivered {
         true => Ok(()),
         false => Err(Failure::refused("some recipients do not have the letter")),
+    }
+}
+
+/// Does one thing, and gives the answer's fields.
+async fn done(find: &Find, op: MailOp) -> Result<Map<String, Value>, Failure> {
+    let (session, _events) = locate::session(find, "mail").await?;
+    let (mut told, _) = session.mail(op, Bytes::new()).await?;
+    told.remove("ok");
+    Ok(told)
+}
+
+/// Prints an answer, or what it means.
+fn tell(told: &Map<String, Value>, json: bool, means: &str) -> Result<(), Failure> {
+    if json { say_json(told) } else { say(means) }
+}
+
+/// Asks for all of something that is told in pages, and prints it: a line of JSON for each, or a table.
+async fn table<T: DeserializeOwned + Serialize>(
+    find: &Find,
+    op: impl Fn(PageOf) -> MailOp,
+    json: bool,
+    head: &[&'static str],
+    row: impl Fn(&T) -> Vec<(String, Tone)>,
+) -> Result<(), Failure> {
+    let (session, _events) = locate::session(find, "mail").await?;
+    let all: Vec<T> = session.mail_pages(op).await?;
+    if json {
+        return all.iter().try_for_each(say_json);
+    }
+    let mut table = Table::new(head);
+    all.iter().for_each(|item| table.row(row(item)));
+    table.lines().iter().try_for_each(|line| say(line))
+}
+
+fn plain(text: impl std::fmt::Display) -> (String, Tone) {
+    (printable(&text.to_string()), Tone::Plain)
+}
+
+/// What is there, or a dash.
+fn maybe<T: std::fmt::Display>(text: Option<T>) -> (String, Tone) {
+    match text {
+        Some(text) => plain(text),
+        None => ("-".to_owned(), Tone::Dim),
     }
 }
 

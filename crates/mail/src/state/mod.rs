@@ -6,6 +6,7 @@ mod deliver;
 mod directory;
 mod folders;
 mod letters;
+mod listing;
 mod merge;
 mod query;
 

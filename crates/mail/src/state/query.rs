@@ -128,16 +128,6 @@ impl State {
         self.directory.lists.get(address).map(AsRef::as_ref)
     }
 
-    /// All lists.
-    pub fn lists(&self) -> impl Iterator<Item = (&Address, &List)> {
-        self.directory.lists.iter().map(|(address, list)| (address, list.as_ref()))
-    }
-
-    /// All aliases and their targets.
-    pub fn aliases(&self) -> impl Iterator<Item = (&Address, &[Address])> {
-        self.directory.aliases.iter().map(|(address, targets)| (address, targets.as_slice()))
-    }
-
     // What a machine's log may drop [Mail 10].
 
     /// Whether some mailbox still points at the letter in this entry of the log. If not, the log needs only

@@ -15,6 +15,8 @@ mod tests;
 mod throttle;
 
 pub use logins::{Check, Checked, Logins, Password, credentials};
+pub(crate) use password::named;
 pub use password::{BadPassword, app_password, hash_password};
 pub use rates::Rates;
+pub(crate) use recent::Recent;
 pub use scram::Exchange;

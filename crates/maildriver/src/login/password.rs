@@ -70,14 +70,15 @@ const LETTERS: &[u8; 32] = b"abcdefghijkmnpqrstuvwxyz23456789";
 const APP_PASSWORD_LETTERS: usize = 26;
 
 /// A generated password of 128 bits and its keys, for `AddAppPassword`. Both `secret` and `salt` are drawn at random;
-/// a user's application passwords share one salt, because SCRAM names it before it knows which of them is meant.
+/// a user's application passwords share one salt, that of the first, because SCRAM names it before it knows which of them is
+/// meant.
 pub fn app_password(secret: [u8; 16], salt: [u8; 16], others: &[AppPassword]) -> (String, Scram) {
     let bits = u128::from_be_bytes(secret);
     let letter = |n: usize| LETTERS[(bits >> (5 * n) & 31) as usize] as char;
     let text: String = (0..APP_PASSWORD_LETTERS).map(letter).collect();
-    let (salt, iterations) = match others.last() {
-        Some(other) if usable(&other.scram) => (other.scram.salt.clone(), other.scram.iterations),
-        _ => (salt.to_vec(), SCRAM_ITERATIONS),
+    let (salt, iterations) = match named(others) {
+        Some(first) => (first.salt.clone(), first.iterations),
+        None => (salt.to_vec(), SCRAM_ITERATIONS),
     };
     let scram = keys(text.as_bytes(), &salt, iterations);
     (text, scram)
@@ -86,6 +87,11 @@ pub fn app_password(secret: [u8; 16], salt: [u8; 16], others: &[AppPassword]) ->
 /// Whether a password may be a generated one.
 pub(super) fn is_app_password(password: &[u8]) -> bool {
     password.len() == APP_PASSWORD_LETTERS && password.iter().all(|b| LETTERS.contains(b))
+}
+
+/// The keys whose salt SCRAM names for a user with these passwords: of the first that can be used.
+pub(crate) fn named(passwords: &[AppPassword]) -> Option<&Scram> {
+    passwords.iter().map(|password| &password.scram).find(|scram| usable(scram))
 }
 
 /// Whether keys of the state can be used.
@@ -160,5 +166,19 @@ mod tests {
         let other = AppPassword { label: "phone".into(), scram: scram.clone() };
         let (two, second) = app_password([3; 16], [2; 16], &[other]);
         assert!(one != two && second.salt == scram.salt && second.stored_key != scram.stored_key);
+    }
+
+    #[test]
+    fn the_salt_is_that_of_the_first_that_can_be_used() {
+        let password = |salt: u8, iterations| AppPassword {
+            label: salt.to_string().into(),
+            scram: Scram { salt: vec![salt; 16], iterations, stored_key: [0; 32], server_key: [0; 32] },
+        };
+        // Two that were made at two sites in the same moment.
+        let both = [password(1, 0), password(2, 5_000), password(3, 4_096)];
+        assert_eq!(named(&both), Some(&both[1].scram));
+        let (_, next) = app_password([3; 16], [4; 16], &both);
+        assert_eq!((next.salt, next.iterations), (vec![2; 16], 5_000));
+        assert_eq!(named(&both[..1]), None);
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use wire::Time;
 
 #[derive(Debug)]
-pub(super) struct Recent<K, V> {
+pub(crate) struct Recent<K, V> {
     items: BTreeMap<K, (Time, V)>,
     order: BTreeSet<(Time, K)>,
     life: Duration,

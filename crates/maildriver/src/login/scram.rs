@@ -6,7 +6,7 @@ use mail::command::Scram;
 use mail::{AppPassword, Position, UserId};
 
 use super::limits::{MESSAGE_BYTES_MAX, NAME_BYTES_MAX, SCRAM_ITERATIONS};
-use super::password::{mac, same, sha256, usable};
+use super::password::{mac, named, same, sha256};
 
 /// How far a connection's exchange has come. One for each connection; begun anew by each first message.
 #[derive(Debug, Default)]
@@ -98,7 +98,7 @@ impl Challenged {
         random: [u8; 18],
     ) -> (Challenged, Vec<u8>) {
         let passwords = user.map_or(&[][..], |(_, _, passwords)| passwords);
-        let told = passwords.iter().map(|password| &password.scram).rfind(|scram| usable(scram));
+        let told = named(passwords);
         let (salt, iterations) = told.map_or((salt, SCRAM_ITERATIONS), |t| (&t.salt, t.iterations));
         let alike = |scram: &&Scram| scram.salt == salt && scram.iterations == iterations;
         let all = passwords.iter().map(|password| &password.scram).filter(alike);

@@ -4,13 +4,16 @@ use std::sync::Arc;
 
 use bytes::{BufMut, Bytes, BytesMut};
 use mail::command::{Deliver, Expunge};
+use mail::limits::{HEAD_BYTES_MAX, RECIPIENTS_MAX};
 use mail::{
     Address, Command, FlagNames, HELD, Outcome, Principal, Receipt, Record, RequestId, State, UidSet,
 };
 use mail_parser::{HeaderName, MessageParser};
 use serde_json::json;
 use site::Answered;
-use wire::session::{BODY_BYTES_MAX, ErrorCode, Failure, LetterHeader, Of, Once, ReceiptLine};
+use wire::session::{
+    BODY_BYTES_MAX, ErrorCode, Failure, LINE_BYTES_MAX, LetterHeader, Of, Once, ReceiptLine,
+};
 
 use super::{Asked, bad, failure, judged, mailbox_named, refused, told, user_named};
 use crate::imap::flag_texts;
@@ -21,6 +24,9 @@ const LETTERS_MAX: usize = 1_000;
 const LETTERS_DEFAULT: usize = 100;
 /// Bytes of letters in one answer, unless the first is longer.
 const BYTES_MAX: usize = 16 << 20;
+/// What an address takes in an entry beside its bytes; and what all of a few take, for which there is room beside any letter.
+const ADDRESS_BYTES: usize = 8;
+const FEW_ADDRESSES_BYTES: usize = 64 << 10;
 const _: () = assert!(BYTES_MAX + LETTER_BYTES_MAX < BODY_BYTES_MAX, "an answer fits into a body");
 
 impl Asked {
@@ -49,7 +55,8 @@ impl Asked {
             None => Principal::Operator,
         };
         let sender = from.or_else(|| user.map(|user| self.address_of(&user))).unwrap_or_default();
-        let recipients = to.iter().map(|text| self.recipient(text)).collect::<Result<Vec<_>, _>>()?;
+        let recipients = self.addresses("to", &to)?;
+        fits(&recipients, &letter)?;
         let request = match once {
             Some(once) => Some(RequestId::of_session(by, client_id(&once.client)?, once.sequence)),
             None => None,
@@ -64,17 +71,7 @@ impl Asked {
             // A repeat whose answer is not remembered word by word: it was delivered.
             Taken::Applied(_) => to.into_iter().map(|to| line(to, Receipt::Delivered)).collect(),
         };
-        let delivered = receipts.iter().all(|line| line.delivered);
-        told(json!({"receipts": receipts, "delivered": delivered, "held": held}))
-    }
-
-    /// A name alone is of this domain.
-    fn recipient(&self, text: &str) -> Result<Address, Failure> {
-        Address::parse(&self.address_of(text)).map_err(|error| bad(format!("to: {text:?}: {error}")))
-    }
-
-    fn address_of(&self, name: &str) -> String {
-        if name.contains('@') { name.to_owned() } else { format!("{name}@{}", self.domain) }
+        receipts_told(&receipts, held)
     }
 
     /// Seed 000's `receive mail`, after the site has reached the group's latest point, and `quick receive`, at once.
@@ -143,6 +140,54 @@ impl Asked {
     }
 }
 
+/// Recipients, of which many are in front of the letter.
+pub(super) fn recipients(
+    mut to: Vec<String>,
+    to_len: Option<usize>,
+    mut body: Bytes,
+) -> Result<(Vec<String>, Bytes), Failure> {
+    let Some(len) = to_len else { return Ok((to, body)) };
+    if len > body.len() {
+        return Err(bad("to_len: the body has fewer bytes"));
+    }
+    if len > HEAD_BYTES_MAX {
+        let why = format!("to_len: at most {HEAD_BYTES_MAX} bytes of recipients; make a mailing list");
+        return Err(failure(ErrorCode::TooLarge, why));
+    }
+    let more: Vec<String> = serde_json::from_slice(&body.split_to(len))
+        .map_err(|error| bad(format!("to_len: the body begins with no list of texts: {error}")))?;
+    to.extend(more);
+    Ok((to, body))
+}
+
+/// An entry travels from site to site whole, with its recipients.
+fn fits(recipients: &[Address], letter: &Bytes) -> Result<(), Failure> {
+    if recipients.len() > RECIPIENTS_MAX {
+        let why = format!(
+            "a letter has at most {RECIPIENTS_MAX} recipients, and this one {}; make a mailing list",
+            recipients.len()
+        );
+        return Err(failure(ErrorCode::TooLarge, why));
+    }
+    let addresses: usize = recipients.iter().map(|address| address.as_str().len() + ADDRESS_BYTES).sum();
+    if letter.len() + addresses.saturating_sub(FEW_ADDRESSES_BYTES) > LETTER_BYTES_MAX {
+        let why = "the letter and its recipients are too long together; make a mailing list";
+        return Err(failure(ErrorCode::TooLarge, why));
+    }
+    Ok(())
+}
+
+/// Receipts that would make the answer's line too long are its body.
+fn receipts_told(receipts: &[ReceiptLine], held: bool) -> Answered {
+    let delivered = receipts.iter().all(|line| line.delivered);
+    let list = serde_json::to_vec(receipts).unwrap_or_default();
+    if list.len() <= LINE_BYTES_MAX / 2 {
+        return told(json!({"receipts": receipts, "delivered": delivered, "held": held}));
+    }
+    let (told, _) = told(json!({"head_len": list.len(), "delivered": delivered, "held": held}))?;
+    Ok((told, list.into()))
+}
+
 fn told_nothing() -> Answered {
     told(json!({}))
 }
@@ -186,4 +231,28 @@ fn line(to: String, receipt: Receipt) -> ReceiptLine {
 fn client_id(text: &str) -> Result<[u8; 16], Failure> {
     let parsed = (text.len() == 32).then(|| u128::from_str_radix(text, 16).ok()).flatten();
     parsed.map(u128::to_be_bytes).ok_or_else(|| bad("once.client: 32 hexadecimal digits"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn recipients_in_front_of_a_letter_end_where_it_is_said() {
+        let body = Bytes::from_static(br#"["bob","carol"]Subject: x"#);
+        let (to, letter) = recipients(vec!["ann".to_owned()], Some(15), body.clone()).expect("well made");
+        assert_eq!(
+            (to, &letter[..]),
+            (["ann", "bob", "carol"].map(str::to_owned).to_vec(), &b"Subject: x"[..])
+        );
+        let (to, letter) = recipients(vec!["ann".to_owned()], None, body.clone()).expect("no more of them");
+        assert_eq!((to.len(), &letter), (1, &body));
+        let wrong = |len, body| recipients(Vec::new(), Some(len), body).map(drop).expect_err("refused").error;
+        for len in [0, 1, 14, 16, body.len() + 1, usize::MAX] {
+            assert_eq!(wrong(len, body.clone()), ErrorCode::BadRequest, "{len}");
+        }
+        assert_eq!(wrong(6, Bytes::from_static(b"[1, 2]Subject: x")), ErrorCode::BadRequest);
+        let endless = format!("[{}\"\"]", "\"\",".repeat(HEAD_BYTES_MAX / 3));
+        assert_eq!(wrong(endless.len(), endless.into()), ErrorCode::TooLarge);
+    }
 }

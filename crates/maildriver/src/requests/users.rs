@@ -1,14 +1,15 @@
-//! Users, roles, and how much mail there is.
+//! Users, their rights and room, who is logged in; roles, and how much mail there is.
 
-use mail::command::{AddUser, Quota, SetPassword};
-use mail::{Command, Principal, Roles, UserName};
+use mail::command::{AddUser, Quota, SetPassword, SetPrivileged, SetQuota};
+use mail::{Command, EntryTime, Roles, User, UserName};
 use serde_json::json;
 use site::Answered;
 use stack::Change;
-use wire::session::ErrorCode;
+use wire::session::{ErrorCode, LoginLine, PageOf, UserLine};
 
+use super::page::{after, page};
 use super::{Asked, bad, failure, refused, told, user_named};
-use crate::service::{MailError, group};
+use crate::service::{MailError, group, now as clock};
 
 impl Asked {
     pub(super) async fn add_user(
@@ -25,14 +26,14 @@ impl Asked {
         let password = self.hashed(password).await?;
         let quota = Quota::default();
         let add = Command::AddUser(AddUser { name: parsed.clone(), password, privileged, quota });
-        self.propose(Principal::Operator, None, add, None).await?;
+        self.change(add).await?;
         told(json!({"user": parsed.as_str(), "address": format!("{parsed}@{}", self.domain)}))
     }
 
     pub(super) async fn delete_user(&self, name: &str) -> Answered {
         let state = self.mail.reach().await.map_err(refused)?;
         let user = user_named(&state, name)?;
-        self.propose(Principal::Operator, None, Command::DeleteUser(user), None).await?;
+        self.change(Command::DeleteUser(user)).await?;
         told(json!({"user": name}))
     }
 
@@ -41,8 +42,68 @@ impl Asked {
         let user = user_named(&state, name)?;
         let password = self.hashed(Some(password)).await?;
         let set = Command::SetPassword(SetPassword { user, password });
-        self.propose(Principal::Operator, None, set, None).await?;
+        self.change(set).await?;
         told(json!({"user": name}))
+    }
+
+    pub(super) async fn users(&self, asked: PageOf) -> Answered {
+        let state = self.listed(asked.local).await?;
+        let (after, now) = (after(&asked, UserName::parse)?, clock());
+        let item = |user: &User| (user.name().to_string(), self.user(user, now));
+        page(&asked, state.users_behind(after.as_ref()).map(item))
+    }
+
+    fn user(&self, user: &User, now: EntryTime) -> UserLine {
+        let (quota, usage) = (user.quota(), user.usage());
+        UserLine {
+            user: user.name().to_string(),
+            address: format!("{}@{}", user.name(), self.domain),
+            privileged: user.is_privileged(),
+            letters: usage.letters,
+            bytes: usage.bytes,
+            letters_max: quota.letters_max,
+            bytes_max: quota.bytes_max,
+            password: user.password().is_some(),
+            app_passwords: user.app_passwords().len(),
+            last_login_ms: self.online.last(user.id(), now).map(|at| at.0),
+        }
+    }
+
+    pub(super) async fn set_quota(&self, name: &str, bytes: Option<u64>, letters: Option<u32>) -> Answered {
+        let state = self.listed(false).await?;
+        let user = user_named(&state, name)?;
+        let quota = Quota { bytes_max: bytes, letters_max: letters };
+        self.change(Command::SetQuota(SetQuota { user, quota })).await?;
+        let usage = state.user(user).map(User::usage).unwrap_or_default();
+        told(json!({
+            "user": name, "bytes_max": bytes, "letters_max": letters, "bytes": usage.bytes, "letters": usage.letters,
+        }))
+    }
+
+    pub(super) async fn set_privileged(&self, name: &str, privileged: bool) -> Answered {
+        let state = self.listed(false).await?;
+        let user = user_named(&state, name)?;
+        self.change(Command::SetPrivileged(SetPrivileged { user, privileged })).await?;
+        told(json!({"user": name, "privileged": privileged}))
+    }
+
+    /// Who is logged in at this site, in the order in which they logged in.
+    pub(super) fn who(&self, asked: PageOf) -> Answered {
+        let state = self.mail.view().map_err(refused)?;
+        let after = asked.after.as_deref().map_or(Ok(0), str::parse::<u64>);
+        let after = after.map_err(|_| bad("after: a number, which the last answer said"))?;
+        let logins = self.online.behind(after).into_iter().filter_map(|(number, login)| {
+            let user = state.user(login.user)?;
+            let line = LoginLine {
+                user: user.name().to_string(),
+                protocol: login.protocol.to_owned(),
+                tls: login.tls,
+                from: login.from,
+                since_ms: login.since.0,
+            };
+            Some((number.to_string(), line))
+        });
+        page(&asked, logins)
     }
 
     async fn hashed(&self, password: Option<String>) -> Result<Option<Box<str>>, wire::session::Failure> {

@@ -4,7 +4,7 @@ use std::future::Future;
 use std::io;
 use std::net::IpAddr;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use net::links::gate::Place;
@@ -14,13 +14,14 @@ use wire::Time;
 
 use super::listen::Doors;
 use super::news::Listening;
+use super::online::{Login, Present};
 use super::passwords::Passwords;
 use super::room::{Held, Room, SMALL};
 use super::speaker::Speaker;
 use super::stream::Stream;
 use crate::edge::{Answer, Request, Ticket};
 use crate::login::Exchange;
-use crate::service::{Mail, MailError, Taken};
+use crate::service::{Mail, MailError, Taken, now as clock};
 use crate::verify::Verifier;
 
 /// What is read at once, and may wait to be taken.
@@ -41,8 +42,11 @@ pub(super) struct Connection<'a> {
     stream: Stream,
     from: IpAddr,
     speaker: Speaker,
-    exchange: Exchange,
+    /// Shared with the request that is under way.
+    exchange: Arc<Mutex<Exchange>>,
     began: Instant,
+    /// Who has logged in is seen at this site until the connection ends.
+    present: Option<Present<'a>>,
     listening: Listening,
     /// Read, and not taken by the session.
     unread: Vec<u8>,
@@ -90,8 +94,9 @@ impl<'a> Connection<'a> {
             stream,
             from,
             speaker,
-            exchange: Exchange::default(),
+            exchange: Arc::default(),
             began: Instant::now(),
+            present: None,
             listening: doors.news.listen(),
             unread: Vec::new(),
             asking: None,
@@ -155,6 +160,7 @@ impl<'a> Connection<'a> {
             let Ok(sight) = self.doors.mail.sight(self.speaker.reader()) else { return Ok(Wants::End) };
             self.speaker.advance(now, &sight);
             drop(sight);
+            self.look_at_login();
             let hears_more = self.listening.wants(self.speaker.interest());
             let mut wrote = false;
             while let Some(bytes) = self.speaker.poll_output() {
@@ -189,12 +195,6 @@ impl<'a> Connection<'a> {
 
     /// Begins what the session asks for.
     fn asks(&mut self, ticket: Ticket, request: Request) {
-        if let Request::Sasl { message, first, .. } = request {
-            let Doors { mail, passwords, .. } = self.doors;
-            let answer = passwords.scram(mail, self.from, &mut self.exchange, &message, first);
-            let now = self.now();
-            return self.speaker.handle_answer(now, ticket, answer.unwrap_or(Answer::Unavailable));
-        }
         if let Request::Propose(entry) = &request
             && !self.doors.may_send(entry, self.from, self.speaker.is_for_strangers())
         {
@@ -209,15 +209,20 @@ impl<'a> Connection<'a> {
             _ => false,
         };
         let room = (long && self.held.is_none()).then(|| Arc::clone(&self.room));
-        let Doors { mail, passwords, verifier, .. } = self.doors;
-        let (mail, passwords, verifier) = (mail.clone(), passwords.clone(), verifier.clone());
-        let (from, reads) = (self.from, self.speaker.reader().is_some());
+        let answering = Answering {
+            mail: self.doors.mail.clone(),
+            passwords: self.doors.passwords.clone(),
+            verifier: self.doors.verifier.clone(),
+            exchange: Arc::clone(&self.exchange),
+            from: self.from,
+            reads: self.speaker.reader().is_some(),
+        };
         let asking = async move {
             let held = match room {
                 Some(room) => Some(room.enter().await),
                 None => None,
             };
-            (answer(&mail, &passwords, &verifier, from, reads, request).await, held)
+            (answering.answer(request).await, held)
         };
         self.asking = Some((ticket, Box::pin(asking)));
     }
@@ -268,6 +273,15 @@ impl<'a> Connection<'a> {
         Some(self)
     }
 
+    /// Lets it be seen who has logged in, before that is answered.
+    fn look_at_login(&mut self) {
+        if let (None, Some(user)) = (&self.present, self.speaker.user()) {
+            let (protocol, tls) = (self.speaker.protocol(), matches!(self.stream, Stream::Tls(_)));
+            let login = Login { user, protocol, tls, from: self.from, since: clock() };
+            self.present = Some(self.doors.online.enter(login));
+        }
+    }
+
     fn now(&self) -> Time {
         Time::ZERO + self.began.elapsed()
     }
@@ -313,37 +327,52 @@ async fn until(due: Option<Instant>) {
     }
 }
 
-/// Does what a session asks for. Who `reads` is served what the site has where there is no majority.
-async fn answer(
-    mail: &Mail,
-    passwords: &Passwords,
-    verifier: &Verifier,
+/// What a session's requests are answered from.
+struct Answering {
+    mail: Mail,
+    passwords: Passwords,
+    verifier: Verifier,
+    exchange: Arc<Mutex<Exchange>>,
     from: IpAddr,
+    /// Who reads is served what the site has where there is no majority.
     reads: bool,
-    request: Request,
-) -> Answer {
-    let answered = match request {
-        Request::Authenticate { user, password } => passwords.check(mail, from, &user, &password).await,
-        Request::Barrier if reads => mail.look().await.map(|()| Answer::Reached),
-        Request::Barrier => mail.reach().await.map(|_| Answer::Reached),
-        Request::Letter(position) => {
-            let letter = mail.letter(position).await;
-            letter.map(|letter| letter.map_or(Answer::Unavailable, Answer::Letter))
+}
+
+impl Answering {
+    /// Does what a session asks for.
+    async fn answer(&self, request: Request) -> Answer {
+        self.run(request).await.unwrap_or_else(|error| {
+            tracing::debug!(%error, "a mail program's request could not be done");
+            Answer::Unavailable
+        })
+    }
+
+    async fn run(&self, request: Request) -> Result<Answer, MailError> {
+        let Answering { mail, passwords, .. } = self;
+        match request {
+            Request::Authenticate { user, password } => {
+                passwords.check(mail, self.from, &user, &password).await
+            }
+            Request::Sasl { message, first, .. } => {
+                passwords.scram(mail, self.from, &self.exchange, &message, first).await
+            }
+            Request::Barrier if self.reads => mail.look().await.map(|()| Answer::Reached),
+            Request::Barrier => mail.reach().await.map(|_| Answer::Reached),
+            Request::Letter(position) => {
+                let letter = mail.letter(position).await?;
+                Ok(letter.map_or(Answer::Unavailable, Answer::Letter))
+            }
+            // It is on most disks, and applied here, when this answers; or held here.
+            Request::Propose(entry) => Ok(match mail.take(entry).await? {
+                Taken::Applied(outcome) => Answer::Applied(outcome),
+                Taken::Held(receipts) => Answer::Held(receipts),
+            }),
+            // If nobody tries, the letter says so.
+            Request::Verify(asked) => {
+                Ok(self.verifier.verify(asked).await.map_or(Answer::Unavailable, Answer::Verified))
+            }
+            // This the connection does itself.
+            Request::StartTls => Ok(Answer::Unavailable),
         }
-        // It is on most disks, and applied here, when this answers; or held here.
-        Request::Propose(entry) => mail.take(entry).await.map(|taken| match taken {
-            Taken::Applied(outcome) => Answer::Applied(outcome),
-            Taken::Held(receipts) => Answer::Held(receipts),
-        }),
-        // If nobody tries, the letter says so.
-        Request::Verify(asked) => {
-            Ok(verifier.verify(asked).await.map_or(Answer::Unavailable, Answer::Verified))
-        }
-        // These the connection does itself.
-        Request::StartTls | Request::Sasl { .. } => Ok(Answer::Unavailable),
-    };
-    answered.unwrap_or_else(|error: MailError| {
-        tracing::debug!(%error, "a mail program's request could not be done");
-        Answer::Unavailable
-    })
+    }
 }

@@ -18,6 +18,7 @@ use wire::Time;
 
 use super::connection::{Connection, HalfOpen, half_open_ends};
 use super::news::News;
+use super::online::Online;
 use super::passwords::Passwords;
 use super::room::Room;
 use super::speaker::Speaker;
@@ -63,9 +64,12 @@ pub(super) struct Doors {
     pub(super) mail: Mail,
     pub(super) passwords: Passwords,
     pub(super) verifier: Verifier,
+    /// Who has logged in.
+    pub(super) online: Arc<Online>,
     tls: Option<TlsAcceptor>,
     host: String,
     trial: bool,
+    scram: bool,
     /// Those that have not logged in.
     gate: Gate,
     places: Arc<Semaphore>,
@@ -122,6 +126,7 @@ impl Doors {
         mail: Mail,
         passwords: Passwords,
         verifier: Verifier,
+        online: Arc<Online>,
         settings: &MailConfig,
         host: String,
         tls: Option<TlsAcceptor>,
@@ -131,9 +136,11 @@ impl Doors {
             mail,
             passwords,
             verifier,
+            online,
             tls,
             host,
             trial: settings.trial,
+            scram: settings.scram,
             gate: Gate::new(HALF_OPEN_MAX, u32::MAX),
             places: Arc::new(Semaphore::new(settings.connections.max(1))),
             room: Room::new(LETTERS_MAX),
@@ -231,11 +238,10 @@ impl Doors {
     }
 
     fn speaker(&self, protocol: Protocol, peer: Peer, from: IpAddr) -> Speaker {
-        let (starttls, trial) = (self.tls.is_some(), self.trial);
+        let (starttls, trial, scram) = (self.tls.is_some(), self.trial, self.scram);
         match protocol {
             Protocol::Imap => {
-                let config =
-                    imap::Config { letter_bytes_max: LETTER_BYTES_MAX, starttls, trial, scram: false };
+                let config = imap::Config { letter_bytes_max: LETTER_BYTES_MAX, starttls, trial, scram };
                 Speaker::Imap(Box::new(imap::Session::new(config, peer, Time::ZERO)))
             }
             Protocol::Smtp(mode) => {
@@ -248,8 +254,7 @@ impl Doors {
                     },
                     starttls,
                     trial,
-                    // It is offered once there are application passwords to use it with.
-                    scram: false,
+                    scram,
                     ..smtp::Config::new(mode, &self.host)
                 };
                 Speaker::Smtp(Box::new(smtp::Session::new(config, peer, Some(from), Time::ZERO)))

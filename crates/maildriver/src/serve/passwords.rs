@@ -2,9 +2,10 @@
 
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use mail::{Change, State};
+use mail::command::Scram;
+use mail::{AppPassword, Change, State};
 use tokio::sync::Semaphore;
 use tokio::sync::broadcast::{Receiver, error::RecvError};
 use wire::Time;
@@ -13,6 +14,8 @@ use crate::edge::Answer;
 use crate::login::{self, BadPassword, Exchange, Logins, Password};
 use crate::service::{Mail, MailError};
 
+/// Who logs in waits so long for what was done at other sites; in a minority the passwords are those that are known here.
+const REACHED_WITHIN: Duration = Duration::from_secs(2);
 /// Passwords that are computed at once: each takes 19 MiB and a processor for some tens of milliseconds.
 const COMPUTED_MAX: usize = 2;
 
@@ -49,11 +52,16 @@ impl Passwords {
     ) -> Result<Answer, MailError> {
         let state = mail.view()?;
         let answer = self.judge(&state, mail, address, name, password).await?;
-        if answer != Answer::LoginRefused {
+        // A password that was given or taken at another site a moment ago is not judged by how things were.
+        let reached = match answer {
+            Answer::LoggedIn(_) => reached(mail).await,
+            Answer::LoginRefused => mail.look().await.is_ok(),
+            _ => false,
+        };
+        if !reached {
             return Ok(answer);
         }
-        // Who was given a password at another site a moment ago is not refused because this one lags.
-        let Ok(reached) = mail.reach().await else { return Ok(answer) };
+        let reached = mail.view()?;
         match login::credentials(&reached, name) == login::credentials(&state, name) {
             true => Ok(answer),
             false => self.judge(&reached, mail, address, name, password).await,
@@ -94,20 +102,25 @@ impl Passwords {
     /// # Errors
     ///
     /// The site does not have the state yet.
-    pub fn scram(
+    pub async fn scram(
         &self,
         mail: &Mail,
         address: IpAddr,
-        exchange: &mut Exchange,
+        exchange: &Mutex<Exchange>,
         message: &[u8],
         first: bool,
     ) -> Result<Answer, MailError> {
+        if first {
+            // The challenge is made of the user's passwords.
+            reached(mail).await;
+        }
         let state = mail.view()?;
         let mut random = [0; 18];
         let drawn = [net::random().to_ne_bytes(), net::random().to_ne_bytes()].concat();
         random.copy_from_slice(&drawn[..18]);
         let now = self.now();
-        Ok(self.logins().scram(now, &state, Some(address), exchange, message, first, random))
+        let mut exchange = exchange.lock().unwrap_or_else(PoisonError::into_inner);
+        Ok(self.logins().scram(now, &state, Some(address), &mut exchange, message, first, random))
     }
 
     /// The hash of a new password, as an entry carries it.
@@ -119,6 +132,17 @@ impl Passwords {
         let salt = net::random().to_ne_bytes();
         let hashed = self.computed(move || login::hash_password(password.as_bytes(), salt)).await;
         hashed.unwrap_or(Err(BadPassword::Interrupted))
+    }
+
+    /// A new application password beside those that its user has, and its keys, as an entry carries them.
+    ///
+    /// # Errors
+    ///
+    /// The site ends.
+    pub async fn generate(&self, others: Vec<AppPassword>) -> Result<(String, Scram), BadPassword> {
+        let (secret, salt) = (net::random().to_ne_bytes(), net::random().to_ne_bytes());
+        let made = self.computed(move || login::app_password(secret, salt, &others)).await;
+        made.ok_or(BadPassword::Interrupted)
     }
 
     /// Forgets what is remembered of users whose passwords change, until the site ends.
@@ -145,4 +169,9 @@ impl Passwords {
     fn now(&self) -> Time {
         Time::ZERO + self.0.began.elapsed()
     }
+}
+
+/// Waits for what was acknowledged anywhere, for a moment. False: it is not known to be here.
+async fn reached(mail: &Mail) -> bool {
+    tokio::time::timeout(REACHED_WITHIN, mail.look()).await.is_ok_and(|reached| reached.is_ok())
 }

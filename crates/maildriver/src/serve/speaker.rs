@@ -106,6 +106,14 @@ impl Speaker {
         }
     }
 
+    /// What is spoken, as people call it.
+    pub(super) fn protocol(&self) -> &'static str {
+        match self {
+            Speaker::Imap(_) => "imap",
+            Speaker::Smtp(_) => "submission",
+        }
+    }
+
     /// What it has of letters in memory, in bytes.
     pub(super) fn memory_bytes(&self) -> usize {
         match self {

@@ -18,6 +18,10 @@ pub enum MailOp {
         from: Option<String>,
         /// The recipients.
         to: Vec<String>,
+        /// So many bytes of the body, in front of the letter, are a JSON list of more recipients: a line has room for some
+        /// thousand.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        to_len: Option<usize>,
         /// Makes a repeat of it harmless.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         once: Option<Once>,
@@ -64,6 +68,131 @@ pub enum MailOp {
         /// The password.
         password: String,
     },
+    /// Users, by name.
+    Users(PageOf),
+    /// Set how much a user may store. What is not said has no bound.
+    SetQuota {
+        /// Whose.
+        user: String,
+        /// Bytes of letters, each counted in every mailbox that it is in.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        bytes: Option<u64>,
+        /// Letters, counted alike.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        letters: Option<u32>,
+    },
+    /// Make a user privileged, or ordinary again.
+    SetPrivileged {
+        /// Who.
+        user: String,
+        /// Whether it may administer mail.
+        privileged: bool,
+    },
+    /// Make a password for one program of a user's, which the answer has.
+    AddAppPassword {
+        /// Whose.
+        user: String,
+        /// What it is for. It takes the place of the one with this label; if nothing is said, it has a label of its own.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        label: Option<String>,
+    },
+    /// Take such a password back.
+    RemoveAppPassword {
+        /// Whose.
+        user: String,
+        /// What it was for.
+        label: String,
+    },
+    /// The labels of a user's application passwords.
+    AppPasswords {
+        /// Whose.
+        user: String,
+    },
+    /// Let an address stand for others.
+    SetAlias {
+        /// The address.
+        address: String,
+        /// Where its mail goes.
+        targets: Vec<String>,
+    },
+    /// Remove an alias.
+    RemoveAlias {
+        /// The address.
+        address: String,
+    },
+    /// Aliases, by address.
+    Aliases(PageOf),
+    /// Make a mailing list.
+    CreateList {
+        /// Its address.
+        list: String,
+        /// Who gets its mail.
+        #[serde(default)]
+        members: Vec<String>,
+        /// Names of users who may change it.
+        #[serde(default)]
+        owners: Vec<String>,
+        /// Who may write to it.
+        #[serde(default)]
+        posting: Posting,
+    },
+    /// Change a mailing list; what is not said stays.
+    ChangeList {
+        /// Its address.
+        list: String,
+        /// Names of users who may change it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        owners: Option<Vec<String>>,
+        /// Who may write to it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        posting: Option<Posting>,
+    },
+    /// Let a mailing list have more members.
+    AddMembers {
+        /// Its address.
+        list: String,
+        /// Who is to get its mail.
+        members: Vec<String>,
+    },
+    /// Let it have fewer.
+    RemoveMembers {
+        /// Its address.
+        list: String,
+        /// Who is to get no more of its mail.
+        members: Vec<String>,
+    },
+    /// Members of a mailing list, by address.
+    Members {
+        /// Its address.
+        list: String,
+        /// Which.
+        #[serde(flatten)]
+        page: PageOf,
+    },
+    /// Remove a mailing list.
+    RemoveList {
+        /// Its address.
+        list: String,
+    },
+    /// Mailing lists, by address.
+    Lists(PageOf),
+    /// Take mail for a domain.
+    SetDomain {
+        /// The domain.
+        domain: String,
+        /// Who gets mail for names that nobody has there; none: such mail is refused.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        catch_all: Option<String>,
+    },
+    /// Take no more mail for a domain.
+    RemoveDomain {
+        /// The domain.
+        domain: String,
+    },
+    /// Domains, by name.
+    Domains(PageOf),
+    /// Who is logged in at this site.
+    Who(PageOf),
     /// Let a site's member be rank 0 of the group.
     ChangeMaster {
         /// The site's name, or its number.
@@ -101,6 +230,35 @@ pub struct Of {
     /// As they are at this site, at once.
     #[serde(default)]
     pub local: bool,
+}
+
+/// A part of a long answer.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PageOf {
+    /// What is behind this: an answer's `after`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub after: Option<String>,
+    /// At most so many.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limit: Option<usize>,
+    /// As it is at this site, at once.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub local: bool,
+}
+
+/// Who may write to a mailing list.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Posting {
+    /// Everybody.
+    Anyone,
+    /// Users of this cluster.
+    #[default]
+    Users,
+    /// Its members and its owners.
+    Members,
+    /// Its owners.
+    Owners,
 }
 
 /// A letter, without its bytes.
