@@ -141,6 +141,83 @@ fn what_a_site_alone_has_taken_in_is_merged_once_when_the_others_are_back() {
     assert_eq!(imap.select("last").0, 3);
 }
 
+/// Sends a signal to a site's process.
+fn signal(cluster: &Cluster, site: usize, which: &str) {
+    let sent = std::process::Command::new("kill").args([which, &cluster.pid(site).to_string()]).status();
+    assert!(sent.is_ok_and(|status| status.success()), "{which}");
+}
+
+/// How many letters and changes a site holds.
+fn held(status: &Value) -> (Value, Value) {
+    let held = &status["mail"]["held"];
+    (held["letters"].clone(), held["changes"].clone())
+}
+
+#[test]
+fn two_sites_without_the_others_hold_the_same_and_nothing_goes_with_the_disk_of_one() {
+    let mut cluster = Cluster::new(&["a", "b", "c", "d", "e"], |_, config| serve(config));
+    (0..5).for_each(|site| cluster.start(site));
+    add_user(&cluster, 0, "ann");
+    add_user(&cluster, 0, "bob");
+    let mut imap = Imap::start();
+    imap.connect("first", port(&cluster, 0, "imap"), "bob");
+    imap.append("first", &letter(1, 1));
+    for site in [0, 1] {
+        cluster.until(site, "it is enrolled, and shares with four", |status| {
+            status["mail"]["held"]["enrolled"] == true && status["mail"]["sharing"]["others"] == 4
+        });
+    }
+    (2..5).for_each(|site| cluster.kill(site));
+    for (site, name) in [(0, "at a"), (1, "at b")] {
+        imap.connect(name, port(&cluster, site, "imap"), "bob");
+        assert_eq!(imap.select(name).0, 1);
+        cluster.until(site, "one is left", |status| status["mail"]["sharing"]["others"] == 1);
+    }
+
+    // What was acknowledged at one is shown, and on the disk, at the other at once.
+    let bob = format!("bob@{DOMAIN}");
+    for number in [2, 3] {
+        let sent = send(&mut imap, port(&cluster, 0, "submission"), &[&bob], number);
+        assert_eq!(sent, json!({"code": 250, "against": {}}));
+    }
+    imap.ask(json!({"do": "store", "name": "at a", "uid": 1, "op": "+FLAGS", "flags": "\\Flagged"}));
+    assert_eq!(imap.select("at b").0, 1);
+    assert_eq!(flags(&mut imap, "at b"), json!([[1, ["\\Flagged"]]]));
+    assert_eq!(select_held(&mut imap, "at b")["count"], 2);
+    let texts = imap.letters("at b").to_string();
+    assert!(texts.contains("This is letter 2.") && texts.contains("This is letter 3."), "{texts}");
+    // One of them is taken back at the other site.
+    let first = flags(&mut imap, "at b")[0][0].clone();
+    imap.ask(json!({"do": "store", "name": "at b", "uid": first, "op": "+FLAGS", "flags": "\\Deleted"}));
+    imap.ask(json!({"do": "expunge", "name": "at b"}));
+    assert_eq!(select_held(&mut imap, "at a")["count"], 1);
+    assert!(imap.letters("at a").to_string().contains("This is letter 3."));
+
+    // What came while a site did not answer it gets when it is back.
+    signal(&cluster, 1, "-STOP");
+    cluster.until(0, "nobody is left", |status| status["mail"]["sharing"]["others"] == 0);
+    let sent = send(&mut imap, port(&cluster, 0, "submission"), &[&bob], 4);
+    assert_eq!(sent, json!({"code": 250, "against": {}}));
+    signal(&cluster, 1, "-CONT");
+    for site in [0, 1] {
+        cluster.until(site, "it holds all", |status| held(status) == (json!(3), json!(2)));
+    }
+
+    // The disk of the site that took the letters is lost, and the others are back.
+    cluster.kill(0);
+    cluster.wipe(0);
+    (2..5).for_each(|site| cluster.start(site));
+    until_merged(&cluster, 1);
+    for (site, name) in [(1, "b"), (2, "c"), (3, "d"), (4, "e")] {
+        imap.connect(name, port(&cluster, site, "imap"), "bob");
+        assert_eq!(imap.select(name).0, 3, "{name}");
+        let (texts, seen) = (imap.letters(name).to_string(), flags(&mut imap, name));
+        assert!(texts.contains("This is letter 3.") && texts.contains("This is letter 4."), "{texts}");
+        assert!(!texts.contains("This is letter 2."), "it was taken back: {texts}");
+        assert_eq!(seen[0], json!([1, ["\\Flagged"]]), "{name}");
+    }
+}
+
 #[test]
 fn letters_of_servers_are_held_if_it_is_configured_and_senders_are_told_whom_they_do_not_reach() {
     let mut cluster = cluster(Minority::Spool);

@@ -462,6 +462,11 @@ pub struct Merge {
     /// What it was.
     #[n(3)]
     pub change: Queued,
+    /// Its place among all that minorities queue: above that of everything that its store held when it was queued. So whoever
+    /// merges in this order brings what a user did at two sites in the order in which it was done.
+    #[n(4)]
+    #[cbor(default)]
+    pub turn: u64,
 }
 
 /// What a minority may queue [Mail 12].

@@ -47,8 +47,8 @@ impl EntryTime {
     }
 }
 
-/// What a minority has queued, named by the store that first wrote it down: a store numbers without gaps and
-/// never twice, so that what was merged is a few runs of numbers per store [Mail 12].
+/// What a minority has queued, named by the store that first wrote it down: a store numbers upwards, never twice, and with
+/// few gaps, so that what was merged is a few runs of numbers per store [Mail 12].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode)]
 #[cbor(map)]
 pub struct SpoolId {
@@ -61,6 +61,8 @@ pub struct SpoolId {
 }
 
 impl SpoolId {
-    pub(crate) const FIRST: SpoolId = SpoolId { store: StoreId(0), number: 0 };
-    pub(crate) const LAST: SpoolId = SpoolId { store: StoreId(u64::MAX), number: u64::MAX };
+    /// Before all.
+    pub const FIRST: SpoolId = SpoolId { store: StoreId(0), number: 0 };
+    /// Behind all.
+    pub const LAST: SpoolId = SpoolId { store: StoreId(u64::MAX), number: u64::MAX };
 }

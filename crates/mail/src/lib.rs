@@ -52,7 +52,8 @@ pub use outcome::{Outcome, Receipt, Refusal};
 pub use resolve::Targets;
 pub use roles::{Duty, Roles};
 pub use spool::{
-    Ask, BadSpool, HELD, HeldLetter, Queuing, Shown, Spool, SpoolLimits, SpoolNext, held_place, shown_turn,
+    Ask, BadMessage, BadSpool, Batch, Circle, HELD, Having, HeldLetter, Lacking, Queuing, Run, Shown, Spool,
+    SpoolLimits, SpoolNext, Told, Verdict, held_place, shown_turn,
 };
 pub use state::{Digest, Listed, State};
 pub use uids::UidSet;

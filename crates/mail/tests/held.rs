@@ -128,8 +128,13 @@ fn a_minority_refuses_what_only_the_primary_can_do_and_is_bounded() {
     let mut other = Spool::new(StoreId(6), SpoolNext::FIRST, SpoolLimits::default());
     let plain = plain(ann, Command::Tick);
     assert_eq!(other.accept(&site.state, 1, &plain), Err(BadSpool::NotQueued));
-    let entry =
-        Merge { spool: SpoolId { store: StoreId(5), number: 9 }, queued: now, by: ann, change: letter() };
+    let entry = Merge {
+        spool: SpoolId { store: StoreId(5), number: 9 },
+        queued: now,
+        by: ann,
+        change: letter(),
+        turn: 1,
+    };
     let entry =
         Entry::with_letter(Principal::Site, None, Command::Merge(entry), Bytes::from_static(b"x")).unwrap();
     assert_eq!(other.accept(&site.state, 1, &entry.without_letter()), Err(BadSpool::NoLetter));

@@ -75,6 +75,7 @@ impl Requests for Answers {
         let told = json!({
             "domain": self.domain.as_str(), "host": self.host, "group": GROUP, "ready": self.shared.is_ready(),
             "listeners": self.listeners, "held": self.shared.waits().told(),
+            "sharing": self.shared.shares(),
         });
         ("mail", told)
     }

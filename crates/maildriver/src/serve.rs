@@ -28,7 +28,7 @@ use tokio::net::TcpListener;
 use wire::session::ErrorCode;
 
 use crate::requests::Answers;
-use crate::service::{Application, Mail, MailError, Shared, group, tend};
+use crate::service::{Application, Mail, MailError, Shared, group, share, tend};
 use crate::verify::Verifier;
 use listen::{Door, Doors};
 use online::Online;
@@ -121,6 +121,7 @@ pub async fn start(config: SiteConfig) -> Result<WithMail, StartError> {
     let mail = Mail::new(site.handle(), shared);
     lobby.spawn(found(mail.clone(), domain));
     lobby.spawn(tend(mail.clone(), host.clone()));
+    lobby.spawn(share(mail.clone()));
     lobby.spawn(passwords.clone().follow(mail.changes()));
     let verifier = Verifier::new(&settings, &host);
     let doors = Arc::new(Doors::new(mail, passwords, verifier, online, &settings, host, tls));

@@ -21,8 +21,8 @@ use wire::GroupName;
 
 pub use application::Application;
 pub use held::Taken;
-use held::{Desk, Waits};
-pub(crate) use held::{Sight, tend};
+use held::{Desk, Sharing, Waits};
+pub(crate) use held::{Sight, share, tend};
 
 /// The name of the mail's group.
 pub const GROUP: &str = "unanimous.mail";
@@ -40,6 +40,7 @@ pub struct Shared {
     current: Mutex<Current>,
     changes: broadcast::Sender<Arc<Change>>,
     desk: Desk,
+    sharing: Sharing,
     /// Letters of strangers and servers are held without a majority, too.
     spools_strangers: bool,
 }
@@ -60,6 +61,7 @@ impl Shared {
             current: Mutex::default(),
             changes: broadcast::Sender::new(CHANGES_MAX),
             desk: Desk::default(),
+            sharing: Sharing::default(),
             spools_strangers: minority == Minority::Spool,
         }
     }
@@ -93,6 +95,11 @@ impl Shared {
     /// How much waits at this site for a majority.
     pub(crate) fn waits(&self) -> Waits {
         self.desk.waits(self.view().as_deref())
+    }
+
+    /// Whom this site shares that with, as `status` tells it.
+    pub(crate) fn shares(&self) -> serde_json::Value {
+        self.sharing.told()
     }
 
     /// What this site shows of a mailbox is something else now.

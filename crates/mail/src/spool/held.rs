@@ -43,7 +43,7 @@ impl Spool {
     /// A letter's flags in a real mailbox with the queued changes on top; none if it has been removed.
     pub fn show(&self, mailbox: &Mailbox, record: &Record) -> Option<FlagNames> {
         let mut flags = mailbox.flag_names(record.flags);
-        for id in self.changes.get(&mailbox.id()).into_iter().flatten() {
+        for (_, id) in self.changes.get(&mailbox.id()).into_iter().flatten() {
             match &self.items[id].merge.change {
                 Queued::Flags(change) if change.uids.contains(record.uid) => {
                     flags.leave_out(&change.remove);

@@ -4,7 +4,10 @@
 //! What is queued is written down as the very entry that will be proposed to the primary
 //! ([`Command::Merge`]), so merging is proposing what the disk has, and nothing is translated twice.
 
+mod circle;
+mod exchange;
 mod held;
+mod message;
 mod queue;
 mod shown;
 
@@ -12,13 +15,17 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use wire::StoreId;
 
+pub use circle::Circle;
+pub use exchange::{Having, Lacking, Run};
 pub use held::HeldLetter;
+pub use message::{BadMessage, Batch, Told, Verdict};
 pub use queue::{Ask, Queuing};
 pub use shown::{HELD, Shown, held_place, shown_turn};
 
-use crate::command::{Command, Merge, Queued};
+use crate::command::{Command, Merge, Principal, Queued};
 use crate::entry::{Entry, RequestId};
 use crate::ids::{MailboxId, SpoolId, UserId};
+use crate::limits::COUNT_MAX;
 use crate::state::State;
 
 /// How much a store may hold for a minority.
@@ -72,7 +79,8 @@ impl SpoolNext {
 ///
 /// [`queue`](Spool::queue) makes an entry of what a client asks. Write it to this store's spool log, and only
 /// then send it to the other sites in reach, which write it to theirs; each [`accept`](Spool::accept)s it
-/// under the place that it has in its own log. The client is answered when every disk in reach has it. After a
+/// under the place that it has in its own log. The client is answered when every disk in reach has it. What a site has missed
+/// it asks for: [`having`](Spool::having) says what it has, and [`lacking`](Spool::lacking) what another has beyond. After a
 /// restart, accept what the log has, again: it has kept [`next`](Spool::next) too. Back in the primary, propose the entries of
 /// [`to_merge`](Spool::to_merge) in order, and when the state has applied them [`settle`](Spool::settle) and
 /// drop from the log what that returns.
@@ -86,11 +94,15 @@ pub struct Spool {
     /// The last place that was accepted.
     last_place: u32,
     items: BTreeMap<SpoolId, Held>,
-    /// In the order in which they were accepted.
+    /// In the order in which they were accepted: by place.
     order: VecDeque<SpoolId>,
+    /// In the order in which they are done, here and at the merge.
+    turns: BTreeSet<(u64, SpoolId)>,
+    /// The highest turn that was seen.
+    last_turn: u64,
     requests: BTreeMap<RequestId, SpoolId>,
-    /// Changes of each mailbox, in the order in which they were accepted.
-    changes: BTreeMap<MailboxId, Vec<SpoolId>>,
+    /// Changes of each mailbox, by turn.
+    changes: BTreeMap<MailboxId, BTreeSet<(u64, SpoolId)>>,
     /// Who has deleted which held letter.
     cancelled: BTreeSet<(SpoolId, UserId)>,
     bytes: u64,
@@ -118,6 +130,8 @@ impl Spool {
             last_place: 0,
             items: BTreeMap::new(),
             order: VecDeque::new(),
+            turns: BTreeSet::new(),
+            last_turn: 0,
             requests: BTreeMap::new(),
             changes: BTreeMap::new(),
             cancelled: BTreeSet::new(),
@@ -129,24 +143,15 @@ impl Spool {
     /// the UIDs of `Held`. True if it is new; false if another site had brought it before, or it is merged: then
     /// the log need not keep it.
     pub fn accept(&mut self, state: &State, place: u32, entry: &Entry) -> Result<bool, BadSpool> {
-        let head = entry.head();
-        let Command::Merge(merge) = &head.command else { return Err(BadSpool::NotQueued) };
-        if merge.change.carries_letter() && entry.letter().is_none() {
-            return Err(BadSpool::NoLetter);
-        }
-        if self.items.contains_key(&merge.spool) || state.is_merged(merge.spool) {
-            return Ok(false);
-        }
+        let Some(merge) = self.wants(state, entry)? else { return Ok(false) };
         if place <= self.last_place {
             return Err(BadSpool::Place);
         }
-        let bytes = self.bytes.saturating_add(u64::from(head.letter_bytes));
-        if self.items.len() >= self.limits.items_max || bytes > self.limits.bytes_max {
-            return Err(BadSpool::Full);
-        }
-        self.bytes = bytes;
+        let head = entry.head();
+        self.bytes += u64::from(head.letter_bytes);
         self.last_place = place;
         self.next_place = self.next_place.max(place.saturating_add(1));
+        self.last_turn = self.last_turn.max(merge.turn);
         if merge.spool.store == self.store {
             self.last_number = self.last_number.max(merge.spool.number);
         }
@@ -163,13 +168,37 @@ impl Spool {
         Ok(true)
     }
 
+    /// What an entry would add: none if it is held already, or merged. To be asked before it is written down: what is in the
+    /// log must be one that [`accept`](Spool::accept) takes.
+    pub fn wants<'a>(&self, state: &State, entry: &'a Entry) -> Result<Option<&'a Merge>, BadSpool> {
+        let head = entry.head();
+        let Command::Merge(merge) = &head.command else { return Err(BadSpool::NotQueued) };
+        let counted = (1..=COUNT_MAX).contains(&merge.spool.number) && merge.turn <= COUNT_MAX;
+        if head.by != Principal::Site || !counted {
+            return Err(BadSpool::NotQueued);
+        }
+        if merge.change.carries_letter() && entry.letter().is_none() {
+            return Err(BadSpool::NoLetter);
+        }
+        if self.items.contains_key(&merge.spool) || state.is_merged(merge.spool) {
+            return Ok(None);
+        }
+        let bytes = self.bytes.saturating_add(u64::from(head.letter_bytes));
+        if self.items.len() >= self.limits.items_max || bytes > self.limits.bytes_max {
+            return Err(BadSpool::Full);
+        }
+        Ok(Some(merge))
+    }
+
     fn index(&mut self, merge: &Merge, request: Option<RequestId>) {
         if let Some(request) = request {
             self.requests.entry(request).or_insert(merge.spool);
         }
+        let turn = (merge.turn, merge.spool);
+        self.turns.insert(turn);
         match &merge.change {
-            Queued::Flags(flags) => self.changes.entry(flags.mailbox).or_default().push(merge.spool),
-            Queued::Expunge(expunge) => self.changes.entry(expunge.mailbox).or_default().push(merge.spool),
+            Queued::Flags(flags) => drop(self.changes.entry(flags.mailbox).or_default().insert(turn)),
+            Queued::Expunge(expunge) => drop(self.changes.entry(expunge.mailbox).or_default().insert(turn)),
             Queued::Cancel(cancel) => {
                 self.cancelled.insert((cancel.letter, cancel.user));
             }
@@ -177,9 +206,14 @@ impl Spool {
         }
     }
 
-    /// What is still to be proposed to the primary, in the order in which it was accepted.
+    /// What is still to be proposed to the primary, in the order in which it was done: the same at every site that holds the same.
     pub fn to_merge<'a>(&'a self, state: &'a State) -> impl Iterator<Item = SpoolId> + 'a {
-        self.order.iter().copied().filter(|id| !state.is_merged(*id))
+        self.turns.iter().map(|(_, id)| *id).filter(|id| !state.is_merged(*id))
+    }
+
+    /// Whether something that is held was done after all else that is.
+    pub fn is_newest(&self, id: SpoolId) -> bool {
+        self.turns.last().is_some_and(|(_, last)| *last == id)
     }
 
     /// Forgets what the state has merged, and returns it: the spool log may drop it.
@@ -208,8 +242,9 @@ impl Spool {
             }
         }
         self.order.retain(|id| self.items.contains_key(id));
+        self.turns.retain(|(_, id)| self.items.contains_key(id));
         for changes in self.changes.values_mut() {
-            changes.retain(|id| self.items.contains_key(id));
+            changes.retain(|(_, id)| self.items.contains_key(id));
         }
         self.changes.retain(|_, changes| !changes.is_empty());
     }

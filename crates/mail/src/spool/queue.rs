@@ -9,6 +9,7 @@ use crate::command::{
 use crate::entry::{Entry, RequestId};
 use crate::flags::{FlagNames, FlagOp};
 use crate::ids::{EntryTime, MailboxId, SpoolId, UserId};
+use crate::limits::COUNT_MAX;
 use crate::outcome::{Receipt, Refusal};
 use crate::state::State;
 use crate::uids::UidSet;
@@ -35,6 +36,7 @@ pub enum Ask {
 
 /// What became of the asking.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[allow(clippy::large_enum_variant, reason = "made once for a request, and taken apart at once")]
 pub enum Queuing {
     /// To be written down, here first, before anybody hears of it.
     Write {
@@ -78,7 +80,8 @@ impl Spool {
         }
         self.last_number = self.last_number.max(state.last_merged(self.store)) + 1;
         let spool = SpoolId { store: self.store, number: self.last_number };
-        let command = Command::Merge(Merge { spool, queued: now, by, change });
+        let turn = (self.last_turn + 1).min(COUNT_MAX);
+        let command = Command::Merge(Merge { spool, queued: now, by, change, turn });
         let entry = match letter.is_empty() {
             true => Entry::new(Principal::Site, request, command),
             false => Entry::with_letter(Principal::Site, request, command, letter),

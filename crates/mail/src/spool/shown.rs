@@ -35,9 +35,9 @@ impl Spool {
         let mut copy = state.clone();
         copy.watch(false);
         let mut shown = Shown { state: copy, modseq: MODSEQS + (u64::from(turn) << TURN_BITS) };
-        for id in self.order.iter().filter(|id| !state.is_merged(**id)) {
+        for id in self.to_merge(state) {
             // One that would be refused now changes nothing.
-            let _ = shown.add(&self.items[id].merge);
+            let _ = shown.add(&self.items[&id].merge);
         }
         shown
     }

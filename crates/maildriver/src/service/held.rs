@@ -2,11 +2,14 @@
 //!
 //! ```text
 //!  letters, flags, deletions ─▶ Mail::take ─▶ queue ─▶ the spool's log ─▶ Spool ─▶ a copy of the state, as sessions see it
+//!                                   │                     ▲    └─▶ the logs of the other sites of this side (share)
+//!                                   │                     └─────── what those have taken in
 //!                                   └─ with a majority ─▶ propose
 //! ```
 
 mod desk;
 mod merge;
+mod share;
 #[cfg(test)]
 mod tests;
 
@@ -14,14 +17,15 @@ use std::time::Duration;
 
 use mail::command::{Expunge, Store};
 use mail::{
-    Ask, Command, Entry, HELD, Outcome, Principal, Queuing, Receipt, Refusal, RequestId, UidSet, UserId,
-    held_place,
+    Ask, Command, Entry, HELD, Outcome, Principal, Queuing, Receipt, Refusal, RequestId, SpoolId, UidSet,
+    UserId, held_place,
 };
 use site::{HostError, Standing};
 
 use super::{Mail, MailError, group, now};
 pub(crate) use desk::{Desk, Sight, Waits};
 pub(crate) use merge::tend;
+pub(crate) use share::{Sharing, share};
 
 /// How long a user's changes wait until what the same site held before is merged.
 const MERGED_WITHIN: Duration = Duration::from_secs(10);
@@ -31,7 +35,7 @@ const MERGED_WITHIN: Duration = Duration::from_secs(10);
 pub enum Taken {
     /// It was applied; or it is queued here, and this is what it will come to if nobody changes the same meanwhile.
     Applied(Outcome),
-    /// The letter is on this site's disk and will be delivered: one receipt for each recipient.
+    /// The letter is on this site's disk, and those of its side, and will be delivered: one receipt for each recipient.
     Held(Vec<Receipt>),
 }
 
@@ -170,16 +174,32 @@ impl Mail {
         queued.await.unwrap_or(Err(MailError::Host(HostError::Stopped)))
     }
 
-    /// Makes what a client asks durable at this site, and shows it.
+    /// Makes what a client asks durable at this site and at the others of this side, and shows it.
     async fn queue(&self, by: Principal, request: Option<RequestId>, ask: Ask) -> Result<Taken, MailError> {
+        let (entry, taken) = self.queue_here(by, request, ask).await?;
+        // Nothing is locked meanwhile: two sites may be telling each other.
+        if let Some(entry) = entry {
+            self.tell_others(&entry).await;
+        }
+        Ok(taken)
+    }
+
+    /// Makes what a client asks durable at this site, and shows it. With what the others are to have, too.
+    async fn queue_here(
+        &self,
+        by: Principal,
+        request: Option<RequestId>,
+        ask: Ask,
+    ) -> Result<(Option<Entry>, Taken), MailError> {
         let desk = self.desk();
         let _writing = desk.writing.lock().await;
+        self.reserve().await?;
         let view = self.view()?;
         let (entry, receipts) = match desk.queue(&view, now(), by, request, ask)? {
             Ok(Queuing::Write { entry, receipts }) => (entry, receipts),
-            Ok(Queuing::Held(_)) => return Ok(Taken::Held(Vec::new())),
-            Ok(Queuing::Done) => return Ok(Taken::Applied(Outcome::Done)),
-            Err(refusal) => return Ok(Taken::Applied(Outcome::Refused(refusal))),
+            Ok(Queuing::Held(id)) => return Ok((self.held_thing(id).await?, Taken::Held(Vec::new()))),
+            Ok(Queuing::Done) => return Ok((None, Taken::Applied(Outcome::Done))),
+            Err(refusal) => return Ok((None, Taken::Applied(Outcome::Refused(refusal)))),
         };
         let payload = entry.encode();
         if payload.len() > durable::Settings::default().payload_bytes_max {
@@ -189,7 +209,24 @@ impl Mail {
         let place = self.site.spool_write(group(), payload).await?;
         let outcome = desk.accept(&view, place, &entry)?;
         self.shared.tell_of(desk::changes(&entry));
-        Ok(if receipts.is_empty() { Taken::Applied(outcome) } else { Taken::Held(receipts) })
+        let taken = if receipts.is_empty() { Taken::Applied(outcome) } else { Taken::Held(receipts) };
+        Ok((Some(entry), taken))
+    }
+
+    /// Sees to it that the next number is below one that the log knows: it is not used again, even if what has it is damaged here.
+    async fn reserve(&self) -> Result<(), MailError> {
+        if let Some((places, number)) = self.desk().to_reserve() {
+            self.site.spool_keep(group(), places, merge::note(number)).await?;
+            self.desk().reserved(number);
+        }
+        Ok(())
+    }
+
+    /// Something that is held, as it was written down.
+    async fn held_thing(&self, id: SpoolId) -> Result<Option<Entry>, MailError> {
+        let Some(place) = self.desk().place(id) else { return Ok(None) };
+        let payload = self.spooled(u64::from(place)).await?;
+        Ok(payload.and_then(|payload| Entry::decode(&payload).ok()))
     }
 
     /// The bytes of a letter in `Held`.
@@ -198,8 +235,8 @@ impl Mail {
         position: mail::Position,
     ) -> Result<Option<bytes::Bytes>, MailError> {
         let Some(place) = held_place(position) else { return Ok(None) };
-        let found = self.site.spool_next(group(), place).await?.filter(|(at, _)| *at == place);
-        let entry = found.and_then(|(_, payload)| Entry::decode(&payload).ok());
+        let found = self.spooled(place).await?;
+        let entry = found.and_then(|payload| Entry::decode(&payload).ok());
         Ok(entry.and_then(|entry| entry.letter().cloned()))
     }
 

@@ -5,13 +5,16 @@ use std::sync::{Arc, Mutex};
 
 use mail::command::{Expunge, Merge, Queued, Store};
 use mail::{
-    Ask, Command, Entry, EntryTime, Flags, HELD, MailboxId, Outcome, Principal, Queuing, Refusal, RequestId,
-    Shown, Spool, SpoolId, State, UidSet, UserId,
+    Ask, Batch, Command, Entry, EntryTime, Flags, HELD, Having, Lacking, MailboxId, Outcome, Principal,
+    Queuing, Refusal, RequestId, Shown, Spool, SpoolId, State, UidSet, UserId,
 };
 use site::Standing;
 use tokio::sync::watch;
 
 use super::super::{MailError, lock};
+
+/// So many numbers are reserved at once, and no fewer than half of them are left.
+const RESERVED: u64 = 1 << 16;
 
 /// What a site holds, how its group stands, and what it shows.
 #[derive(Debug, Default)]
@@ -31,6 +34,8 @@ struct Held {
     /// Copies that were made so far.
     turn: u32,
     copy: Option<Copy>,
+    /// Numbers up to this one are not given out after a restart: the log's note says so.
+    reserved: u64,
     /// Flags of letters in `Held`, by whose it is and the UID.
     flags: BTreeMap<(UserId, u32), Flags>,
 }
@@ -140,18 +145,60 @@ impl Desk {
     pub(super) fn accept(&self, view: &Arc<State>, place: u64, entry: &Entry) -> Result<Outcome, MailError> {
         let mut held = lock(&self.held);
         // The copy is made before it has the entry, which is then done in it.
-        let held = held.copied(view).ok_or(MailError::NotReady)?;
+        let copied = held.copied(view).ok_or(MailError::NotReady)?;
         let place = u32::try_from(place).map_err(|_| MailError::Spool(mail::BadSpool::Full))?;
-        if !held.spool.accept(view, place, entry).map_err(MailError::Spool)? {
+        if !copied.spool.accept(view, place, entry).map_err(MailError::Spool)? {
             return Ok(Outcome::Done);
         }
-        let outcome = match &entry.head().command {
-            Command::Merge(merge) => held.copy.shown.add(merge).unwrap_or_else(Outcome::Refused),
-            _ => Outcome::Done,
-        };
-        held.copy.users.clear();
-        self.count.send_replace(Some(held.spool.len()));
-        Ok(outcome)
+        self.count.send_replace(Some(copied.spool.len()));
+        let Command::Merge(merge) = &entry.head().command else { return Ok(Outcome::Done) };
+        if !copied.spool.is_newest(merge.spool) {
+            // It was done before others that are in the copy.
+            held.copy = None;
+            return Ok(Outcome::Done);
+        }
+        copied.copy.users.clear();
+        Ok(copied.copy.shown.add(merge).unwrap_or_else(Outcome::Refused))
+    }
+
+    /// Whether something of another site is to be written down here.
+    pub(super) fn wants(&self, view: &State, entry: &Entry) -> Result<bool, MailError> {
+        let held = lock(&self.held);
+        let spool = held.spool.as_ref().ok_or(MailError::NotReady)?;
+        Ok(spool.wants(view, entry).map_err(MailError::Spool)?.is_some())
+    }
+
+    /// What is held behind a name.
+    pub(super) fn having(&self, after: SpoolId) -> Result<Having, MailError> {
+        let held = lock(&self.held);
+        held.spool.as_ref().map(|spool| spool.having(after)).ok_or(MailError::NotReady)
+    }
+
+    /// What is held beyond that: as much as goes into one batch.
+    pub(super) fn lacking(&self, view: &State, having: &Having) -> Result<Lacking, MailError> {
+        let held = lock(&self.held);
+        let spool = held.spool.as_ref().ok_or(MailError::NotReady)?;
+        Ok(spool.lacking(view, having, Batch::ENTRIES_MAX))
+    }
+
+    /// The place of something that is held.
+    pub(super) fn place(&self, id: SpoolId) -> Option<u32> {
+        lock(&self.held).spool.as_ref()?.place(id)
+    }
+
+    /// If the numbers that may be given out come to an end: the places that the log keeps, and up to where numbers will be
+    /// reserved.
+    pub(super) fn to_reserve(&self) -> Option<(Vec<u64>, u64)> {
+        let held = lock(&self.held);
+        let spool = held.spool.as_ref()?;
+        let next = spool.next().number;
+        let is_short = next + RESERVED / 2 > held.reserved;
+        is_short.then(|| (spool.places().map(u64::from).collect(), next + RESERVED))
+    }
+
+    /// The log knows that numbers up to this one may have been given out.
+    pub(super) fn reserved(&self, number: u64) {
+        lock(&self.held).reserved = number;
     }
 
     /// Changes flags of letters in a user's `Held`.
@@ -201,6 +248,11 @@ impl Desk {
         Some((id, spool.place(id)?))
     }
 
+    /// Whether something was brought by another site first.
+    pub(super) fn is_anothers(&self, id: SpoolId) -> bool {
+        lock(&self.held).spool.as_ref().is_some_and(|spool| spool.store() != id.store)
+    }
+
     /// The stores whose things are held.
     pub(super) fn stores(&self, view: &State) -> Vec<wire::StoreId> {
         let held = lock(&self.held);
@@ -227,11 +279,13 @@ impl Desk {
     /// Forgets what is merged. If something is: the places that the log keeps, and the next number.
     pub(super) fn settle(&self, view: &State) -> Option<(Vec<u64>, u64)> {
         let mut held = lock(&self.held);
+        let reserved = held.reserved;
         let spool = held.spool.as_mut()?;
         if spool.settle(view).is_empty() {
             return None;
         }
-        let kept = (spool.places().map(u64::from).collect(), spool.next().number);
+        let number = spool.next().number.max(reserved);
+        let kept = (spool.places().map(u64::from).collect(), number);
         let is_empty = spool.is_empty();
         if is_empty {
             held.flags.clear();

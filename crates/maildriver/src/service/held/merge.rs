@@ -95,12 +95,19 @@ impl Mail {
     }
 
     async fn merge_each(&self, host: &str) -> Result<(), MailError> {
+        let mut is_alone = false;
         loop {
             let view = self.view()?;
             let Some((id, place)) = self.desk().next(&view) else { return Ok(()) };
-            let place = u64::from(place);
-            let found = self.site.spool_next(group(), place).await?.filter(|(at, _)| *at == place);
-            match found.map(|(_, payload)| Entry::decode(&payload)) {
+            if self.desk().is_anothers(id) && !is_alone {
+                // All who hold it may bring it, and it is merged once; one is enough.
+                tokio::time::sleep(self.sharing().patience()).await;
+                let view = self.view()?;
+                is_alone = self.desk().next(&view) == Some((id, place));
+                continue;
+            }
+            let found = self.spooled(u64::from(place)).await?;
+            match found.map(|payload| Entry::decode(&payload)) {
                 Some(Ok(entry)) => self.merge(id, &entry, host).await?,
                 Some(Err(_)) | None => {
                     tracing::error!(?id, "something that was held here is damaged, and lost");
@@ -171,7 +178,7 @@ impl Mail {
     }
 }
 
-fn note(number: u64) -> bytes::Bytes {
+pub(super) fn note(number: u64) -> bytes::Bytes {
     bytes::Bytes::copy_from_slice(&number.to_le_bytes())
 }
 

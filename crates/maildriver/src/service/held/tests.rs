@@ -151,6 +151,50 @@ fn what_is_queued_shows_at_once_and_an_expunge_means_what_is_marked_there() {
 }
 
 #[test]
+fn what_another_site_did_first_shows_beneath_what_was_done_later() {
+    let (mut state, desk) = site();
+    let letter = Bytes::from_static(b"a letter");
+    let entry = Entry::with_letter(Principal::Outside, None, Command::Deliver(to_bob()), letter);
+    apply(&mut state, &entry.expect("an entry"));
+    let enrol = Entry::new(Principal::Operator, None, Command::EnrolStore(StoreId(6)));
+    apply(&mut state, &enrol.expect("an entry"));
+    let view = Arc::new(state);
+    let other = Desk::default();
+    other.opened(Spool::new(StoreId(6), SpoolNext::FIRST, SpoolLimits::default()));
+    let mailbox = view.user(BOB).expect("a user").inbox();
+    let store = |op| {
+        let (uids, flags) = (UidSet::of([1]), FlagNames::from(Flags::FLAGGED));
+        Ask::Store(Store { mailbox, uids, op, flags, unchanged_since: None })
+    };
+    let (first, _) = hold(&other, &view, 1, BOB, store(FlagOp::Add));
+    let (second, _) = hold(&other, &view, 2, BOB, store(FlagOp::Remove));
+    for (place, entry) in [(1, &second), (2, &first)] {
+        assert_eq!(desk.wants(&view, entry), Ok(true));
+        desk.accept(&view, place, entry).expect("there is room");
+        assert_eq!(desk.wants(&view, entry), Ok(false));
+        assert_eq!(seen(&desk, &view, BOB, &MailboxName::inbox()), Some(vec![(1, Flags::NONE)]));
+    }
+    let (id, place) = desk.next(&view).expect("it waits");
+    assert_eq!((id.number, place, desk.is_anothers(id)), (1, 2, true));
+}
+
+#[test]
+fn numbers_are_reserved_in_the_log_before_they_are_given_out() {
+    let (state, desk) = site();
+    let view = Arc::new(state);
+    let (kept, reserved) = desk.to_reserve().expect("nothing is reserved yet");
+    assert!(kept.is_empty());
+    desk.reserved(reserved);
+    assert_eq!(desk.to_reserve(), None);
+    let (entry, _) = hold(&desk, &view, 1, ANN, Ask::Deliver(to_bob(), Bytes::from_static(b"a letter")));
+    let Command::Merge(merge) = &entry.head().command else { panic!("{entry:?}") };
+    assert!(merge.spool.number < reserved);
+    let mut state = State::clone(&view);
+    apply(&mut state, &entry);
+    assert_eq!(desk.settle(&state), Some((vec![], reserved)), "what is kept is not below");
+}
+
+#[test]
 fn nobody_is_told_that_nothing_is_held_before_that_was_read() {
     let is_empty = |desk: &Desk| {
         let polled = pin!(desk.emptied()).poll(&mut Context::from_waker(Waker::noop()));
