@@ -10,7 +10,7 @@ use super::message::{Body, Header};
 use super::output::{Delay, Output, Timer, Transition};
 use super::quorum::{is_acceptor, is_quorum};
 use super::tables::Tables;
-use super::{Backoff, Kernel, Role};
+use super::{Kernel, Role};
 use crate::step::{Peer, Request, RequestKind, Step, Why};
 
 /// A proposal under way.
@@ -101,7 +101,7 @@ impl<T: Tables> Kernel<T> {
         }
         if from != self.me {
             self.outbid(attempt);
-            (self.tries, self.backoff) = (0, Backoff::None);
+            (self.tries, self.backoff) = (0, false);
         }
         self.promise(attempt);
         self.take_pending(pending);

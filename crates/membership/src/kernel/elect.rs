@@ -12,11 +12,9 @@ use super::output::{Delay, Timer, Transition};
 use super::quorum::{is_acceptor, is_quorum};
 use super::record::Learned;
 use super::tables::Tables;
-use super::{Backoff, Glimpse, Kernel, LEFT_OUT_FREE, LEFT_OUT_MAX, Owed, Role, TRIES_MAX, WAITS_MAX};
+use super::{Glimpse, Kernel, Owed, Role, TRIES_MAX, WAITS_MAX};
 use crate::step::{Peer, Request, RequestId, RequestKind, Step, Why, Witnesses};
 
-/// How long a change for the sake of sites that were left out waits, in rounds, twice as long each time.
-const LEFT_OUT_ROUNDS: u32 = 4;
 /// Beyond, a place in the order makes nobody wait longer for a merge.
 const PLACES_MAX: u32 = 8;
 
@@ -34,63 +32,31 @@ pub(crate) struct Electing {
 impl<T: Tables> Kernel<T> {
     /// C4, C5: starts a change if one is wanted and this site's turn has come; else waits for its turn.
     pub(super) fn consider(&mut self) {
-        // Who can't write yet, perhaps because its disk has no room, would have others promise and wait in vain; off the primary
-        // view nobody waits for it.
-        let can_promise = self.is_primary() || self.outbox.oldest().is_none();
-        let free = matches!(self.role, Role::Idle) && self.owed.is_none() && !self.retired && can_promise;
+        let free = matches!(self.role, Role::Idle) && self.owed.is_none() && !self.retired;
         let urgent = free && self.is_wanted();
         if self.view.is_some() && !self.hears_another_view() {
             self.waited = 0;
         }
-        let in_vain = self.tried_in_vain();
-        if !free || !(urgent || self.may_merge() || in_vain.is_some()) || !self.is_hopeful() {
-            self.backoff = Backoff::None;
+        if !free || !(urgent || self.may_merge()) || !self.is_hopeful() {
+            self.backoff = false;
             return;
         }
         let place = self.place();
         if place == 0 && self.tries == 0 && urgent {
-            return self.begin();
-        }
-        let (backoff, delay) = match (urgent, in_vain) {
-            (true, _) => (Backoff::Soon, Delay::Backoff { place, tries: self.tries }),
-            // One member of another side is heard a little before the next: they are to come together.
-            (false, None) => (Backoff::Soon, Delay::Rounds(1 + 2 * (self.waited + place.min(PLACES_MAX)))),
-            (false, Some(times)) => {
-                let rounds = (LEFT_OUT_ROUNDS << times) + 2 * place.min(PLACES_MAX);
-                (Backoff::Patient, Delay::Rounds(rounds))
-            }
-        };
-        if self.backoff == Backoff::None || (self.backoff, backoff) == (Backoff::Patient, Backoff::Soon) {
-            self.backoff = backoff;
+            self.begin();
+        } else if !self.backoff {
+            self.backoff = true;
+            let delay = match urgent {
+                true => Delay::Backoff { place, tries: self.tries },
+                // One member of another side is heard a little before the next: they are to come together.
+                false => Delay::Rounds(1 + 2 * (self.waited + place.min(PLACES_MAX))),
+            };
             self.arm(Timer::Backoff, delay);
         }
     }
 
-    /// How often those that are heard, and could come in, were left out beyond what is nothing to think of; none, if that is not so of
-    /// all of them, or nobody is. Whoever can't promise, because its disk has no room, is heard and never answers.
-    fn tried_in_vain(&self) -> Option<u32> {
-        let times = |site: &SiteId| self.left_out.get(site).copied().unwrap_or(0);
-        let foreign = self.heard.iter().filter(|site| self.is_foreign(**site));
-        foreign.map(times).min().filter(|least| *least > LEFT_OUT_FREE).map(|least| least - LEFT_OUT_FREE)
-    }
-
-    /// An elected step came: who might have come in was asked, and is in it now, or did not answer.
-    pub(super) fn count_left_out(&mut self, step: &Step) {
-        self.left_out.retain(|site, _| step.rank(*site).is_none());
-        if step.id.attempt == 0 {
-            return;
-        }
-        let foreign: Vec<SiteId> = self.heard.iter().copied().filter(|site| self.is_foreign(*site)).collect();
-        foreign.into_iter().for_each(|site| self.leave_out(site));
-    }
-
-    fn leave_out(&mut self, site: SiteId) {
-        let times = self.left_out.entry(site).or_default();
-        *times = (*times + 1).min(LEFT_OUT_MAX);
-    }
-
     pub(super) fn backoff_ran_out(&mut self) {
-        if std::mem::replace(&mut self.backoff, Backoff::None) != Backoff::None {
+        if std::mem::take(&mut self.backoff) {
             if !self.is_wanted() {
                 self.waited_for_sides();
             }
@@ -117,10 +83,7 @@ impl<T: Tables> Kernel<T> {
                 && view.tables.wants(&Request { id: *id, kind: kind.clone() }, view.step.primary)
                 && !self.waits_on_branch(*id)
         }) || view.step.members.iter().any(|m| another_life(m.peer))
-            || self.heard.iter().any(|site| {
-                let times = self.left_out.get(site).copied().unwrap_or(0);
-                times <= LEFT_OUT_FREE && !self.has_view(*site) && self.is_foreign(*site)
-            })
+            || self.heard.iter().any(|site| !self.has_view(*site) && self.is_foreign(*site))
     }
 
     // C4, C17
@@ -216,7 +179,7 @@ impl<T: Tables> Kernel<T> {
     }
 
     fn begin(&mut self) {
-        self.backoff = Backoff::None;
+        self.backoff = false;
         self.ran_out = false;
         self.tries = (self.tries + 1).min(TRIES_MAX);
         match self.direct_attempt() {
@@ -388,7 +351,6 @@ impl<T: Tables> Kernel<T> {
         self.take_pending(&status.pending);
         let Role::Electing(electing) = &mut self.role else { return };
         if electing.attempt == status.attempt {
-            self.left_out.remove(&from.site);
             electing.statuses.insert(from.site, (from, status.clone()));
             self.compose_if_answered();
         }
@@ -442,11 +404,8 @@ impl<T: Tables> Kernel<T> {
             self.arm(Timer::Collect(attempt), Delay::Rounds(4));
             return;
         }
-        for site in silent {
-            if self.is_foreign(site) {
-                self.leave_out(site);
-            }
-            self.heard.remove(&site);
+        for site in &silent {
+            self.heard.remove(site);
         }
         if !self.asks_the_accused() {
             self.finish_election();

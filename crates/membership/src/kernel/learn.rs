@@ -9,7 +9,7 @@ use super::output::{Delay, Output, Timer, Transition};
 use super::quorum::is_acceptor;
 use super::record::Learned;
 use super::tables::Tables;
-use super::{Backoff, Kernel, RECORD_MAX, Role};
+use super::{Kernel, RECORD_MAX, Role};
 use crate::step::{Peer, Step, Why};
 
 /// What came of learning a step.
@@ -59,7 +59,6 @@ impl<T: Tables> Kernel<T> {
         if let Some(line) = self.line.clone() {
             self.install(line, views);
         }
-        self.count_left_out(step);
         Learning::New
     }
 
@@ -98,7 +97,7 @@ impl<T: Tables> Kernel<T> {
         }
         self.owed = None;
         self.ran_out = false;
-        (self.tries, self.backoff) = (0, Backoff::None);
+        (self.tries, self.backoff) = (0, false);
         let line = Arc::new(line);
         self.forget_removed(&line.step);
         self.settle(&line, true);
@@ -149,7 +148,7 @@ impl<T: Tables> Kernel<T> {
             self.settle(&learned, false);
         }
         // Off the line a step may leave wanted what it was made for; the next one takes its time.
-        (self.tries, self.backoff, self.ran_out) = (u32::from(!step.primary), Backoff::None, false);
+        (self.tries, self.backoff, self.ran_out) = (u32::from(!step.primary), false, false);
         self.outputs.0.push_back(Output::Installed { step: Arc::new(step.clone()), group_views });
         self.presume_view(step);
         self.view = Some(learned);
@@ -179,7 +178,7 @@ impl<T: Tables> Kernel<T> {
         self.retired = true;
         self.role = Role::Idle;
         self.owed = None;
-        self.backoff = Backoff::None;
+        self.backoff = false;
         self.outputs.0.push_back(Output::Left);
     }
 

@@ -53,11 +53,6 @@ pub const EPOCHS_PER_RECOVERY: u64 = 1_000_000_000_000;
 pub const ASKED_AT_ONCE_MAX: usize = 8;
 /// Where counting of tries ends: the back-off does not grow beyond it.
 pub const TRIES_MAX: u32 = 4;
-/// A site that so many elected steps in a row have left out, though it was heard, can't answer for now; a change for its sake
-/// alone is no matter of haste any more.
-pub const LEFT_OUT_FREE: u32 = 2;
-/// Where counting of them ends.
-pub const LEFT_OUT_MAX: u32 = LEFT_OUT_FREE + 6;
 
 /// What a kernel must know before it starts.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -117,15 +112,6 @@ pub(crate) struct Owed {
     pub asked: bool,
 }
 
-/// Whether an mserver waits for its turn to start a change (C5).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum Backoff {
-    None,
-    Soon,
-    /// Only to try once more with sites that were left out.
-    Patient,
-}
-
 /// What an mserver is doing about an attempt of its own.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Role {
@@ -166,9 +152,7 @@ pub struct Kernel<T: Tables> {
     /// How often in a row the time was over in which a side that is met should have been heard in whole.
     waited: u32,
     tries: u32,
-    backoff: Backoff,
-    /// Sites that are heard and could come in, and by how many elected steps in a row they were left out.
-    left_out: BTreeMap<SiteId, u32>,
+    backoff: bool,
     requests: u64,
     /// How often sponsors were asked, if there are more than are asked at once.
     joins_asked: u32,
@@ -246,8 +230,7 @@ impl<T: Tables> Kernel<T> {
             raised: ViewId::default(),
             waited: 0,
             tries: 0,
-            backoff: Backoff::None,
-            left_out: BTreeMap::new(),
+            backoff: false,
             requests: 0,
             joins_asked: 0,
             leaving: false,
@@ -380,7 +363,7 @@ impl<T: Tables> Kernel<T> {
             }
         }
         timers.extend(self.owed.map(|owed| Timer::Commit(owed.attempt)));
-        timers.extend((self.backoff != Backoff::None).then_some(Timer::Backoff));
+        timers.extend(self.backoff.then_some(Timer::Backoff));
         timers.extend(self.line.is_none().then_some(Timer::Join));
         timers.extend(self.leaving.then_some(Timer::Leave));
         timers
@@ -491,7 +474,6 @@ impl<T: Tables> Kernel<T> {
             }
         } else {
             *glimpse = fresh;
-            self.left_out.remove(&header.from.site);
         }
         self.heard.insert(header.from.site);
     }
@@ -502,7 +484,7 @@ impl<T: Tables> Kernel<T> {
             self.retired = true;
             self.role = Role::Idle;
             self.owed = None;
-            self.backoff = Backoff::None;
+            self.backoff = false;
             self.outputs.0.push_back(Output::Surpassed(newest.incarnation));
         }
     }

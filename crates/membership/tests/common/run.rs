@@ -59,8 +59,6 @@ pub struct Run<T: Tables> {
     late_one_in: u64,
     double_one_in: u64,
     healed: bool,
-    /// Writes of sites whose disks are full: not done before there is room.
-    stuck: BTreeMap<u32, Vec<Happening>>,
     pub oracle: Oracle,
     pub transitions: BTreeMap<Transition, u64>,
     pub steps: u64,
@@ -88,7 +86,6 @@ impl<T: Tables> Run<T> {
             late_one_in,
             double_one_in,
             healed: false,
-            stuck: BTreeMap::new(),
             oracle: Oracle::counting(),
             transitions: BTreeMap::new(),
             steps: 0,
@@ -100,60 +97,6 @@ impl<T: Tables> Run<T> {
         }
         run.at(Duration::from_millis(100), Happening::Fault);
         run
-    }
-
-    /// A run of so many founders in which nothing goes wrong by itself.
-    pub fn calm(seed: u64, founders: u32) -> Run<T> {
-        let mut run = Run::new(seed, Bugs::NONE);
-        run.sites.clear();
-        run.heap.clear();
-        run.oracle = Oracle::counting();
-        (run.founders, run.loss_percent, run.healed) = (founders, 0, true);
-        for n in 1..=founders {
-            run.sites.insert(n, Site { service: None, disk: None, life: 0, lost_since: BTreeMap::new() });
-        }
-        for n in 1..=founders {
-            run.start(n);
-            run.at(Duration::from_millis(u64::from(n)), Happening::Detect { site: n });
-        }
-        run
-    }
-
-    /// Lets some time pass.
-    pub fn pass(&mut self, time: Duration) {
-        let until = self.now + time;
-        while self.now < until {
-            self.turn();
-        }
-        assert_eq!(self.oracle.violation, None);
-    }
-
-    /// Puts a site on a side of its own, or back.
-    pub fn isolate(&mut self, n: u32, alone: bool) {
-        self.sides.insert(n, u64::from(alone));
-        for other in self.sites.keys().filter(|other| **other != n) {
-            self.sides.entry(*other).or_insert(0);
-        }
-    }
-
-    /// From now on a site's disk has no room; or it has again, and does what waits.
-    pub fn fill_disk(&mut self, n: u32, full: bool) {
-        if full {
-            self.stuck.insert(n, Vec::new());
-        } else {
-            for write in self.stuck.remove(&n).unwrap_or_default() {
-                self.at(Duration::from_millis(1), write);
-            }
-        }
-    }
-
-    /// The members of a site's view, and the view's place on the line.
-    pub fn view_of(&self, n: u32) -> (Vec<u32>, u64) {
-        let view = self.sites[&n].service.as_ref().and_then(Service::view);
-        view.map_or_else(Default::default, |view| {
-            let members = view.step.members.iter().map(|member| member.peer.site.0);
-            (members.collect(), view.step.position)
-        })
     }
 
     /// Runs to the end. An error says what went wrong, and is always the same for the same seed.
@@ -410,11 +353,7 @@ impl<T: Tables> Run<T> {
         for write in writes {
             delay += Duration::from_micros(self.random.next_u64() % 5_000);
             let (ticket, bytes) = (write.ticket.0, write.bytes);
-            let stored = Happening::Stored { site: n, life, ticket, bytes };
-            match self.stuck.get_mut(&n) {
-                Some(stuck) => stuck.push(stored),
-                None => self.at(delay, stored),
-            }
+            self.at(delay, Happening::Stored { site: n, life, ticket, bytes });
         }
         if left {
             self.sites.get_mut(&n).expect("a site").service = None;
