@@ -1,10 +1,6 @@
-//! Switches that re-introduce known bugs, so that the simulation can prove that it would have caught them. In the
-//! manner of `wire::bugs`: without the feature `bugs` a [`Bugs`] is empty and every test of it is `false`.
+//! Durable groups' bugs, for the simulation's proof of itself: see [`switches::bugs`].
 
-/// A bug that can be re-introduced.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-#[repr(u8)]
-pub enum Bug {
+switches::bugs! {
     /// D10: an entry is applied and answered when it is on this disk alone.
     AppliedBeforeW,
     /// D6: logs are compared by position before view.
@@ -33,57 +29,4 @@ pub enum Bug {
     AckBeforeDisk,
     /// D16: an old copy of a store counts.
     SurpassedVotes,
-}
-
-impl Bug {
-    /// Every bug, in order.
-    pub const ALL: [Bug; 14] = [
-        Bug::AppliedBeforeW,
-        Bug::LongestLogWins,
-        Bug::TailCutVotes,
-        Bug::EmptiedStoreVotes,
-        Bug::TornTailAccepted,
-        Bug::SyncErrorIgnored,
-        Bug::DeposedReader,
-        Bug::QuorumOfLiving,
-        Bug::NumberedInFlush,
-        Bug::OldEntriesCommitted,
-        Bug::AppliedTwice,
-        Bug::CutUnproven,
-        Bug::AckBeforeDisk,
-        Bug::SurpassedVotes,
-    ];
-}
-
-/// The set of bugs that are switched on: always empty in the shipped program.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Bugs {
-    #[cfg(feature = "bugs")]
-    bits: u32,
-}
-
-impl Bugs {
-    /// No bug.
-    pub const NONE: Bugs = Bugs {
-        #[cfg(feature = "bugs")]
-        bits: 0,
-    };
-
-    /// Just this one.
-    #[cfg(feature = "bugs")]
-    pub const fn only(bug: Bug) -> Bugs {
-        Bugs { bits: 1 << bug as u32 }
-    }
-
-    /// Whether this bug is switched on.
-    #[inline(always)]
-    pub const fn has(self, bug: Bug) -> bool {
-        #[cfg(feature = "bugs")]
-        return self.bits & (1 << bug as u32) != 0;
-        #[cfg(not(feature = "bugs"))]
-        {
-            let _ = bug;
-            false
-        }
-    }
 }

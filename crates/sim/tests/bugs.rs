@@ -4,6 +4,8 @@
 //! It prints the first seed that catches each, and which property that seed broke. `BUG=StaleAckCounted BUG_SEEDS=0..20000`
 //! hunts one bug, further.
 
+#![allow(clippy::disallowed_methods, reason = "a hunt says how long it took")]
+
 use std::ops::Range;
 use std::time::Instant;
 

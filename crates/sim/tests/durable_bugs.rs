@@ -4,6 +4,8 @@
 //! It prints the first seed that catches each, and which property that seed broke. `SIM_BUG=Name` runs one of them,
 //! `SIM_SEEDS=n` looks through so many seeds.
 
+#![allow(clippy::disallowed_methods, reason = "a hunt says how long it took")]
+
 use std::time::Instant;
 
 use sim::durable::{Options, Serving, run_seed};

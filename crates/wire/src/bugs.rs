@@ -1,11 +1,6 @@
-//! Switches that re-introduce known bugs, so that the simulator and the model checker can prove that they
-//! would have caught them. Without the feature `bugs` a [`Bugs`] is empty, has no size, and every test of it
-//! is the constant `false`: the shipped program does not contain the bugs.
+//! The bugs of the core's protocols, for the simulator's and the model checker's proof of themselves: see [`switches::bugs`].
 
-/// A bug that can be re-introduced.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-#[repr(u8)]
-pub enum Bug {
+switches::bugs! {
     /// Line: promises are lost at a restart.
     PromisesLost,
     /// Line: a half without the senior member counts as a quorum.
@@ -52,66 +47,4 @@ pub enum Bug {
     DetourLoops,
     /// A view that lists a site again is not taken, if the one before has just ended what others sent early.
     EndedTakesNoView,
-}
-
-impl Bug {
-    /// Every bug, in order.
-    pub const ALL: [Bug; 23] = [
-        Bug::PromisesLost,
-        Bug::HalfWithoutSenior,
-        Bug::ForcedValueIgnored,
-        Bug::ForcedValueRenamed,
-        Bug::AttemptZeroTwice,
-        Bug::AttemptNotAbandoned,
-        Bug::NonPrimaryOverLine,
-        Bug::WrongCommitResent,
-        Bug::StaleAckCounted,
-        Bug::SingleWitness,
-        Bug::BareViewNumber,
-        Bug::PromiseBeforeDisk,
-        Bug::DeliverAfterFlush,
-        Bug::AckAfterFlush,
-        Bug::TwoFlushes,
-        Bug::ViewBelowFlushed,
-        Bug::HaveReceived,
-        Bug::FlushNotAwaited,
-        Bug::DeliverWithoutFlush,
-        Bug::OrderLostAtSequencerCrash,
-        Bug::OutsiderCastTwice,
-        Bug::DetourLoops,
-        Bug::EndedTakesNoView,
-    ];
-}
-
-/// The set of bugs that are switched on: always empty in the shipped program.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Bugs {
-    #[cfg(feature = "bugs")]
-    bits: u32,
-}
-
-impl Bugs {
-    /// No bug.
-    pub const NONE: Bugs = Bugs {
-        #[cfg(feature = "bugs")]
-        bits: 0,
-    };
-
-    /// Just this one.
-    #[cfg(feature = "bugs")]
-    pub const fn only(bug: Bug) -> Bugs {
-        Bugs { bits: 1 << bug as u32 }
-    }
-
-    /// Whether this bug is switched on.
-    #[inline(always)]
-    pub const fn has(self, bug: Bug) -> bool {
-        #[cfg(feature = "bugs")]
-        return self.bits & (1 << bug as u32) != 0;
-        #[cfg(not(feature = "bugs"))]
-        {
-            let _ = bug;
-            false
-        }
-    }
 }
