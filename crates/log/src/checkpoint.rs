@@ -14,7 +14,7 @@
 //! A checkpoint is written under a temporary name and renamed when all of it is durable, so a file of the final
 //! name was whole once. The one before it goes when the new name is durable.
 
-use crate::config::{CHUNK_BYTES_MAX, TAG_BYTES_MAX};
+use crate::config::{CHUNK_BYTES_MAX, POSITION_MAX, TAG_BYTES_MAX};
 use crate::disk::{Disk, DiskError, read_or_damaged};
 use crate::error::{LogError, OpenError};
 use crate::released::Released;
@@ -253,7 +253,7 @@ pub fn open<D: Disk>(
         && u64_of(&header, 16) == log
         && tag_bytes <= TAG_BYTES_MAX
         && (HEADER_BYTES..=trailer_at).contains(&chunks_end)
-        && u64_of(&header, 32) < u64::MAX;
+        && u64_of(&header, 32) < POSITION_MAX;
     if !sane {
         return Ok(None);
     }

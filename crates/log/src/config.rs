@@ -10,6 +10,9 @@ pub const TAG_BYTES_MAX: usize = 64;
 pub const METADATA_BYTES_MAX: usize = 3 << 10;
 /// The longest chunk of a checkpoint, in bytes.
 pub const CHUNK_BYTES_MAX: usize = 4 << 20;
+/// Positions are below this, and no log comes near it: it is a million entries a second for nine years. A file that says
+/// otherwise is damaged. So a gap between two segments is one that repair can write down, in records of 2^32 lost entries.
+pub const POSITION_MAX: u64 = 1 << 48;
 /// The largest `segment_bytes`.
 pub const SEGMENT_BYTES_MAX: u64 = 1 << 30;
 

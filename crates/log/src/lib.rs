@@ -40,7 +40,8 @@ pub use bugs::{Bug, Bugs};
 pub use checkpoint::Checkpoint;
 pub use compact::Compacted;
 pub use config::{
-    CHUNK_BYTES_MAX, Config, ENTRY_BYTES_MAX, METADATA_BYTES_MAX, SEGMENT_BYTES_MAX, TAG_BYTES_MAX,
+    CHUNK_BYTES_MAX, Config, ENTRY_BYTES_MAX, METADATA_BYTES_MAX, POSITION_MAX, SEGMENT_BYTES_MAX,
+    TAG_BYTES_MAX,
 };
 pub use disk::{Disk, DiskError};
 pub use error::{LogError, OpenError};

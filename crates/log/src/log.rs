@@ -7,7 +7,7 @@ use crate::active::Active;
 use crate::bugs::Bug;
 use crate::checkpoint::{Checkpoint, Writing};
 use crate::compact::{Compaction, Survey};
-use crate::config::{Config, ENTRY_BYTES_MAX, METADATA_BYTES_MAX, TAG_BYTES_MAX};
+use crate::config::{Config, ENTRY_BYTES_MAX, METADATA_BYTES_MAX, POSITION_MAX, TAG_BYTES_MAX};
 use crate::disk::{Disk, DiskError};
 use crate::error::LogError;
 use crate::meta::Meta;
@@ -91,7 +91,7 @@ impl<D: Disk> Log<D> {
             return Err(LogError::Misplaced { position: self.next, why });
         }
         let position = self.next;
-        if position >= u64::MAX - 1 {
+        if position >= POSITION_MAX {
             return Err(LogError::Misplaced { position, why: "the positions are used up" });
         }
         let draft = Draft { kind: Kind::Entry, position, epoch: self.meta.epoch, tag, payload };
@@ -114,8 +114,11 @@ impl<D: Disk> Log<D> {
     /// checkpoint covers them, nothing but its owner knows that these positions are not missing.
     pub fn skip_to(&mut self, position: u64) -> Result<(), LogError> {
         self.alive()?;
-        if position < self.next || position >= u64::MAX - 1 {
+        if position < self.next {
             return Err(LogError::Misplaced { position, why: "the log is longer already" });
+        }
+        if position >= POSITION_MAX {
+            return Err(LogError::Misplaced { position, why: "no log is so long" });
         }
         self.released.insert(self.next..position);
         self.next = position;

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use crate::bugs::Bug;
 use crate::checkpoint::{self, Checkpoint, Writing};
-use crate::config::{CHUNK_BYTES_MAX, TAG_BYTES_MAX};
+use crate::config::{CHUNK_BYTES_MAX, POSITION_MAX, TAG_BYTES_MAX};
 use crate::disk::{Disk, DiskError};
 use crate::error::LogError;
 use crate::log::{Log, within};
@@ -44,8 +44,11 @@ impl<D: Disk> Log<D> {
         self.checkpoint_abort()?;
         within("a tag", tag.len(), TAG_BYTES_MAX)?;
         let newest = self.checkpoint.as_ref().map_or(0, Checkpoint::position);
-        if position < newest || position >= u64::MAX - 1 {
+        if position < newest {
             return Err(LogError::Misplaced { position, why: "there is a later checkpoint" });
+        }
+        if position >= POSITION_MAX {
+            return Err(LogError::Misplaced { position, why: "no log is so long" });
         }
         let mut released = self.released.clone();
         released.insert(self.next..position.saturating_add(1));

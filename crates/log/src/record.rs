@@ -15,7 +15,7 @@
 //! log. The write epoch rises with every opening and every truncation, so that a record which one of them left
 //! behind never continues a newer one.
 
-use crate::config::{ENTRY_BYTES_MAX, TAG_BYTES_MAX};
+use crate::config::{ENTRY_BYTES_MAX, POSITION_MAX, TAG_BYTES_MAX};
 
 /// Bytes of a record before its tag.
 pub const HEAD_BYTES: usize = 32;
@@ -96,7 +96,7 @@ impl Head {
     pub fn last(&self) -> u64 {
         match self.kind {
             Kind::Entry => self.position,
-            Kind::Lost { more } => self.position.saturating_add(u64::from(more)).min(u64::MAX - 1),
+            Kind::Lost { more } => self.position.saturating_add(u64::from(more)).min(POSITION_MAX - 1),
         }
     }
 

@@ -15,7 +15,7 @@
 
 use std::sync::Arc;
 
-use crate::config::SEGMENT_BYTES_MAX;
+use crate::config::{POSITION_MAX, SEGMENT_BYTES_MAX};
 use crate::record::{HEAD_BYTES, Salt};
 
 pub const HEADER_BYTES: u64 = 64;
@@ -91,7 +91,8 @@ impl Header {
             end,
             epoch: u32_at(bytes, 48),
         };
-        let sane = header.end.is_none_or(|end| end >= header.first);
+        let sane = header.first < POSITION_MAX
+            && header.end.is_none_or(|end| (header.first..=POSITION_MAX).contains(&end));
         if sane { Ok(header) } else { Err(NoHeader::Damaged) }
     }
 }
@@ -152,6 +153,7 @@ impl Trailer {
         let behind = u64::from(trailer.items) * ITEM_BYTES + TRAILER_BYTES;
         let fits = trailer.number == number
             && trailer.first <= trailer.end
+            && trailer.end <= POSITION_MAX
             && trailer.data_end >= HEADER_BYTES
             && trailer.data_end.checked_add(behind) == Some(file_bytes);
         fits.then_some(trailer)

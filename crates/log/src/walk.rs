@@ -3,6 +3,7 @@
 //! A place where no acceptable record begins is stepped over, eight bytes at a time, until one does. So a
 //! damaged record costs itself and no other.
 
+use crate::config::{POSITION_MAX, TAG_BYTES_MAX};
 use crate::disk::{Disk, DiskError};
 use crate::record::{ALIGN, HEAD_BYTES, Head, Kind, Salt};
 use crate::segment::{HEADER_BYTES, Index};
@@ -157,7 +158,7 @@ impl<'d, D: Disk> Walker<'d, D> {
 
     fn acceptable(&mut self, at: u64) -> Result<Option<Head>, DiskError> {
         let salt = self.salt;
-        let bytes = self.bytes(at, HEAD_BYTES + crate::config::TAG_BYTES_MAX)?;
+        let bytes = self.bytes(at, HEAD_BYTES + TAG_BYTES_MAX)?;
         // Almost all places that are no record end here.
         if bytes.get(12).is_none_or(|kind| *kind < 0xE0) {
             return Ok(None);
@@ -166,7 +167,7 @@ impl<'d, D: Disk> Walker<'d, D> {
         let stale = self.trusting.stale;
         Ok(head.filter(|head| {
             let fits = at.checked_add(head.record_bytes()).is_some_and(|end| end <= self.limit);
-            let next = head.position >= self.least.0 && head.position < u64::MAX;
+            let next = head.position >= self.least.0 && head.position < POSITION_MAX;
             fits && next && (head.epoch >= self.least.1 || stale)
         }))
     }

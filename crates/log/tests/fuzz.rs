@@ -197,6 +197,46 @@ fn use_it(disk: &SimDisk) {
     let _ = log.read(start);
 }
 
+/// The ends of a closed segment name positions far away, under checksums that are right. The gap before it can be repaired in
+/// parts, and what it takes to write down that the rest is damaged has a bound.
+#[test]
+fn a_gap_before_a_segment_from_far_away_is_repaired_in_little_room() {
+    const FIRST: usize = 32;
+    const FIRST_FROM_END: usize = 48;
+    const END_FROM_END: usize = 40;
+    for shift in [20, 40, 47, 48, 52, 62] {
+        let disk = SimDisk::new(1, Faults::default());
+        let (mut log, _) = Log::open(disk.clone(), config()).expect("opens");
+        (1..=40).for_each(|position| assert_eq!(log.append(b"view", &payload(position)), Ok(position)));
+        log.sync().expect("synced");
+        let (first, end) = log.closed().last().expect("a closed segment");
+        drop(log);
+        let files = disk.list().expect("lists");
+        let (file, (name, bytes)) = files
+            .iter()
+            .enumerate()
+            .rev()
+            .filter(|(_, (name, _))| name.ends_with(".seg"))
+            .nth(1)
+            .expect("two");
+        let mut content = disk.contents(name).expect("there");
+        let far = 1u64 << shift;
+        for (place, position) in [
+            (FIRST, far),
+            (*bytes as usize - FIRST_FROM_END, far),
+            (*bytes as usize - END_FROM_END, far + end - first),
+        ] {
+            content[place..place + 8].copy_from_slice(&position.to_le_bytes());
+        }
+        disk.put(name, &content);
+        apply(&disk, Mutation::Reseal { file });
+        use_it(&disk);
+        use_it(&disk);
+        let used: u64 = disk.list().expect("lists").iter().map(|(_, bytes)| *bytes).sum();
+        assert!(used < 8 << 20, "2^{shift}: {used} bytes");
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig {
         cases: ProptestConfig::default().cases.max(1_500),
