@@ -273,6 +273,13 @@ impl service::Clients<Post> for Clients {
         if self.is_founding() {
             return self.repeat(0, site).or_else(|| self.fresh(0, site));
         }
+        // An answer may be lost in the end, too, and whoever waits for it asks again before all is over.
+        if winding_up
+            && self.dice.chance(500)
+            && let Some(place) = self.clients.iter().position(|client| !client.open.is_empty())
+        {
+            return self.repeat(place, site);
+        }
         if self.dice.chance(self.read_per_mille) {
             let query = self.query();
             return Some(match self.dice.chance(300) {
