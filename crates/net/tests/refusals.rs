@@ -177,7 +177,8 @@ async fn a_revocation_cuts_the_connection_and_keeps_it_cut() {
     b.links.set_peers(vec![a.at()]);
     a.until_up(SiteId(2)).await;
     cluster.trust.set_revoked([identity.serial().clone()]);
-    assert_eq!(a.links.drop_distrusted(), 1);
+    // The handshake looks once more after the site is up, so it may have cut the connection itself.
+    assert!(a.links.drop_distrusted() <= 1);
     let down = a.until(|input| if let Input::Down { reason, .. } = input { Some(reason) } else { None });
     assert_eq!(down.await, Down::Expelled);
     eventually("refused when it comes again", || a.metrics.refused(Refusal::Revoked) >= 2).await;
