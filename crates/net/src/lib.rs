@@ -28,6 +28,7 @@ pub mod input;
 pub mod links;
 pub mod lobby;
 pub mod metrics;
+pub mod ports;
 pub mod probe;
 pub mod refusal;
 pub mod shown;

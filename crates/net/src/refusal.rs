@@ -77,6 +77,8 @@ refusals! {
     BadClock = "bad_clock", "what a site says about its clock is of no use";
     /// No room to remember another site.
     TooManySites = "too_many_sites", "there is no room for another site";
+    /// This site can promise nothing, since its disk has no room for its record, and keeps away from the others.
+    NoRoom = "no_room", "the disk has no room for the site's record: it keeps away from the others until room is made";
     /// The peer refused us.
     ByPeer = "by_peer", "the peer refused this site";
 }

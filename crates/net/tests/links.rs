@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use net::links::PACKET_BYTES_MAX;
-use net::{Down, Input, SendError, Via};
+use net::{Down, Input, Refusal, SendError, Via};
 use support::{Cluster, Site, eventually, pair};
 use tokio::net::TcpListener;
 use wire::{Incarnation, SiteId};
@@ -105,6 +105,39 @@ async fn a_peer_that_leaves_the_table_is_let_go_and_one_that_returns_is_dialed()
     // Site 1 still has site 2 in its table, so it dials; site 2 accepts who is certified.
     a.until_up(SiteId(2)).await;
     b.until_up(SiteId(1)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_site_that_keeps_away_is_not_taken_for_dead_and_comes_back_at_once() {
+    let cluster = Cluster::new();
+    let (mut a, mut b) = pair(&cluster).await;
+    b.links.keep_away(true);
+    assert_eq!((down(&mut a).await, down(&mut b).await), (Down::Closed, Down::Closed));
+    eventually("the other is told why", || a.metrics.refused(Refusal::ByPeer) > 2).await;
+    let problem = |site: &Site, of| site.links.problem(SiteId(of)).map(|(_, text)| text).unwrap_or_default();
+    for (site, of) in [(&a, 2), (&b, 1)] {
+        assert!(problem(site, of).contains(&Refusal::NoRoom.to_string()), "{}", problem(site, of));
+        assert!(!site.links.is_up(SiteId(of)));
+    }
+    // It does not dial either, whatever is new.
+    let dials = b.metrics.dials.get();
+    b.links.reconnect(SiteId(1));
+    let c = cluster.start(3).await;
+    b.links.set_peers(vec![a.at(), c.at()]);
+    let refused = b.metrics.refused(Refusal::NoRoom);
+    eventually("it is dialed again", || b.metrics.refused(Refusal::NoRoom) > refused).await;
+    assert_eq!(b.metrics.dials.get(), dials);
+    b.links.keep_away(false);
+    let up = |input| match input {
+        Input::Up { site, .. } => Some(Ok(site)),
+        Input::Down { reason: Down::Refused, .. } => Some(Err("taken for dead")),
+        _ => None,
+    };
+    assert_eq!(a.until(up).await, Ok(SiteId(2)));
+    b.until_up(SiteId(1)).await;
+    b.links.send(SiteId(1), b"back", Bytes::new()).expect("queued");
+    assert_eq!(packets(&mut a, 1).await, [&b"back"[..]]);
+    eventually("with the new one, too", || b.links.is_up(SiteId(3))).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

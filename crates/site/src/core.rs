@@ -4,6 +4,7 @@
 mod casts;
 mod probing;
 mod processes;
+mod room;
 mod slow;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -28,6 +29,7 @@ use crate::metrics::Metrics;
 use casts::{Cast, Waiter};
 use probing::{Due, Probing};
 use processes::Processes;
+use room::Room;
 use slow::Slow;
 
 /// Inputs, and commands, that are taken in before the node settles.
@@ -83,6 +85,7 @@ pub(crate) struct Core {
     metrics: Arc<Metrics>,
     processes: Processes,
     probing: Probing,
+    room: Room,
     slow: Slow,
     /// Casts that wait for the end of a view change or for room, in order, by group.
     waiting: BTreeMap<GroupName, VecDeque<Cast>>,
@@ -125,6 +128,7 @@ impl Core {
             metrics,
             processes: Processes::default(),
             probing: Probing::default(),
+            room: Room::default(),
             slow: Slow::new(slow_member_after),
             waiting: BTreeMap::new(),
             lazy: Lazy::default(),
@@ -149,6 +153,7 @@ impl Core {
             let deadlines = [
                 self.node.poll_timeout(),
                 self.probing.poll_timeout(),
+                self.room.poll_timeout(),
                 self.lazy.poll_timeout(),
                 self.slow.poll_timeout(&self.processes),
                 Some(self.hosting.poll_timeout()),
@@ -187,6 +192,12 @@ impl Core {
                 self.node.handle_timeout(now);
             }
             self.probe(now);
+            if self.room.handle_timeout(now, self.node.is_off_primary()) {
+                tracing::warn!(
+                    "this site can promise nothing, and keeps away from the others until its disk has room"
+                );
+                self.links.keep_away(true);
+            }
             self.ask_slow_members_to_leave(now);
             self.ride_due(now);
             self.hosting.handle_timeout(&mut self.node, now);
@@ -313,12 +324,21 @@ impl Core {
             // The links have said so, and go on trying: the peer may be wrong, and forget it.
             Input::Stale { newest: _ } => {}
             Input::Writable(site) => self.node.handle_choked(site, false),
-            Input::Stored(ticket) => self.node.handle_stored(now, Ticket(ticket)),
+            Input::Stored(ticket) => {
+                self.node.handle_stored(now, Ticket(ticket));
+                if self.room.stored() {
+                    tracing::info!("the disk has room again");
+                    self.links.keep_away(false);
+                }
+            }
             Input::Disk(error) if error.is_fatal() => {
                 tracing::error!(%error, "the disk failed");
                 self.ended = Some(Ended::Disk(error));
             }
-            Input::Disk(error) => tracing::error!(%error, "the disk"),
+            Input::Disk(error) => {
+                tracing::error!(%error, "the disk");
+                self.room.full(now);
+            }
         }
     }
 

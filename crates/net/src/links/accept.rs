@@ -43,6 +43,8 @@ async fn see_through(shared: Arc<Shared>, tcp: TcpStream) {
     match result {
         Ok(()) => {}
         Err(Failure::Crossed) => shared.metrics.dials_crossed.count(),
+        // A dialer does not say why.
+        Err(Failure::Told(_)) => shared.metrics.refuse(Refusal::ByPeer),
         Err(Failure::Refused(why)) => {
             shared.metrics.refuse(why);
             tracing::debug!(?from, %why, "connection refused");

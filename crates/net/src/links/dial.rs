@@ -162,25 +162,25 @@ async fn shake_hands(shared: &Arc<Shared>, peer: &Arc<Peer>, dialing: Dialing, t
     let result = tokio::time::timeout(shared.config.handshake_timeout, handshake)
         .await
         .unwrap_or(Err(Failure::Refused(Refusal::HandshakeTimeout)));
-    match result {
-        Ok(()) => true,
+    let (refusal, why) = match result {
+        Ok(()) => return true,
         Err(Failure::Crossed) => {
             shared.metrics.dials_crossed.count();
-            true
+            return true;
         }
-        Err(Failure::Refused(why)) => {
-            shared.metrics.refuse(why);
-            peer.note_problem(why.to_string());
-            match (dialing.attempt, dialing.renews) {
-                (0, false) => tracing::warn!(peer = %peer.site, %why, "cannot link; trying again"),
-                (0, true) => {
-                    tracing::warn!(peer = %peer.site, %why, "no link with the new certificate yet; the old one is in use");
-                }
-                (_, _) => tracing::debug!(peer = %peer.site, %why, "cannot link"),
-            }
-            false
+        Err(Failure::Refused(why)) => (why, why.to_string()),
+        Err(Failure::Told(why)) => (Refusal::ByPeer, format!("{}: {why}", Refusal::ByPeer)),
+    };
+    shared.metrics.refuse(refusal);
+    match (dialing.attempt, dialing.renews) {
+        (0, false) => tracing::warn!(peer = %peer.site, %why, "cannot link; trying again"),
+        (0, true) => {
+            tracing::warn!(peer = %peer.site, %why, "no link with the new certificate yet; the old one is in use");
         }
+        (_, _) => tracing::debug!(peer = %peer.site, %why, "cannot link"),
     }
+    peer.note_problem(why);
+    false
 }
 
 /// How long an attempt waits for a TCP connection, but for the configured bound.

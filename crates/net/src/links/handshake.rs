@@ -36,6 +36,9 @@ use crate::trust::{Expect, Trust, Verifier};
 /// The longest packet of a handshake.
 pub(crate) const HELLO_BYTES_MAX: usize = 16 * 1024;
 
+/// What is taken in of a peer's reason to refuse.
+const REFUSAL_CHARS_MAX: usize = 200;
+
 pub(crate) const WELCOME: u8 = 0;
 const BUSY: u8 = 1;
 pub(crate) const REFUSED: u8 = 2;
@@ -70,10 +73,12 @@ impl Tls {
 }
 
 /// How a handshake ended, if not with a connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Failure {
     /// Turned away by one side.
     Refused(Refusal),
+    /// Turned away by the peer, which has said why.
+    Told(String),
     /// The other site's dial, or another connection, goes first.
     Crossed,
 }
@@ -110,8 +115,8 @@ impl Shared {
             Some(&BUSY) => return Err(Failure::Crossed),
             Some(&REFUSED) => {
                 let why = String::from_utf8_lossy(&reply[1..]);
-                tracing::warn!(peer = %peer.site, %why, "the peer refused this site's hello");
-                return Err(Refusal::ByPeer.into());
+                let why = why.chars().filter(|c| !c.is_control()).take(REFUSAL_CHARS_MAX).collect();
+                return Err(Failure::Told(why));
             }
             Some(&STALE) => {
                 let newest = reply[1..].try_into().map_err(|_| Refusal::BadHello)?;
@@ -156,6 +161,7 @@ impl Shared {
                 write(&mut stream, &[&[BUSY]]).await?;
                 return Err(Failure::Crossed);
             }
+            Answer::Away => return refuse(&mut stream, Refusal::NoRoom).await,
             Answer::Stale(newest) => {
                 write(&mut stream, &[&[STALE], &newest.0.to_le_bytes()]).await?;
                 let _ = stream.shutdown().await;

@@ -19,7 +19,7 @@ use std::collections::BTreeMap;
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -163,6 +163,8 @@ pub(crate) struct Shared {
     pub(crate) metrics: Arc<Metrics>,
     closing: watch::Sender<bool>,
     next_connection: AtomicU64,
+    /// Read and written under the lock of `peers`.
+    away: AtomicBool,
     /// Where connections run once they are let in.
     main: Handle,
     lobby: Lobby,
@@ -227,6 +229,7 @@ impl Links {
             metrics,
             closing: watch::channel(false).0,
             next_connection: AtomicU64::new(1),
+            away: AtomicBool::new(false),
             main: Handle::current(),
             lobby,
         });
@@ -350,6 +353,14 @@ impl Links {
         self.shared.known_peer(site).is_some_and(|peer| peer.is_up())
     }
 
+    /// Keeps away from all other sites: ends their connections, and makes and takes none, until it is called with false. Who
+    /// dials meanwhile is refused with [`Refusal::NoRoom`], which is no evidence that this site has failed.
+    pub fn keep_away(&self, away: bool) {
+        let peers = self.shared.peers.write().unwrap_or_else(PoisonError::into_inner);
+        self.shared.away.store(away, Relaxed);
+        peers.values().for_each(|peer| peer.set_away(away));
+    }
+
     /// Ends every task and connection.
     pub fn close(&self) {
         let _ = self.shared.closing.send(true);
@@ -412,7 +423,8 @@ impl Shared {
         }
         let mut peers = self.peers.write().unwrap_or_else(PoisonError::into_inner);
         let new = || {
-            let peer = Arc::new(Peer::new(self.me, site, self.inputs.clone(), self.metrics.clone()));
+            let away = self.away.load(Relaxed);
+            let peer = Arc::new(Peer::new(self.me, site, away, self.inputs.clone(), self.metrics.clone()));
             // A handshake that has begun under an earlier identity is not the last one then.
             peer.refresh(self.tls.generation());
             self.spawn(dial::run(self.clone(), peer.clone()));

@@ -22,6 +22,7 @@ use tokio::sync::{Notify, watch};
 use wire::{Incarnation, SiteId};
 
 use super::outbox::{Outbox, Outgoing, PROBE_BIT, Pushed};
+use crate::Refusal;
 use crate::cert::Certificate;
 use crate::input::{Down, Input, InputSender};
 use crate::metrics::Metrics;
@@ -51,6 +52,8 @@ pub(crate) const CONFIRM: &[u8] = b"ok";
 pub(crate) enum Answer {
     Welcome,
     Busy,
+    /// This site keeps away from all others.
+    Away,
     /// A later life than this one has been here.
     Stale(Incarnation),
 }
@@ -98,6 +101,8 @@ struct State {
     problem: Option<(SystemTime, String)>,
     /// A connection is to show this site's identity of this generation, or a later one.
     fresh: u64,
+    /// This site keeps away from all others: there is to be no connection.
+    away: bool,
 }
 
 struct Up {
@@ -133,14 +138,20 @@ pub(crate) struct Running {
 }
 
 impl State {
-    /// There is none, or one that is to be replaced, and the peer is not just making one.
+    /// There is none and may be one, or one that is to be replaced, and the peer is not just making one.
     fn lacks_connection(&self) -> bool {
-        self.accepting.is_none() && self.up.as_ref().is_none_or(|up| up.generation < self.fresh)
+        !self.away && self.accepting.is_none() && self.up.as_ref().is_none_or(|up| up.generation < self.fresh)
     }
 }
 
 impl Peer {
-    pub(crate) fn new(me: SiteId, site: SiteId, inputs: InputSender, metrics: Arc<Metrics>) -> Peer {
+    pub(crate) fn new(
+        me: SiteId,
+        site: SiteId,
+        away: bool,
+        inputs: InputSender,
+        metrics: Arc<Metrics>,
+    ) -> Peer {
         let state = State {
             addresses: Vec::new(),
             series: 0,
@@ -152,6 +163,7 @@ impl Peer {
             newest: Incarnation(0),
             problem: None,
             fresh: 0,
+            away,
         };
         Peer { site, me, state: Mutex::new(state), changed: Notify::new(), inputs, metrics }
     }
@@ -227,6 +239,24 @@ impl Peer {
         self.changed.notify_one();
     }
 
+    /// Ends the connection, and lets none come to be; or lets them come again, and dials at once.
+    pub(crate) fn set_away(&self, away: bool) {
+        let mut state = self.state();
+        if state.away == away {
+            return;
+        }
+        state.away = away;
+        state.series += 1;
+        if away {
+            state.dial = Dial::Idle;
+            state.problem = Some((SystemTime::now(), Refusal::NoRoom.to_string()));
+        }
+        drop(state);
+        if !away || !self.break_up(Down::Closed) {
+            self.changed.notify_one();
+        }
+    }
+
     /// Whether this site has a reason to dial.
     pub(crate) fn wants_dial(&self) -> bool {
         let state = self.state();
@@ -276,6 +306,9 @@ impl Peer {
         if incarnation < state.newest {
             return Answer::Stale(state.newest);
         }
+        if state.away {
+            return Answer::Away;
+        }
         if let Dial::HelloSent(_) = state.dial
             && self.me < self.site
         {
@@ -307,7 +340,7 @@ impl Peer {
         let mut state = self.state();
         let dialed = state.dial == Dial::HelloSent(new.id);
         let accepted = state.accepting.is_some_and(|(id, _)| id == new.id);
-        if !(dialed || accepted) || new.incarnation < state.newest {
+        if !(dialed || accepted) || new.incarnation < state.newest || state.away {
             return None;
         }
         if dialed && state.accepting.is_some() && self.me > self.site {

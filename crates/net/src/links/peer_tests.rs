@@ -8,7 +8,7 @@ use crate::input::{Inputs, inputs};
 
 fn peer(me: u32, site: u32) -> (Peer, Inputs) {
     let (sender, receiver) = inputs();
-    (Peer::new(SiteId(me), SiteId(site), sender, Arc::default()), receiver)
+    (Peer::new(SiteId(me), SiteId(site), false, sender, Arc::default()), receiver)
 }
 
 fn certificate() -> Certificate {

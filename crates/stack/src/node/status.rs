@@ -27,6 +27,11 @@ impl Node {
         }
     }
 
+    /// Whether this is an mserver that is in no primary view, or in one that the others have left behind.
+    pub fn is_off_primary(&self) -> bool {
+        self.service.as_ref().is_some_and(|service| !service.kernel().is_primary())
+    }
+
     /// The sites that are known, by number, as this site sees them.
     pub fn sites(&self) -> Vec<SiteSummary> {
         let learned = self.service.as_ref().and_then(Service::view);

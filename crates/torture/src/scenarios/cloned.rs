@@ -4,7 +4,7 @@
 //! that was acknowledged may be lost. The original, put back, goes on; one beside which a copy has run needs a new data directory.
 
 use std::fs;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 
 use super::rotten::new_store;
@@ -109,10 +109,8 @@ async fn beside(run: &Run, cluster: &mut Cluster, victim: usize, load: &Load, ro
 fn a_second(run: &Run, site: &Site, round: u32) -> Verdict<Site> {
     let folder = site.path().with_file_name(format!("copy-{round}"));
     fs::create_dir_all(&folder)?;
-    let held = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
     let mut config = site.config.clone();
-    config.site.link = held.local_addr()?;
-    drop(held);
+    config.site.link = net::ports::free_addresses(1)?[0];
     config.site.metrics = Some(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)));
     config.site.session = folder.join("session.sock");
     config.site.data = folder.join("data");

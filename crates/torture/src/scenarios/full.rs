@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use rustix::process::Signal;
 use serde_json::Value;
 use tokio::process::Command;
 use unanimous::Bytes;
@@ -23,6 +24,9 @@ const BULK_BYTES: usize = 256 << 10;
 const BULK: &str = "bulk";
 const MARK: &str = "mark";
 const VOLUME_MEBIBYTES: u32 = 192;
+/// How long a site that can promise nothing is looked at, and how many views the others may make meanwhile. One or two are due.
+const AWAY: Duration = Duration::from_secs(3);
+const VIEWS_MAX: u64 = 8;
 
 pub async fn run(run: &Run) -> Verdict {
     let times = run.times(1, 20);
@@ -54,6 +58,7 @@ pub async fn run(run: &Run) -> Verdict {
         nobody_is_full(&cluster).await?;
         cluster.whole().await?;
         load.goes_on(50).await?;
+        returns_full(run, &cluster, &volumes, second, &load).await?;
     }
     cluster.check_alive()?;
     load.judge(run, &cluster, &format!("{times} times one and two disks of three full")).await
@@ -93,6 +98,41 @@ async fn two_are_full(
         ensure(status.contains("make room"), || format!("status does not say what to do:\n{status}"))?;
     }
     Ok(())
+}
+
+/// A site that was away comes back with a disk on which there is no room for a promise: the others go on without it as if it were not
+/// there, and have it again when there is room.
+async fn returns_full(run: &Run, cluster: &Cluster, volumes: &[Volume], full: usize, load: &Load) -> Verdict {
+    let site = &cluster.sites[full];
+    let kept_away = || site.log().matches("keeps away from the others").count();
+    let so_far = kept_away();
+    site.signal(Signal::STOP)?;
+    let others: Vec<usize> = (0..3).filter(|other| *other != full).collect();
+    let gone = cluster.one_view_of(&others).await;
+    volumes[full].fill()?;
+    site.signal(Signal::CONT)?;
+    gone?;
+    eventually(&format!("s{} keeps away", site.number), async || (kept_away() > so_far).then_some(()))
+        .await?;
+    let before = position(&cluster.sites[others[0]]).await?;
+    load.goes_on(200).await?;
+    tokio::time::sleep(AWAY).await;
+    let views = position(&cluster.sites[others[0]]).await? - before;
+    ensure(views <= VIEWS_MAX, || format!("{views} views while s{} can promise nothing", site.number))?;
+    let address = format!("unix:{}", cluster.sites[others[0]].config.site.session.display());
+    let status = Command::new(run.program()).args(["--site", &address, "status"]).output().await?;
+    let status = String::from_utf8_lossy(&status.stdout).into_owned();
+    ensure(status.contains("no room"), || format!("status does not say why it is away:\n{status}"))?;
+    volumes[full].empty_out()?;
+    cluster.whole().await?;
+    load.goes_on(50).await
+}
+
+/// How far the line of primary views is.
+async fn position(site: &Site) -> Verdict<u64> {
+    let status = eventually("a status", async || site.status().await).await?;
+    let position = status.get("position").and_then(Value::as_u64);
+    position.map_or_else(|| failed("a status without a position"), Ok)
 }
 
 /// Fills the disks of these sites until every site knows that just they are full.

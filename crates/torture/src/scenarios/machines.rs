@@ -124,9 +124,7 @@ pub(super) async fn ask(run: &Run, cluster: &Cluster, args: &[&str]) -> Verdict 
 
 /// A site more, made by `unanimous site add`, and started.
 async fn added(run: &Run, cluster: &Cluster, name: &str) -> Verdict<Site> {
-    let held = std::net::TcpListener::bind((std::net::Ipv4Addr::LOCALHOST, 0))?;
-    let address = held.local_addr()?;
-    drop(held);
+    let address = net::ports::free_addresses(1)?[0];
     let made = Command::new(run.program())
         .args(["site", "add", &format!("{name}={address}"), "--mserver", "--dir"])
         .arg(&cluster.folder)

@@ -1,6 +1,6 @@
 //! A cluster of real site processes, made by `unanimous init`.
 
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
 use tokio::process::Command;
@@ -21,11 +21,7 @@ pub struct Cluster {
 impl Cluster {
     /// So many sites on loopback, none of them started.
     pub async fn on_loopback(run: &Run, count: usize, change: impl Fn(&mut SiteConfig)) -> Verdict<Cluster> {
-        // All at once, so that they differ.
-        let held = (0..count).map(|_| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)));
-        let held = held.collect::<Result<Vec<_>, _>>()?;
-        let addresses = held.iter().map(TcpListener::local_addr).collect::<Result<Vec<_>, _>>()?;
-        drop(held);
+        let addresses = net::ports::free_addresses(count)?;
         Cluster::make(run, &addresses, &[], |config, address| {
             config.site.link = address;
             config.site.metrics = Some(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)));

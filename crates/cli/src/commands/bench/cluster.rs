@@ -1,6 +1,6 @@
 //! The benched cluster: sites as real processes on loopback, or one in each of the given network namespaces.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
@@ -273,11 +273,8 @@ pub fn founders(sites: usize, places: &Places) -> Result<Vec<Founder>, Failure> 
         let at = |(i, address): (usize, &IpAddr)| founder(i, SocketAddr::new(*address, PORT));
         return Ok(places.addresses.iter().enumerate().map(at).collect());
     }
-    // All at once, so that they differ.
-    let held = (0..sites).map(|_| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)));
-    let held = held.collect::<Result<Vec<_>, _>>()?;
-    let address = |(i, held): (usize, &TcpListener)| Ok(founder(i, held.local_addr()?));
-    held.iter().enumerate().map(address).collect()
+    let free = net::ports::free_addresses(sites)?;
+    Ok(free.into_iter().enumerate().map(|(i, at)| founder(i, at)).collect())
 }
 
 /// A folder of the bench's own, removed in the end.

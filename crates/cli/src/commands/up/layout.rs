@@ -1,6 +1,6 @@
 //! What `up` keeps in its directory: the cluster's files, made once.
 
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 use super::mail;
@@ -25,24 +25,18 @@ impl Layout {
             return Ok(Layout { configs });
         }
         const PORTS: usize = 1 + mail::LISTENERS;
-        let ports = free_ports(PORTS * sites as usize)?;
-        let at = |port: u16| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+        // They are how the sites find each other, for good.
+        let free = net::ports::free_addresses(PORTS * sites as usize)?;
+        let metrics = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
         let mail = mail::Files::create(dir)?;
-        let founder = |(i, ports): (usize, &[u16; PORTS])| Founder {
+        let founder = |(i, at): (usize, &[SocketAddr; PORTS])| Founder {
             name: format!("site-{}", i + 1),
-            address: at(ports[0]).to_string(),
-            listen: at(ports[0]),
-            metrics: Some(at(0)),
-            mail: Some(mail.config(std::array::from_fn(|i| at(ports[1 + i])))),
+            address: at[0].to_string(),
+            listen: at[0],
+            metrics: Some(metrics),
+            mail: Some(mail.config(std::array::from_fn(|i| at[1 + i]))),
         };
-        let founders: Vec<Founder> = ports.as_chunks().0.iter().enumerate().map(founder).collect();
+        let founders: Vec<Founder> = free.as_chunks().0.iter().enumerate().map(founder).collect();
         Ok(Layout { configs: write_cluster(dir, &founders, MSERVERS)? })
     }
-}
-
-/// Ports that are free now, all at once so that they differ. The sites keep them for good: they are how they find
-/// each other.
-fn free_ports(n: usize) -> Result<Vec<u16>, Failure> {
-    let held = (0..n).map(|_| TcpListener::bind((Ipv4Addr::LOCALHOST, 0))).collect::<Result<Vec<_>, _>>()?;
-    Ok(held.iter().map(|held| held.local_addr().map(|a| a.port())).collect::<Result<_, _>>()?)
 }
