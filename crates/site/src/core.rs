@@ -583,7 +583,10 @@ impl Core {
                     format!("the program did not take its events within {} ms", within.as_millis())
                 });
                 let given_up = given_up.or(slow);
-                if self.processes.tell_left(&name, member, given_up.as_deref().unwrap_or(why)) {
+                if !self.node.is_succeeded(member, &name) {
+                    self.processes.tell_left(&name, member, given_up.as_deref().unwrap_or(why));
+                }
+                if self.processes.left(&name, member) {
                     self.node.hold(self.clock.now(), &name, false);
                 }
                 self.fail_waiting(&name, member.process);

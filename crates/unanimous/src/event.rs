@@ -34,8 +34,8 @@ pub enum Event {
         /// Why, for people.
         why: String,
     },
-    /// The process is in the group again through another site: as a new member, without what was delivered
-    /// meanwhile. Its first view follows.
+    /// The process is in the group again, as a new member, without what was delivered meanwhile: through another site; or
+    /// through its own, which the others had taken for dead, or whose side of a partition had died. Its first view follows.
     Rejoined {
         /// The new member.
         member: MemberId,

@@ -127,8 +127,9 @@ impl Routes {
         route.watchers.retain(|sink| sink.send(Entry::Event(Event::View(Arc::clone(&view)))));
         let Some(membership) = &mut route.membership else { return };
         let Some(me) = view.me else { return };
-        if membership.again {
-            membership.again = false;
+        // Its site may have joined again for it, too.
+        let is_another = membership.member.is_some_and(|was| was != me);
+        if std::mem::take(&mut membership.again) || is_another {
             tell(&membership.sink, Event::Rejoined { member: me, site: site.to_owned() });
         }
         membership.member = Some(me);

@@ -241,6 +241,22 @@ async fn answers_do_not_wait_behind_events_that_nobody_takes() {
 }
 
 #[tokio::test]
+async fn a_member_for_which_its_site_joins_again_is_told_that_it_is_another() {
+    let site = FakeSite::new("s1");
+    let (process, mut session) = connected(&[&site]).await;
+    let (group, mut events) = joined(&process, &mut session).await;
+    session.view(9, &[OTHER, "s1.1/9#4"]).await;
+    let Some(Event::Rejoined { member, site }) = events.next().await else { panic!("another membership") };
+    assert_eq!((member.to_string().as_str(), site.as_str()), ("s1.1/9#4", "s1"));
+    assert!(matches!(events.next().await, Some(Event::View(_))));
+    let (cast, _) = tokio::join!(group.cast("by the new one").send(), session.agree("cast", json!({})));
+    cast.expect("taken");
+    // The next view changes nothing.
+    session.view(10, &["s1.1/9#4"]).await;
+    assert!(matches!(events.next().await, Some(Event::View(_))));
+}
+
+#[tokio::test]
 async fn closing_says_good_bye_and_ends_every_stream() {
     let site = FakeSite::new("s1");
     let (process, mut session) = connected(&[&site]).await;

@@ -328,6 +328,13 @@ impl Interface {
         self.processes.iter().copied()
     }
 
+    /// Whether another membership of this one's process in the group of this name has taken its place, or is to: the process
+    /// joins again by itself, or has joined anew.
+    pub fn is_succeeded(&self, was: MemberId, name: &GroupName) -> bool {
+        let of_it = |member: &MemberId| member.process == was.process && *member != was;
+        self.members.iter().any(|(member, m)| of_it(member) && m.name == *name)
+    }
+
     /// The local members of a group, as the newest view seen lists them.
     pub fn members_of(&self, group: GroupId) -> impl Iterator<Item = MemberId> + '_ {
         self.members.iter().filter(move |(_, m)| m.group == Some(group)).map(|(id, _)| *id)

@@ -151,10 +151,13 @@ impl Processes {
         members
     }
 
-    /// Says whether the group need no longer be held: it was held for this process alone.
-    pub(super) fn tell_left(&mut self, group: &GroupName, member: MemberId, why: &str) -> bool {
+    pub(super) fn tell_left(&mut self, group: &GroupName, member: MemberId, why: &str) {
         let event = ProcessEvent::Left { group: group.clone(), why: why.to_owned() };
         self.tell(member.process, event);
+    }
+
+    /// A member has left. Says whether the group need no longer be held: it was held for this process alone.
+    pub(super) fn left(&mut self, group: &GroupName, member: MemberId) -> bool {
         let left = self.groups.iter_mut().filter(|(_, local)| local.name == *group);
         let mut held = false;
         for (id, local) in left {
@@ -323,7 +326,8 @@ mod tests {
         assert!(processes.resume(process(2)).is_empty(), "the other process takes nothing yet");
         let name = GroupName::parse("g1").expect("a name");
         let member = MemberId { process: process(1), join: 1 };
-        assert!(processes.tell_left(&name, member, "left"), "nobody else holds it");
+        processes.tell_left(&name, member, "left");
+        assert!(processes.left(&name, member), "nobody else holds it");
         let freed: Vec<String> = processes.resume(process(1)).iter().map(|name| name.to_string()).collect();
         assert_eq!(freed, ["g2"]);
     }

@@ -59,6 +59,12 @@ impl Node {
         })
     }
 
+    /// Whether the process of a member that has left is in the group by another membership, or will be without asking: then for the
+    /// process it is not over.
+    pub fn is_succeeded(&self, was: MemberId, group: &GroupName) -> bool {
+        self.interface.is_succeeded(was, group)
+    }
+
     /// Leaves a group. For the process it is over at once.
     pub fn leave(&mut self, now: Time, process: ProcessId, group: &GroupName) -> Result<(), CastError> {
         let (_, member) = self.groups.member(process, group).ok_or(CastError::NotMember)?;

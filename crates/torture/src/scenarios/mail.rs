@@ -36,7 +36,8 @@ pub async fn run(run: &Run) -> Verdict {
     }
     wait(run, CALM_MS).await;
     cluster.check_alive()?;
-    post.judge(run, &cluster, &format!("{times} times killed")).await
+    post.judge(run, &cluster, &format!("{times} times killed")).await?;
+    cluster.rests().await
 }
 
 /// Kills a site, and starts it again when the others have gone on without it.
@@ -78,5 +79,6 @@ pub async fn faults(run: &Run) -> Verdict {
     wait(run, CALM_MS).await;
     cluster.check_alive()?;
     let struck: Vec<String> = struck.into_iter().map(|(kind, times)| format!("{times} {kind}")).collect();
-    post.judge(run, &cluster, &struck.join(", ")).await
+    post.judge(run, &cluster, &struck.join(", ")).await?;
+    cluster.rests().await
 }

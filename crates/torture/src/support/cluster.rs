@@ -2,6 +2,7 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
+use std::time::Duration;
 
 use tokio::process::Command;
 use unanimous::SiteConfig;
@@ -106,6 +107,17 @@ impl Cluster {
                 (views.len() == 1).then(|| views.remove(0))
             },
         )
+        .await
+    }
+
+    /// Waits until the sites are at rest: for a while, in which nothing is done to them, nobody makes views.
+    pub async fn rests(&self) -> Verdict {
+        eventually("two seconds without a view", async || {
+            let before = self.sites[0].status().await?.get("position")?.as_u64()?;
+            tokio::time::sleep(Duration::from_secs(2)).await;
+            let after = self.sites[0].status().await?.get("position")?.as_u64()?;
+            (before == after).then_some(())
+        })
         .await
     }
 
