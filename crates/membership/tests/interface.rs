@@ -11,7 +11,7 @@ use membership::interface::{Config, Event, Failure, Host, Interface, Join, WISHE
 use membership::step::{Request, Why};
 use membership::tables::Applied;
 use steps::*;
-use wire::{MemberId, SiteId, Time};
+use wire::{MemberId, ProcessId, SiteId, Time};
 
 /// Mservers at sites 1 and 2, an attached site 9, and links that can be cut.
 struct World {
@@ -331,6 +331,31 @@ fn weak_groups_may_skip_views_and_strong_ones_never_do() {
 
 #[test]
 fn members_of_a_side_that_died_join_again_when_the_line_is_back() {
+    let (mut world, process, m) = with_a_member_whose_side_died();
+    assert!(world.own.joins_again(process, &name("g")).is_some() && world.own.is_succeeded(m, &name("g")));
+    world.settle();
+    let members = world.side.members("g").expect("the group went on");
+    assert_eq!(members[0], member(2));
+    assert!(members.len() == 2 && members[1].process == process && members[1] != m);
+    assert!(world.events.contains(&Event::Rejoining { was: m, member: members[1], group: name("g") }));
+    let last = views(&world.events).last().map(|v| v.0.clone()).expect("a view");
+    assert_eq!(last.members[1].previous, None, "it is given the state");
+    assert_eq!(world.own.joins_again(process, &name("g")), None, "it has");
+    assert!(world.own.is_succeeded(m, &name("g")) && !world.own.is_succeeded(members[1], &name("g")));
+}
+
+#[test]
+fn who_leaves_while_it_joins_again_is_in_no_view() {
+    let (mut world, process, _) = with_a_member_whose_side_died();
+    let again = world.own.joins_again(process, &name("g")).expect("on the way");
+    world.own.leave(world.now, again).expect("taken");
+    world.settle();
+    assert_eq!(world.side.members("g"), Some(vec![member(2)]));
+    assert_eq!(world.own.joins_again(process, &name("g")), None);
+}
+
+/// Site 1 was off the line with a member, and is on it again; what it asks for then has not been said.
+fn with_a_member_whose_side_died() -> (World, ProcessId, MemberId) {
     let mut world = World::new();
     let process = world.own.handle_born();
     let m = world.own.join(world.now, process, name("g"), Join::default()).expect("taken");
@@ -347,13 +372,7 @@ fn members_of_a_side_that_died_join_again_when_the_line_is_back() {
     let applied = line.merge(true, &[2, 1], &[&branch]);
     world.side = line;
     world.own.handle_step(world.now, &applied.views, &world.side.tables);
-    world.settle();
-    let members = world.side.members("g").expect("the group went on");
-    assert_eq!(members[0], member(2));
-    assert!(members.len() == 2 && members[1].process == process && members[1] != m);
-    assert!(world.events.contains(&Event::Rejoining { was: m, member: members[1], group: name("g") }));
-    let last = views(&world.events).last().map(|v| v.0.clone()).expect("a view");
-    assert_eq!(last.members[1].previous, None, "it is given the state");
+    (world, process, m)
 }
 
 /// The join is granted by the side, which founds the group, and by the line, which founds another of that name.

@@ -58,6 +58,8 @@ struct Membership {
     join: Join,
     /// The group, once a view has listed the member.
     group: Option<GroupId>,
+    /// Nobody wished for it: its process was in the group before.
+    again: bool,
 }
 
 /// A request that has no final outcome yet.
@@ -328,6 +330,13 @@ impl Interface {
         self.processes.iter().copied()
     }
 
+    /// The membership by which a process joins a group again by itself, while no view has listed it.
+    pub fn joins_again(&self, process: ProcessId, name: &GroupName) -> Option<MemberId> {
+        let of_it = |member: &MemberId, m: &Membership| member.process == process && m.name == *name;
+        let mut again = self.members.iter().filter(|(_, m)| m.again && m.group.is_none());
+        again.find(|(member, m)| of_it(member, m)).map(|(member, _)| *member)
+    }
+
     /// Whether another membership of this one's process in the group of this name has taken its place, or is to: the process
     /// joins again by itself, or has joined anew.
     pub fn is_succeeded(&self, was: MemberId, name: &GroupName) -> bool {
@@ -375,7 +384,7 @@ impl Interface {
             create: join.create,
             options: join.options.clone(),
         };
-        self.members.insert(member, Membership { name, join, group: None });
+        self.members.insert(member, Membership { name, join, group: None, again: until.is_none() });
         self.ask(now + delay, request, until);
         member
     }

@@ -117,6 +117,11 @@ impl Core {
     /// Gives back what must wait.
     pub(super) fn try_cast(&mut self, group: &GroupName, mut cast: Cast) -> Option<Cast> {
         let now = self.clock.now();
+        // It takes itself for the member that it was, and may not speak as an outsider.
+        if self.node.joins_again(cast.process, group) {
+            cast.waiter.fail(CastError::NotMember.into());
+            return None;
+        }
         while let Some(payload) = cast.payloads.front() {
             // Other sites feel a member here that takes nothing by acknowledgements that do not come.
             if self.processes.hold_back(group) {

@@ -65,9 +65,16 @@ impl Node {
         self.interface.is_succeeded(was, group)
     }
 
-    /// Leaves a group. For the process it is over at once.
+    /// Whether a process was in the group and joins it again by itself: it is no member until its next view.
+    pub fn joins_again(&self, process: ProcessId, group: &GroupName) -> bool {
+        self.groups.member(process, group).is_none() && self.interface.joins_again(process, group).is_some()
+    }
+
+    /// Leaves a group, or does not join it again. For the process it is over at once.
     pub fn leave(&mut self, now: Time, process: ProcessId, group: &GroupName) -> Result<(), CastError> {
-        let (_, member) = self.groups.member(process, group).ok_or(CastError::NotMember)?;
+        let member = self.groups.member(process, group).map(|(_, member)| member);
+        let member = member.or_else(|| self.interface.joins_again(process, group));
+        let member = member.ok_or(CastError::NotMember)?;
         self.interface.leave(now, member).map_err(|_| CastError::NotMember)
     }
 

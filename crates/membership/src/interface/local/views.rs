@@ -109,7 +109,7 @@ impl Interface {
 
     /// The member's side had died, or it was removed by mistake: its process joins again (A6, C17).
     pub(super) fn rejoin(&mut self, now: Time, was: MemberId) {
-        let Some(Membership { name, mut join, group }) = self.members.remove(&was) else { return };
+        let Some(Membership { name, mut join, group, .. }) = self.members.remove(&was) else { return };
         if let Some(view) = group.and_then(|g| self.seen.get(&g)) {
             join.options = view.options.clone();
         }
