@@ -107,7 +107,7 @@ async fn dial(shared: &Arc<Shared>, peer: &Arc<Peer>, dialing: Dialing, addresse
                 }
             }
             Some(Err(error)) => {
-                peer.note_problem(format!("{address}: {error}"));
+                peer.note_problem(&format!("{address}: {error}"));
                 match error.kind() {
                     io::ErrorKind::ConnectionRefused => refused += 1,
                     _ => tracing::trace!(peer = %peer.site, %address, %error, "cannot connect"),
@@ -172,14 +172,14 @@ async fn shake_hands(shared: &Arc<Shared>, peer: &Arc<Peer>, dialing: Dialing, t
         Err(Failure::Told(why)) => (Refusal::ByPeer, format!("{}: {why}", Refusal::ByPeer)),
     };
     shared.metrics.refuse(refusal);
-    match (dialing.attempt, dialing.renews) {
-        (0, false) => tracing::warn!(peer = %peer.site, %why, "cannot link; trying again"),
-        (0, true) => {
+    // The same may be so for days.
+    match (peer.note_problem(&why), dialing.renews) {
+        (true, false) => tracing::warn!(peer = %peer.site, %why, "cannot link; trying again"),
+        (true, true) => {
             tracing::warn!(peer = %peer.site, %why, "no link with the new certificate yet; the old one is in use");
         }
-        (_, _) => tracing::debug!(peer = %peer.site, %why, "cannot link"),
+        (false, _) => tracing::debug!(peer = %peer.site, %why, "cannot link"),
     }
-    peer.note_problem(why);
     false
 }
 

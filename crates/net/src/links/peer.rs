@@ -215,9 +215,10 @@ impl Peer {
         self.state().up.is_some()
     }
 
-    /// A dial has failed, for this reason.
-    pub(crate) fn note_problem(&self, problem: String) {
-        self.state().problem = Some((SystemTime::now(), problem));
+    /// A dial has failed, for this reason. Whether the one before failed for another, or there was none.
+    pub(crate) fn note_problem(&self, problem: &str) -> bool {
+        let before = self.state().problem.replace((SystemTime::now(), problem.to_owned()));
+        before.is_none_or(|(_, before)| before != problem)
     }
 
     /// Why there is no connection, as far as this site's dials tell.
