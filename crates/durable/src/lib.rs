@@ -30,7 +30,7 @@ pub use event::{Answer, Event, Fatal, Mode, ProposeError, ReadId, Refused, Trans
 pub use machine::{Absent, Durable, Forcing, Here, Progress, Status};
 pub use message::{Life, MessageError};
 pub use meta::Remembered;
-pub use names::{Name, Names};
+pub use names::{Ending, Name, Names};
 pub use recovery::{Recovery, RecoveryError};
 pub use settings::Settings;
 pub use storage::{CheckpointHead, Chunk, Done, Locator, Record, StoreOp, Token};

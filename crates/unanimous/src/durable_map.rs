@@ -7,7 +7,7 @@ use bytes::Bytes;
 use client::maps;
 use client::protocol::{Condition, ErrorCode, Once, Op};
 use client::{Change, Page, Pair, WriteOptions};
-use durable::{Name, Names};
+use durable::{Ending, Name, Names};
 use tokio::time::Instant;
 use wire::session::BODY_BYTES_MAX;
 use wire::{GroupName, Time};
@@ -54,6 +54,7 @@ struct OpenNames {
 struct Taken<'a> {
     of: &'a OpenNames,
     name: Name,
+    ending: Ending,
 }
 
 impl DurableMap {
@@ -149,15 +150,16 @@ impl Write<'_> {
         if value.as_ref().is_some_and(|value| value.len() > BODY_BYTES_MAX) {
             return Err(too_large());
         }
-        let taken = map.names.take()?;
+        let mut taken = map.names.take()?;
         let ttl_ms = ttl.map(|ttl| u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX));
         let options = WriteOptions { ttl_ms, only_if, once: Some(taken.once()) };
         let op = match value {
             Some(_) => maps::put(map.name.as_str(), &key, options),
             None => maps::delete(map.name.as_str(), &key, options),
         };
-        let answer = map.process.request(op, value.unwrap_or_default()).await?;
-        maps::written(&answer).map(|(revision, _)| revision).map_err(Error::of_request)
+        let answer = map.process.request(op, value.unwrap_or_default()).await;
+        taken.ended(&answer);
+        maps::written(&answer?).map(|(revision, _)| revision).map_err(Error::of_request)
     }
 }
 
@@ -199,7 +201,7 @@ impl OpenNames {
             code: ErrorCode::Busy,
             message: "too many writes of this map are under way; wait for some of them".to_owned(),
         })?;
-        Ok(Taken { of: self, name })
+        Ok(Taken { of: self, name, ending: Ending::GivenUp })
     }
 }
 
@@ -208,14 +210,22 @@ impl Taken<'_> {
         let Name { client, sequence, answered } = self.name;
         Once { client: format!("{client:?}"), sequence, answered }
     }
+
+    fn ended<T>(&mut self, answer: &Result<T, Error>) {
+        self.ending = match answer {
+            Ok(_) | Err(Error::Refused { code: ErrorCode::Unmet, .. }) => Ending::Applied,
+            Err(Error::Interrupted) => Ending::Unknown,
+            Err(_) => Ending::GivenUp,
+        };
+    }
 }
 
 impl Drop for Taken<'_> {
     fn drop(&mut self) {
-        self.of
-            .names
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .give_back(self.name.client, self.name.sequence);
+        self.of.names.lock().unwrap_or_else(PoisonError::into_inner).give_back(
+            self.name.client,
+            self.name.sequence,
+            self.ending,
+        );
     }
 }

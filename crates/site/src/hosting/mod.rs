@@ -39,8 +39,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use durable::{
-    Answer, Application, Applying, Body, ClientId, Configuration, Done, Event, Fatal, Life, Mode, Names,
-    ReadId, Refused, Request, Settings, Why,
+    Answer, Application, Applying, Body, ClientId, Configuration, Done, Ending, Event, Fatal, Life, Mode,
+    Names, ReadId, Refused, Request, Settings, Why,
 };
 use membership::group::{Create, GroupOptions, Lives};
 use membership::step::Peer;
@@ -465,6 +465,12 @@ impl Hosting {
             }
             Event::Answer { client, sequence, answer } => {
                 let is_refused = matches!(answer, Answer::Refused(_));
+                let ending = match answer {
+                    Answer::Refused(Refused::Forgotten) => Ending::Unknown,
+                    Answer::Applied(_) | Answer::AppliedLong | Answer::Refused(Refused::Answered) => {
+                        Ending::Applied
+                    }
+                };
                 let answer = match answer {
                     Answer::Applied(answer) => Ok(answer),
                     Answer::AppliedLong => {
@@ -477,7 +483,7 @@ impl Hosting {
                         Err(HostError::Unknown("this client was silent for too long and is forgotten"))
                     }
                 };
-                hosted.names.give_back(client, sequence);
+                hosted.names.give_back(client, sequence, ending);
                 for told in hosted.writes.remove(&(client, sequence)).unwrap_or_default() {
                     let _ = told.send(answer.clone());
                 }

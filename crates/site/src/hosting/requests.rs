@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use durable::{Mode, Name, ProposeError, ReadId, Request, Why};
+use durable::{Ending, Mode, Name, ProposeError, ReadId, Request, Why};
 use stack::Node;
 use tokio::sync::oneshot;
 use tools::catalog::{self, Founding, Kind};
@@ -95,7 +95,7 @@ impl Hosting {
                 match durable.propose(unix_ms(), request) {
                     Ok(()) => hosted.writes.ask((client, sequence), now + ANSWERED_WITHIN).push(told),
                     Err(error) => {
-                        hosted.names.give_back(client, sequence);
+                        hosted.names.give_back(client, sequence, Ending::GivenUp);
                         match error {
                             ProposeError::NotActive => {
                                 hosted.wait(until, Ask::Write { group, kind, write, told });
@@ -216,7 +216,7 @@ impl Hosting {
         while let Some(hosted) = self.groups.get_mut(name)
             && let Some(((client, sequence), told)) = hosted.writes.overdue(now)
         {
-            hosted.names.give_back(client, sequence);
+            hosted.names.give_back(client, sequence, Ending::Unknown);
             told.into_iter().for_each(|told| drop(told.send(Err(UNKNOWN))));
             if let Some(mut group) = node.durable(now, name) {
                 group.forget(client, sequence);
