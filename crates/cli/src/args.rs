@@ -136,8 +136,8 @@ pub enum Command {
   unanimous up
   unanimous up --sites 5 --dir /tmp/five --respawn
 
-The cluster runs until you press Ctrl-C or this command is ended. A site that is killed stays down, and the
-command that restarts it is printed. Started again on the same directory, the cluster continues.")]
+The cluster runs until you press Ctrl-C or this command is ended. A site that is killed stays down, \
+and what restarts it is printed. Started again on the same directory, the cluster continues.")]
 pub struct Up {
     /// How many sites
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=255))]
@@ -174,8 +174,8 @@ pub struct Init {
   unanimous kv list notes --prefix gr
   unanimous kv watch notes
 
-A map is made with its first put, or by `create`; it is kept by every site. A get sees whatever was acknowledged before, at
-any site; with --local it is answered by this site alone, also in a minority, and may be behind.")]
+A map is made with its first put, or by `create`, and kept by every site. A get sees whatever was \
+acknowledged anywhere before; with --local this site answers alone, also in a minority or behind.")]
 pub enum Kv {
     /// Let there be a map
     Create {
@@ -302,11 +302,11 @@ pub enum Cert {
 
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
-  unanimous cert renew --all --dir cluster            in the folders that `init` and `site add` wrote
-  unanimous cert renew a b --dir cluster --out new    in new/a and new/b, to be carried to the machines
+  unanimous cert renew --all --dir cluster           in the folders that `init` and `site add` wrote
+  unanimous cert renew a b --dir cluster --out new   in new/a and new/b, to be carried to machines
 
-A running site takes the three files in its folder of certificates into use within three seconds, if they go together,
-and says so in its log. Its links are replaced one by one; none is down meanwhile.")]
+A running site takes the three files in its folder of certificates into use within three seconds, \
+if they go together, and says so in its log. Its links are replaced one by one; none is down.")]
 pub struct CertRenew {
     /// The sites
     #[arg(value_name = "NAME", required_unless_present = "all", conflicts_with = "all")]
@@ -394,13 +394,14 @@ pub enum CertRole {
 #[command(
     group = clap::ArgGroup::new("what").required(true),
     after_help = "Examples:
-  unanimous recover --config a/site.toml --survivors a,c            says what would be lost
-  unanimous recover --config a/site.toml --survivors a,c --force    on a's machine, and the same on c's
+  unanimous recover --config a/site.toml --survivors a,c            what would be lost
+  unanimous recover --config a/site.toml --survivors a,c --force    on a, and the same on c
   unanimous recover --config b/site.toml --join 1.3f2a --force      should b come back after all
-  unanimous recover --config a/site.toml --survivors a,d --groups   the cluster goes on, its durable groups do not
+  unanimous recover --config a/site.toml --survivors a,d --groups   durable groups alone are stuck
 
-The site must be stopped. Name the same survivors on each of their machines; all of them must start before the
-cluster, or the durable group, goes on. Whoever is not named is shut out for good, with what it alone knew."
+The site must be stopped. Name the same survivors on each of their machines; all of them must \
+start before the cluster, or the durable group, goes on. Whoever is not named is shut out for \
+good, with what it alone knew."
 )]
 pub struct Recover {
     /// The stopped site's configuration
@@ -426,8 +427,9 @@ pub struct Recover {
   unanimous backup - | age -r age1... > monday.age
   unanimous backup --verify monday.backup
 
-Each group is in the file with whatever was acknowledged anywhere before the command began. Writers go on. The file appears
-under its name when it is whole and on disk. --verify reads a file from end to end, without a cluster.")]
+Each group is in the file with whatever was acknowledged anywhere before the command began. \
+Writers go on. The file appears under its name when it is whole and on disk. --verify reads a file \
+from end to end, without a cluster.")]
 pub struct Backup {
     /// The file to write; - is standard output
     #[arg(value_name = "FILE")]
@@ -444,9 +446,9 @@ pub struct Backup {
 #[command(after_help = "Example:
   unanimous restore monday.backup --site unix:/run/new/session.sock
 
-The cluster must run; its durable groups get the names that they have in the file, and those that are there already must be
-empty, or have nothing that the backup does not have. If the command is interrupted, say it again: what was restored is
-compared and left as it is.")]
+The cluster must run; its durable groups get the names that they have in the file, and those that \
+are there already must be empty, or have nothing that the backup does not have. If the command is \
+interrupted, say it again: what was restored is compared and left as it is.")]
 pub struct Restore {
     /// The backup
     #[arg(value_name = "FILE")]
@@ -461,11 +463,12 @@ pub struct Restore {
 
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
-  unanimous upgrade                 which site runs what, and which is to be started with the new release
-  unanimous upgrade --finish        when all have it: the new level is in force from now on
+  unanimous upgrade            which site runs what, and which is to be started with the new release
+  unanimous upgrade --finish   when all have it: the new level is in force from now on
 
-Stop a site, start it with the new release, wait until it is up and has caught up (`unanimous status`), and go to the next. What
-is new for the whole cluster begins with --finish, which cannot be taken back.")]
+Stop a site, start it with the new release, wait until it is up and has caught up (`unanimous \
+status`), and go to the next. What is new for the whole cluster begins with --finish, which cannot \
+be taken back.")]
 pub struct Upgrade {
     /// Put the highest level in force that a site has, if all have it
     #[arg(long)]

@@ -7,8 +7,10 @@ mod cluster_file;
 mod commands;
 mod failure;
 mod locate;
+mod logging;
 mod output;
 
+use std::io::Write;
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -29,7 +31,8 @@ fn main() -> ExitCode {
     match run(&cli) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            eprintln!("unanimous: {failure}");
+            // Its place may be a full disk, or nobody's.
+            let _ = writeln!(std::io::stderr(), "unanimous: {failure}");
             ExitCode::from(failure.status)
         }
     }
@@ -90,4 +93,31 @@ fn in_runtime(command: impl Future<Output = Result<(), Failure>>) -> Result<(), 
     // Standard input may be read by a thread of the runtime's; it must not hold up the end.
     runtime.shutdown_background();
     result
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::Cli;
+
+    /// Paragraphs are wrapped to the terminal, so each is one line; examples are not, so they are short.
+    #[test]
+    fn what_help_says_behind_the_options_is_wrapped_once() {
+        fn check(command: &clap::Command) {
+            let texts =
+                [command.get_after_help(), command.get_after_long_help()].map(|t| t.map(ToString::to_string));
+            for text in texts.iter().flatten() {
+                let is_prose =
+                    |line: &str| !line.is_empty() && !line.starts_with(' ') && !line.ends_with(':');
+                for (line, next) in text.lines().zip(text.lines().skip(1).chain([""])) {
+                    let name = command.get_name();
+                    assert!(is_prose(line) || line.chars().count() <= 100, "{name}: {line}");
+                    assert!(!is_prose(line) || !is_prose(next), "{name}: {line}\n{next}");
+                }
+            }
+            command.get_subcommands().for_each(check);
+        }
+        check(&Cli::command());
+    }
 }

@@ -82,7 +82,7 @@ pub struct BenchCast {
 #[command(after_help = "Example:
   unanimous bench failover --trials 50 --json
 
-A host is cut off by taking down its network link: as root, with `ip`, in network namespaces that this command makes
+A host is cut off by taking down its network link: as root, with `ip`, in network namespaces that this command makes \
 and removes. Otherwise its processes are stopped (SIGSTOP), which looks the same from outside.")]
 pub struct BenchFailover {
     /// How often, each way
@@ -106,7 +106,7 @@ pub enum Fault {
 #[command(after_help = "Example:
   unanimous bench kv --size 1024 --outstanding 64 --seconds 5 --json
 
-A write is answered when its entry is on the disks of two of the three sites. What one disk allows is measured in the same
+A write is answered when its entry is on the disks of two of the three sites. What one disk allows is measured in the same \
 folder, before and after.")]
 pub struct BenchKv {
     /// Bytes of a value
@@ -142,8 +142,8 @@ pub struct BenchKv {
   unanimous bench mail --only lmtp --wide
   unanimous bench mail --against lmtp=127.0.0.1:2424,imap=127.0.0.1:11143
 
-A letter is acknowledged when it is on the disks of two of the three sites. Every connection waits for the answer to one
-command before it says the next, and ends after --per-connection letters. A server that is named with --against must have,
+A letter is acknowledged when it is on the disks of two of the three sites. Every connection waits for the answer to one \
+command before it says the next, and ends after --per-connection letters. A server that is named with --against must have, \
 or take, the users user-0000 and so on, who get letters, and reader-00 to reader-19, who log in with --password.")]
 pub struct BenchMail {
     /// What is measured [default: all that the server serves]
@@ -237,7 +237,7 @@ fn at_least_one(text: &str) -> Result<usize, String> {
   unanimous bench mailbox
   unanimous bench mailbox --letters 1000000 --size 1024 --json
 
-Three sites get letters over LMTP, --mailbox of them in the INBOX of one user, the others in those of --users. A letter is on
+Three sites get letters over LMTP, --mailbox of them in the INBOX of one user, the others in those of --users. A letter is on \
 each site's disk once, or twice until its log is shortened: a million of 1 KiB take about 7 GB in all.")]
 pub struct BenchMailbox {
     /// Letters in all
@@ -270,7 +270,7 @@ pub struct BenchMailbox {
 #[command(after_help = "Example:
   unanimous bench startup --gib 10 --state-gib 5 --trials 3 --json
 
-A site alone is given a durable map, killed as by a power cut, and started again. Nothing of its files is in the machine's
+A site alone is given a durable map, killed as by a power cut, and started again. Nothing of its files is in the machine's \
 memory then, if this is run as root. It reads and writes some times as much as --gib.")]
 pub struct BenchStartup {
     /// Checkpoint and log of the map together, at least

@@ -26,7 +26,7 @@ use super::mail_admin::{Alias, AppPassword, MailDomain, MailQuota, MailRights, M
   unanimous mail storage
   unanimous mail doctor
 
-These are the operator's, in anybody's name; users have IMAP. A letter is sent when most machines have it on disk, and then
+These are the operator's, in anybody's name; users have IMAP. A letter is sent when most machines have it on disk, and then \
 received at every site. With --local a site answers by itself, at once, perhaps from the past.")]
 pub enum Mail {
     /// Send a letter
@@ -110,7 +110,7 @@ pub enum Mail {
   unanimous mail doctor --quick --site unix:/run/unanimous/session.sock
   unanimous mail doctor --json
 
-The index is counted anew, made anew from a checkpoint of it, and compared with those of the other sites; then every letter is
+The index is counted anew, made anew from a checkpoint of it, and compared with those of the other sites; then every letter is \
 read. What is damaged is had from other sites by itself. Fails (1) if something is wrong, and says what to do.")]
     Doctor {
         /// Don't read the letters

@@ -46,7 +46,7 @@ pub struct MailRights {
   unanimous mail app-password list bob
   unanimous mail app-password revoke bob phone
 
-Such a password has 128 bits and is for one program: it can be revoked without changing the others, and it is the kind that
+Such a password has 128 bits and is for one program: it can be revoked without changing the others, and it is the kind that \
 SCRAM-SHA-256 can be used with. It is printed once and kept nowhere.")]
 pub enum AppPassword {
     /// Make one and print it, this once

@@ -33,11 +33,11 @@ pub enum SiteChange {
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   unanimous site add d=10.0.0.4:7000 --dir cluster
-  unanimous site --config d/site.toml               on its machine, where cluster/d was copied to
-  unanimous site add d --stores                     when it runs: its store counts in every durable group
+  unanimous site --config d/site.toml   on its machine, where cluster/d was copied to
+  unanimous site add d --stores         when it runs: its store counts in every durable group
 
---dir names the folder that `init` wrote, with the cluster's authority in it. The site gets its number from its peers
-when it first starts, which takes more than half of the founders, and keeps it for good. It has all that durable groups
+--dir names the folder that `init` wrote, with the cluster's authority in it. The site gets its number from its peers \
+when it first starts, which takes more than half of the founders, and keeps it for good. It has all that durable groups \
 have, but what is acknowledged does not wait for it until its store counts: `--stores` asks a site that runs for that.")]
 pub struct SiteAdd {
     /// The site: NAME=HOST:PORT, where the others reach it; with --stores its name alone
@@ -55,10 +55,10 @@ pub struct SiteAdd {
 
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
-  unanimous site replace c              c's machine was wiped and c started again: its new store in place of the old
-  unanimous site replace c --with d     d's store in place of c's
+  unanimous site replace c            c was wiped and started again: its new store for the old
+  unanimous site replace c --with d   d's store in place of c's
 
-In each durable group the new store catches up first; then old and new change places, one step after the other, while
+In each durable group the new store catches up first; then old and new change places, one step after the other, while \
 programs go on. It may be asked again at any time, of any site: what is done is not done twice.")]
 pub struct SiteReplace {
     /// The site whose store is replaced
@@ -90,8 +90,8 @@ pub struct SiteRemove {
 #[command(after_help = "Example:
   unanimous site move c 10.0.0.9:7000 --dir cluster
 
---dir names the folder that `init` wrote; nothing but the configurations in it changes. It says what to do then: stop the
-site, carry its folder and its data directory over, start it there. Without the data directory it comes back as after a
+--dir names the folder that `init` wrote; nothing but the configurations in it changes. It says what to do then: stop the \
+site, carry its folder and its data directory over, start it there. Without the data directory it comes back as after a \
 wiped disk, for `unanimous site replace`.")]
 pub struct SiteMove {
     /// The site

@@ -12,8 +12,8 @@ use clap::Args;
   unanimous torture kills --times 200 --seed 7
   unanimous torture --all --short          every scenario, about two minutes
 
-Each scenario runs clusters of its own, of this program, in folders of its own that it removes when all went
-well; no other cluster is touched. Those in network namespaces, and those with file systems of their own, have to
+Each scenario runs clusters of its own, of this program, in folders of its own that it removes when all went \
+well; no other cluster is touched. Those in network namespaces, and those with file systems of their own, have to \
 be run as root.")]
 pub struct Torture {
     /// Scenarios to run, by name; without one they are listed

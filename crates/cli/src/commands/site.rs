@@ -9,10 +9,11 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::args;
 use crate::failure::Failure;
+use crate::logging;
 
 /// `unanimous site --config FILE`.
 pub fn run(args: &args::Site) -> Result<(), Failure> {
-    log_to_standard_error();
+    logging::to_standard_error();
     let Some(path) = &args.config else { return Err(Failure::usage("name the site's --config")) };
     let config = SiteConfig::read(path).map_err(|error| Failure::refused(error.to_string()))?;
     let runtime =
@@ -77,16 +78,4 @@ fn told_to_stop(with_stdin: bool) -> Result<impl Future<Output = ()>, Failure> {
             () = parent_gone => tracing::info!("the process that started this site is gone"),
         }
     })
-}
-
-fn log_to_standard_error() {
-    use std::io::IsTerminal;
-    let filter = tracing_subscriber::EnvFilter::try_from_env("UNANIMOUS_LOG")
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal())
-        .with_target(false)
-        .init();
 }

@@ -7,6 +7,7 @@ mod layout;
 mod mail;
 
 use std::collections::BTreeMap;
+use std::convert::Infallible;
 use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -51,19 +52,15 @@ pub async fn run(find: &Find, args: &args::Up, json: bool) -> Result<(), Failure
         ready = cluster.ready() => ready,
         () = stop.requested() => Err(Failure::refused("stopped before the cluster was ready".to_owned())),
     };
-    let result = match ready {
-        Ok(()) => {
-            cluster.publish()?;
-            cluster.announce()?;
-            tokio::select! {
-                failed = cluster.watch() => failed,
-                () = stop.requested() => Ok(()),
-            }
+    let announced = ready.and_then(|()| cluster.publish()).and_then(|()| cluster.announce());
+    if announced.is_ok() {
+        tokio::select! {
+            never = cluster.watch() => match never {},
+            () = stop.requested() => {}
         }
-        Err(failure) => Err(failure),
-    };
+    }
     cluster.stop().await;
-    result
+    announced
 }
 
 /// Where a site serves something.
@@ -120,7 +117,7 @@ impl Cluster {
         loop {
             let mut missing = None;
             for child in &mut self.children {
-                if let Some(why) = child.died()? {
+                if let Some(why) = child.died() {
                     return Err(Failure::refused(format!(
                         "{} {why} before it was ready; its log is {}",
                         child.name(),
@@ -228,19 +225,19 @@ impl Cluster {
         }
     }
 
-    /// Says what dies and what comes back, until it fails.
-    async fn watch(&mut self) -> Result<(), Failure> {
+    /// Says what dies and what comes back. Nothing ends this: what can't be done now, on a full disk, is tried again.
+    async fn watch(&mut self) -> Infallible {
         let mut known: BTreeMap<String, u32> =
             self.children.iter().map(|c| (c.name().to_owned(), c.pid())).collect();
+        let mut is_published = true;
         loop {
             tokio::time::sleep(LOOK_EVERY).await;
-            let mut changed = false;
             for i in 0..self.children.len() {
-                if let Some(why) = self.children[i].died()? {
-                    self.report_death(i, &why)?;
-                    if self.respawn {
-                        self.children[i].restart()?;
-                    }
+                if let Some(why) = self.children[i].died() {
+                    self.report_death(i, &why);
+                }
+                if self.respawn && self.children[i].is_gone() {
+                    let _ = self.children[i].restart();
                 }
                 let child = &self.children[i];
                 if let Some(running) = child.running()
@@ -251,30 +248,29 @@ impl Cluster {
                         &format!("{} is back as process {}", child.name(), running.pid),
                         "back",
                         child,
-                    )?;
-                    changed = true;
+                    );
+                    is_published = false;
                 }
             }
-            if changed {
-                self.publish()?;
-            }
+            is_published = is_published || self.publish().is_ok();
         }
     }
 
-    fn report_death(&self, i: usize, why: &str) -> Result<(), Failure> {
+    fn report_death(&self, i: usize, why: &str) {
         let child = &self.children[i];
         let next = match self.respawn {
             true => "starting it again".to_owned(),
             false => format!("start it again with: unanimous site --config {}", child.config().display()),
         };
-        self.report(&format!("{} {why}; {next}", child.name()), "died", child)
+        self.report(&format!("{} {why}; {next}", child.name()), "died", child);
     }
 
-    fn report(&self, line: &str, event: &str, child: &Child) -> Result<(), Failure> {
-        if self.json {
-            return say_json(&json!({"event": event, "site": child.name(), "message": line}));
-        }
-        say(line)
+    /// What can't be said is no reason to stop the sites.
+    fn report(&self, line: &str, event: &str, child: &Child) {
+        let _ = match self.json {
+            true => say_json(&json!({"event": event, "site": child.name(), "message": line})),
+            false => say(line),
+        };
     }
 
     /// Stops all sites in order, those restarted by hand too; kills what does not stop.

@@ -76,6 +76,11 @@ impl Cluster {
             .append(true)
             .open(self.path(site, "log"))
             .expect("a log beside the configuration");
+        self.start_logging_to(site, log);
+    }
+
+    /// Starts a site whose log goes there.
+    pub fn start_logging_to(&mut self, site: usize, log: std::fs::File) {
         let child = unanimous()
             .args(["site", "--with-stdin", "--config"])
             .arg(self.path(site, "site.toml"))

@@ -30,7 +30,7 @@ const WARM_UP_CASTS: usize = 200;
 
 /// `unanimous bench member`, which `bench` starts.
 pub fn run(args: &args::BenchMember) -> Result<(), Failure> {
-    super::log_to_standard_error();
+    crate::logging::to_standard_error();
     let config = SiteConfig::read(&args.config).map_err(|error| Failure::refused(error.to_string()))?;
     let mut builder = match args.workers {
         0 => tokio::runtime::Builder::new_current_thread(),

@@ -82,15 +82,15 @@ impl Child {
     }
 
     /// If the process that `up` started has ended since the last call: how.
-    pub fn died(&mut self) -> Result<Option<String>, Failure> {
-        let Some(process) = &mut self.process else { return Ok(None) };
-        match process.try_wait()? {
-            Some(status) => {
-                self.process = None;
-                Ok(Some(describe(status)))
-            }
-            None => Ok(None),
-        }
+    pub fn died(&mut self) -> Option<String> {
+        let status = self.process.as_mut()?.try_wait().ok()??;
+        self.process = None;
+        Some(describe(status))
+    }
+
+    /// Whether no process of the site is left, neither one that `up` started nor another.
+    pub fn is_gone(&self) -> bool {
+        self.process.is_none() && self.running().is_none()
     }
 
     /// Whether it answers and sees so many sites up.
