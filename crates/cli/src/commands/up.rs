@@ -236,7 +236,7 @@ impl Cluster {
                 if let Some(why) = self.children[i].died() {
                     self.report_death(i, &why);
                 }
-                if self.respawn && self.children[i].is_gone() {
+                if self.respawn && self.children[i].is_due() {
                     let _ = self.children[i].restart();
                 }
                 let child = &self.children[i];
@@ -259,6 +259,10 @@ impl Cluster {
     fn report_death(&self, i: usize, why: &str) {
         let child = &self.children[i];
         let next = match self.respawn {
+            true if child.pause() > LOOK_EVERY => {
+                let (pause, log) = (child.pause().as_secs_f32(), child.log());
+                format!("starting it again in {pause:.1} s; its log is {}", log.display())
+            }
             true => "starting it again".to_owned(),
             false => format!("start it again with: unanimous site --config {}", child.config().display()),
         };

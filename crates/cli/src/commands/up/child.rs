@@ -6,11 +6,17 @@ use std::process::{Command, ExitStatus, Stdio};
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process, test_kill_process};
+use tokio::time::Instant;
 use unanimous::config::MailConfig;
 use unanimous::session::{Address, connect};
 use unanimous::{Running, SiteConfig};
 
 use crate::failure::Failure;
+
+/// Who ran for so long before it died is started again at once.
+const RAN_WELL: Duration = Duration::from_secs(10);
+/// Who did not is given a pause, twice as long each time.
+const PAUSES: [Duration; 2] = [Duration::from_millis(100), Duration::from_secs(5)];
 
 /// A site that `up` started; it may have been killed and started again by hand.
 pub struct Child {
@@ -18,13 +24,18 @@ pub struct Child {
     config: SiteConfig,
     process: Option<std::process::Child>,
     pid: u32,
+    /// When it was started, or ended, last.
+    since: Instant,
+    /// How long to wait before it is started again.
+    pause: Duration,
 }
 
 impl Child {
     /// Starts a site.
     pub fn start(config_path: &Path) -> Result<Child, Failure> {
         let config = SiteConfig::read(config_path).map_err(|error| Failure::refused(error.to_string()))?;
-        let mut child = Child { config_path: config_path.to_owned(), config, process: None, pid: 0 };
+        let (config_path, since) = (config_path.to_owned(), Instant::now());
+        let mut child = Child { config_path, config, process: None, pid: 0, since, pause: Duration::ZERO };
         child.restart()?;
         Ok(child)
     }
@@ -41,7 +52,7 @@ impl Child {
             // A Ctrl-C in the terminal reaches `up` alone, which stops its sites in order.
             .process_group(0)
             .spawn()?;
-        self.pid = process.id();
+        (self.pid, self.since) = (process.id(), Instant::now());
         self.process = Some(process);
         Ok(())
     }
@@ -85,12 +96,23 @@ impl Child {
     pub fn died(&mut self) -> Option<String> {
         let status = self.process.as_mut()?.try_wait().ok()??;
         self.process = None;
+        self.pause = match self.since.elapsed() < RAN_WELL {
+            true => (self.pause * 2).clamp(PAUSES[0], PAUSES[1]),
+            false => Duration::ZERO,
+        };
+        self.since = Instant::now();
         Some(describe(status))
     }
 
-    /// Whether no process of the site is left, neither one that `up` started nor another.
-    pub fn is_gone(&self) -> bool {
-        self.process.is_none() && self.running().is_none()
+    /// Whether it is time to start it again: no process of the site is left, neither one that `up` started nor another, and its
+    /// pause is over.
+    pub fn is_due(&self) -> bool {
+        self.process.is_none() && self.since.elapsed() >= self.pause && self.running().is_none()
+    }
+
+    /// How long it is before the site is started again.
+    pub fn pause(&self) -> Duration {
+        self.pause
     }
 
     /// Whether it answers and sees so many sites up.
